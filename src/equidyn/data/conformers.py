@@ -1,0 +1,184 @@
+"""Embedded source of force labels: real molecules, thermally displaced, labelled with GFN2-xTB.
+
+Geometry: RDKit ETKDGv3, relaxed with MMFF94 (UFF where MMFF94 has no parameters). Displacement: one draw from the
+classical Boltzmann distribution of the force field's harmonic approximation, N(0, kT H⁻¹), with the Cartesian Hessian H by
+central differences; force constants below ``SOFTEST`` are raised to it, which bounds the soft torsions where a straight-line
+displacement would tear bonds, and the six rigid motions are left out. Positions are rounded to float32 before labelling, so that
+a label can be reproduced exactly from the file.
+"""
+
+import csv
+import multiprocessing
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from equidyn.data.schema import DataError
+
+BOLTZMANN = 8.617333262e-5  # eV / K
+KCAL_PER_MOL = 0.0433641153  # eV
+HARTREE, BOHR = 27.211386245988, 0.529177210903  # eV, Å
+SOFTEST = 25.0  # eV / Å²
+ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
+
+
+def read_molecules(path: str | Path) -> list[tuple[str, str]]:
+    """(name, SMILES) rows of a CSV with those two columns, each SMILES checked with RDKit.
+
+    Raises
+    ------
+    DataError
+        no such file or columns, a SMILES that does not parse, has charges, fragments or elements outside ``ELEMENTS``, or a duplicate
+    """
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such molecules file")
+    rows, seen = [], {}
+    with open(path, newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"name", "smiles"} <= set(reader.fieldnames or ()):
+            raise DataError(f"{path}: columns {reader.fieldnames}, expected at least name, smiles")
+        for line, row in enumerate(reader, 2):
+            molecule = Chem.MolFromSmiles(row["smiles"] or "")
+            if molecule is None or molecule.GetNumAtoms() == 0:
+                raise DataError(f"{path}, line {line} ({row['name']}): SMILES {row['smiles']!r} does not parse")
+            symbols = {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()}
+            if symbols - set(ELEMENTS) or "." in row["smiles"] or Chem.GetFormalCharge(molecule):
+                raise DataError(f"{path}, line {line} ({row['name']}): expected one neutral molecule of {sorted(ELEMENTS)}, found {row['smiles']!r}")
+            canonical = Chem.MolToSmiles(molecule)
+            if canonical in seen:
+                raise DataError(f"{path}, line {line} ({row['name']}): same molecule as {seen[canonical]!r}")
+            seen[canonical] = row["name"]
+            rows.append((row["name"], canonical))
+    if not rows:
+        raise DataError(f"{path}: no molecules")
+    return rows
+
+
+def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
+    """``molecules`` and, up to n in all, new distinct ones from BRICS fragments of theirs (RDKit), with at most max_atoms atoms.
+
+    Raises
+    ------
+    DataError
+        if the fragments do not give n molecules
+    """
+    from rdkit import Chem
+    from rdkit.Chem import BRICS
+
+
+    parents = [Chem.MolFromSmiles(smiles) for _, smiles in molecules]
+    fragments = sorted({f for parent in parents for f in BRICS.BRICSDecompose(parent, minFragmentSize=2)})
+    random.seed(seed)  # BRICSBuild shuffles with the global generator
+    known, result = {smiles for _, smiles in molecules}, list(molecules)
+    for product in BRICS.BRICSBuild([Chem.MolFromSmiles(f) for f in fragments], scrambleReagents=True, maxDepth=2):
+        if len(result) >= n:
+            break
+        product.UpdatePropertyCache()
+        smiles = Chem.MolToSmiles(product)
+        checked = Chem.MolFromSmiles(smiles)
+        if checked is not None and smiles not in known and Chem.AddHs(checked).GetNumAtoms() <= max_atoms:
+            known.add(smiles)
+            result.append((f"BRICS {len(result)}", smiles))
+    if len(result) < n:
+        raise DataError(f"recombine: {len(result)} molecules of at most {max_atoms} atoms, expected {n}")
+    return result
+
+
+def label(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, np.ndarray]:
+    """GFN2-xTB energy [eV] and forces [n_atoms, 3] in eV/Å at positions [n_atoms, 3] in Å (tblite).
+
+    Raises
+    ------
+    RuntimeError
+        if the self-consistent cycle does not converge
+    """
+    from tblite.interface import Calculator
+
+    calculator = Calculator("GFN2-xTB", numbers.astype(int), positions.astype(np.float64) / BOHR)
+    calculator.set("verbosity", 0)
+    result = calculator.singlepoint()
+    return float(result.get("energy")) * HARTREE, -result.get("gradient") * (HARTREE / BOHR)
+
+
+def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Atomic numbers [n] and one thermally displaced geometry [n, 3] in Å (float32); None where embedding fails."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    parameters = AllChem.ETKDGv3()
+    parameters.randomSeed = seed % (2**31)
+    if AllChem.EmbedMolecule(molecule, parameters) != 0:
+        return None
+    properties = AllChem.MMFFGetMoleculeProperties(molecule)
+    if properties is not None:
+        field = AllChem.MMFFGetMoleculeForceField(molecule, properties)
+    elif AllChem.UFFHasAllMoleculeParams(molecule):
+        field = AllChem.UFFGetMoleculeForceField(molecule)
+    else:
+        return None
+    field.Initialize()
+    field.Minimize(maxIts=500)
+    relaxed = np.array(field.Positions()).ravel()
+    values, vectors = np.linalg.eigh(_hessian(field, relaxed))
+    values, vectors = np.maximum(values[6:], SOFTEST), vectors[:, 6:]
+    amplitudes = np.random.default_rng(seed).normal(size=len(values)) * np.sqrt(BOLTZMANN * temperature / values)
+    positions = (relaxed + vectors @ amplitudes).reshape(-1, 3)
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+    return numbers, (positions - positions.mean(0)).astype(np.float32)
+
+
+def _hessian(field, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
+    """Cartesian force-field Hessian [3n, 3n] in eV/Å², central differences of RDKit's gradient."""
+    columns = []
+    for i in range(len(x)):
+        shifted = x.copy()
+        shifted[i] += step
+        plus = np.array(field.CalcGrad(shifted.tolist()))
+        shifted[i] -= 2 * step
+        columns.append((plus - np.array(field.CalcGrad(shifted.tolist()))) / (2 * step))
+    hessian = np.stack(columns) * KCAL_PER_MOL
+    return (hessian + hessian.T) / 2
+
+
+def _structure(job: tuple[int, str, float, int, int]):
+    cluster, smiles, temperature, seed, max_atoms = job
+    geometry = displaced(smiles, temperature, seed)
+    if geometry is None:
+        return cluster, "no force-field geometry", None
+    if len(geometry[0]) > max_atoms:
+        return cluster, "too many atoms", None
+    try:
+        energy, forces = label(*geometry)
+    except RuntimeError:
+        return cluster, "xTB did not converge", None
+    if not np.isfinite(forces).all() or np.abs(forces).max() > 50:
+        return cluster, "force above 50 eV/angstrom", None
+    return cluster, "", (*geometry, energy, forces)
+
+
+def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, max_atoms: int, seed: int, workers: int = 2):
+    """Label n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
+
+    Returns
+    -------
+    (structures, rejected) : structures are (cluster, numbers, positions [Å], energy [eV], forces [eV/Å]);
+        rejected counts structures by reason
+    """
+    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, max_atoms) for i in range(n_conformers)]
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers: tblite is faster as many single-threaded processes
+    structures, rejected = [], {}
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for cluster, reason, result in tqdm(pool.imap(_structure, jobs, chunksize=16), total=len(jobs), desc="GFN2-xTB labels", mininterval=2):
+            if result is None:
+                rejected[reason] = rejected.get(reason, 0) + 1
+            else:
+                structures.append((cluster, *result))
+    return structures, rejected

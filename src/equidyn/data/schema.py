@@ -1,0 +1,37 @@
+"""Every key of a dataset file: shape, dtype, unit, meaning. The one table that readers and writers share.
+
+Ragged arrays are flat values plus ``offsets``: item i owns rows offsets[i] to offsets[i + 1].
+"""
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "held_out")
+
+
+class DataError(ValueError):
+    """Bad input data: the message names the file (and frame or key), what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One array of a dataset file; ``per`` is what its first axis counts."""
+
+    dtype: str
+    per: str  # "row" (atom), "item" (structure), "boundary" (items + 1) or "cluster" (molecule)
+    trailing: tuple[int, ...]
+    unit: str
+    meaning: str
+
+
+FORCES = {
+    "offsets": Key("int64", "boundary", (), "1", "item i owns rows offsets[i]:offsets[i+1]"),
+    "numbers": Key("uint8", "row", (), "1", "atomic numbers"),
+    "positions": Key("float32", "row", (3,), "angstrom", "nuclear positions"),
+    "forces": Key("float32", "row", (3,), "eV/angstrom", "minus the gradient of the energy"),
+    "energy": Key("float64", "item", (), "eV", "total energy as labelled, references not subtracted"),
+    "cluster": Key("int64", "item", (), "1", "molecule the structure belongs to; the unit of splits and intervals"),
+    "split": Key("uint8", "item", (), "1", "index into the attribute `splits`"),
+}
+
+ATTRIBUTES = ("schema", "kind", "source", "licence", "units", "split", "split_seed", "splits", "code", "settings")
