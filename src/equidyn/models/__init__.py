@@ -1,0 +1,1 @@
+"""Architectures and their named sizes. Models know nothing of tasks or data."""

@@ -1,0 +1,199 @@
+"""EScAIP v1 (Qu & Krishnapriyan 2024): attention among the neighbours of each atom, an invariant backbone, a linear force head.
+
+Only the force head breaks symmetry. For an edge (i, j) with invariant feature h_ij and unit direction e_ij
+
+    d_ij = W (h_ij + FFN(h_ij)),  W ∈ R^{3×H};     F_i = m_i Σ_j d_ij ⊙ e_ij
+
+is equivariant for all inputs if and only if the three rows of W act alike. Shapes: b items, a atoms (padded), n atoms
+(flat), m neighbours, H hidden.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from equidyn.models.geometry import bond_order, flatten, gaussian_basis
+
+_FULL = dict(heads=8, n_gaussians=600, distance_width=512, atom_width=128, order_width=64, l_max=9, cutoff=12.0, n_neighbours=20)
+_MINI = dict(heads=4, n_gaussians=64, distance_width=32, atom_width=16, order_width=8, l_max=5, cutoff=6.0, n_neighbours=12)
+SIZES = {
+    "tiny": dict(hidden=16, layers=1, **{**_MINI, "n_neighbours": 8}),
+    "mini": dict(hidden=32, layers=2, **_MINI),
+    "1M": dict(hidden=64, layers=1, **_FULL),  # the paper's exact 1M configuration is not public
+    "4M": dict(hidden=128, layers=4, **_FULL),
+    "6M": dict(hidden=128, layers=6, **_FULL),
+}
+
+
+def feed_forward(width: int, multiplier: int = 2, dropout: float = 0.0) -> nn.Sequential:
+    """Linear, GELU, linear."""
+    return nn.Sequential(nn.Linear(width, multiplier * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(multiplier * width, width))
+
+
+class EdgeAttributes(nn.Module):
+    """Invariant description of an edge; every block owns a copy."""
+
+    def __init__(self, hidden, n_gaussians, distance_width, atom_width, order_width, l_max):
+        super().__init__()
+        self.distance = nn.Sequential(nn.Linear(n_gaussians, distance_width), nn.GELU())
+        self.order_source = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
+        self.order_target = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
+        self.atom_source, self.atom_target = nn.Embedding(110, atom_width), nn.Embedding(110, atom_width)
+        self.mix = nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden)
+
+    def forward(self, g):
+        source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[g["neighbours"]]  # (n, m, ·)
+        target = torch.cat([self.order_target(g["order"]), self.atom_target(g["numbers"])], -1)  # (n, ·)
+        target = target[:, None].expand(-1, source.shape[1], -1)
+        return self.mix(torch.cat([self.distance(g["gaussians"]), source, target], -1))  # (n, m, H)
+
+
+class NeighbourAttention(nn.Module):
+    """Self-attention among the m neighbours of each atom; the angle between two of them enters the logits."""
+
+    def __init__(self, hidden, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+        self.angle_scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, g):
+        n, m, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # (n, heads, m, ·)
+        bias = self.angle_scale * g["cosine"] + g["key_bias"]  # (n, m, m)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None])
+        return self.out(y.transpose(1, 2).reshape(n, m, width))  # (n, m, H)
+
+
+class Block(nn.Module):
+    """Message from edge attributes and the two end nodes, neighbour attention, feed-forward; residual on node and edge."""
+
+    def __init__(self, hidden, heads, dropout, embedding):
+        super().__init__()
+        self.attributes = EdgeAttributes(hidden, **embedding)
+        self.ends, self.message = nn.Linear(2 * hidden, hidden), nn.Linear(2 * hidden, hidden)
+        self.attention = NeighbourAttention(hidden, heads)
+        self.norm_node, self.norm_edge = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.norm_node2, self.norm_edge2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.ffn_node, self.ffn_edge = feed_forward(hidden, dropout=dropout), feed_forward(hidden, dropout=dropout)
+
+    def forward(self, node, edge, g):
+        h = self.norm_node(node)
+        ends = self.ends(torch.cat([h[g["neighbours"]], h[:, None].expand_as(edge)], -1))  # (n, m, H)
+        message = self.message(torch.cat([self.attributes(g) + self.norm_edge(edge), ends], -1))
+        update = self.attention(message, g)
+        edge, node = edge + update, node + neighbour_mean(update, g)
+        return node + self.ffn_node(self.norm_node2(node)), edge + self.ffn_edge(self.norm_edge2(edge))
+
+
+class Readout(nn.Module):
+    """What a block hands to the output: x + FFN(norm x) for node and edge."""
+
+    def __init__(self, hidden, dropout):
+        super().__init__()
+        self.norm_node, self.norm_edge = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.ffn_node, self.ffn_edge = feed_forward(hidden, dropout=dropout), feed_forward(hidden, dropout=dropout)
+
+    def forward(self, node, edge):
+        return node + self.ffn_node(self.norm_node(node)), edge + self.ffn_edge(self.norm_edge(edge))
+
+
+def neighbour_mean(edge, g):
+    """Mean over the valid neighbours: (n, m, H) → (n, H)."""
+    return (edge * g["valid"][..., None]).sum(1) / g["valid"].sum(1, keepdim=True).clamp(min=1)
+
+
+class EScAIP(nn.Module):
+    """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant control."""
+
+    def __init__(self, hidden, layers, heads, n_gaussians, distance_width, atom_width, order_width, l_max, cutoff, n_neighbours, dropout=0.0, tied=False):
+        super().__init__()
+        self.cutoff, self.n_neighbours, self.n_gaussians, self.l_max = cutoff, n_neighbours, n_gaussians, l_max
+        embedding = dict(n_gaussians=n_gaussians, distance_width=distance_width, atom_width=atom_width, order_width=order_width, l_max=l_max)
+        self.attributes = EdgeAttributes(hidden, **embedding)
+        self.norm_input, self.ffn_input = nn.RMSNorm(hidden), feed_forward(hidden, multiplier=1)
+        self.blocks = nn.ModuleList(Block(hidden, heads, dropout, embedding) for _ in range(layers))
+        self.readouts = nn.ModuleList(Readout(hidden, dropout) for _ in range(layers + 1))
+        wide = (layers + 1) * hidden
+
+        def projection():
+            return nn.Sequential(nn.RMSNorm(wide), nn.Linear(wide, hidden), nn.GELU(), nn.RMSNorm(hidden))
+
+        self.project_node, self.project_edge = projection(), projection()
+        self.ffn_energy, self.energy = feed_forward(hidden), nn.Linear(hidden, 1, bias=False)
+        self.ffn_force, self.force = feed_forward(hidden), nn.Linear(hidden, 1 if tied else 3, bias=False)
+        self.ffn_magnitude, self.magnitude = feed_forward(hidden), nn.Linear(hidden, 1, bias=False)
+        self.apply(_initialise)
+        nn.init.xavier_uniform_(self.energy.weight, gain=0.01)
+
+    def features(self, numbers, positions, mask, neighbours, neighbour_mask):
+        """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and m_i."""
+        numbers, direction, distance, index, valid = flatten(numbers, positions, mask, neighbours, neighbour_mask)
+        cosine = direction @ direction.transpose(1, 2)  # (n, m, m)
+        g = dict(
+            numbers=numbers, neighbours=index, valid=valid, cosine=cosine,
+            gaussians=gaussian_basis(distance, self.n_gaussians, self.cutoff),  # (n, m, ·)
+            order=bond_order(cosine, valid, self.l_max).to(direction.dtype),  # (n, l_max + 1)
+            key_bias=torch.zeros_like(distance).masked_fill(~valid, -1e9)[:, None, :],  # (n, 1, m)
+        )  # fmt: skip
+        edge = self.attributes(g)
+        edge = edge + self.ffn_input(self.norm_input(edge))  # (n, m, H)
+        node = neighbour_mean(edge, g)  # (n, H)
+        outputs = [self.readouts[0](node, edge)]
+        for block, readout in zip(self.blocks, self.readouts[1:]):
+            node, edge = block(node, edge, g)
+            outputs.append(readout(node, edge))
+        nodes, edges = zip(*outputs)
+        node, edge = self.project_node(torch.cat(nodes, -1)), self.project_edge(torch.cat(edges, -1))
+        hidden = edge + self.ffn_force(edge)  # (n, m, H), what W acts on
+        magnitude = self.magnitude(node + self.ffn_magnitude(node))  # (n, 1)
+        return dict(node=node, hidden=hidden, direction=direction, magnitude=magnitude, valid=valid)
+
+    def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
+        """Energy [b] (mean over atoms of the atomic outputs) and forces [b, a, 3], both in training units.
+
+        Parameters: numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a, m].
+        """
+        f = self.features(numbers, positions, mask, neighbours, neighbour_mask)
+        d = self.force(f["hidden"])  # (n, m, 3), or (n, m, 1) when tied
+        flat = f["magnitude"] * (d * f["direction"]).sum(1)  # (n, 3); directions of absent neighbours are zero
+        forces = flat.new_zeros(*mask.shape, 3)
+        forces[mask] = flat
+        atomic = flat.new_zeros(mask.shape)
+        atomic[mask] = self.energy(f["node"] + self.ffn_energy(f["node"])).squeeze(-1)
+        return atomic.sum(1) / mask.sum(1), forces
+
+    def equivariant_control(self) -> "EScAIP":
+        """A copy whose head rows are replaced by their mean: exactly equivariant, and the twirled model itself."""
+        control = copy.deepcopy(self)
+        with torch.no_grad():
+            control.force.weight.copy_(self.force.weight.mean(0, keepdim=True).expand_as(self.force.weight))
+        return control
+
+
+def closed_form(model: EScAIP, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+    """Exact twirled forces [b, a, 3] and equivariance error [b, a] (summed over components) from one forward pass.
+
+    With W = 1 w̄ᵀ + ΔW: T_i = m_i Σ_j d̄_ij e_ij and E‖F_i − T_i‖² = m_i²/3 Σ_k ‖Σ_j δ_ij,k e_ij‖², because
+    E[R_ka R_kb] = δ_ab/3 for every group whose action on vectors is irreducible.
+    """
+    f = model.features(**inputs)
+    d = model.force(f["hidden"]).double()
+    mean = d.mean(-1, keepdim=True)
+    e, m = f["direction"].double(), f["magnitude"].double()
+    mask = inputs["mask"]
+    twirled, error = e.new_zeros(*mask.shape, 3), e.new_zeros(mask.shape)
+    twirled[mask] = m * (mean * e).sum(1)
+    error[mask] = m.squeeze(-1) ** 2 / 3 * torch.einsum("njk,njc->nkc", d - mean, e).square().sum((1, 2))
+    return twirled, error
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.uniform_(module.weight, -1e-3, 1e-3)

@@ -1,0 +1,82 @@
+"""A plain transformer that sees raw unit directions: nothing in it knows about rotations.
+
+Edge features are a distance basis *and* the direction's x, y, z; atoms attend to their neighbours; a free linear head reads
+three force components off the node features. Shapes as in ``escaip``.
+"""
+
+import copy
+
+import torch
+from torch import nn
+
+from equidyn.models.escaip import feed_forward
+from equidyn.models.geometry import flatten, gaussian_basis
+
+SIZES = {
+    "tiny": dict(hidden=16, layers=1, heads=2, n_gaussians=16, cutoff=6.0, n_neighbours=8),
+    "mini": dict(hidden=64, layers=3, heads=4, n_gaussians=32, cutoff=6.0, n_neighbours=12),
+}
+
+
+class Layer(nn.Module):
+    """Attention of each atom over its neighbours, keys and values carrying edge features, then feed-forward."""
+
+    def __init__(self, hidden, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm2 = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
+        self.query, self.key_value = nn.Linear(hidden, hidden), nn.Linear(hidden, 2 * hidden)
+        self.edge, self.out = nn.Linear(hidden, 2 * hidden), nn.Linear(hidden, hidden)
+        self.ffn = feed_forward(hidden)
+
+    def forward(self, node, edge, neighbours, valid):
+        n, m, width = edge.shape
+        h = self.norm(node)
+        q = self.query(h).reshape(n, 1, self.heads, -1)  # (n, 1, heads, ·)
+        sent = self.key_value(h)[neighbours] + self.edge(edge)  # (n, m, 2H)
+        k, v = sent.reshape(n, m, 2, self.heads, -1).unbind(2)  # (n, m, heads, ·)
+        logits = (q * k).sum(-1) / (width // self.heads) ** 0.5  # (n, m, heads)
+        weights = logits.masked_fill(~valid[..., None], -1e9).softmax(1) * valid[..., None]
+        node = node + self.out((weights[..., None] * v).sum(1).reshape(n, width))
+        return node + self.ffn(self.norm2(node))
+
+
+class RawDirectionTransformer(nn.Module):
+    """Energies and direct forces, same call as ``EScAIP``."""
+
+    def __init__(self, hidden, layers, heads, n_gaussians, cutoff, n_neighbours):
+        super().__init__()
+        self.cutoff, self.n_neighbours, self.n_gaussians = cutoff, n_neighbours, n_gaussians
+        self.central = False  # the equivariant control: forces along Σ_j e_ij instead of a free head
+        self.atom = nn.Embedding(110, hidden)
+        self.distance = nn.Linear(n_gaussians, hidden)
+        self.direction = nn.Linear(3, hidden, bias=False)
+        self.edge = nn.Sequential(nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
+        self.layers = nn.ModuleList(Layer(hidden, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(hidden)
+        self.force, self.energy = nn.Linear(hidden, 3, bias=False), nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
+        """Energy [b] and forces [b, a, 3] in training units."""
+        numbers, direction, distance, index, valid = flatten(numbers, positions, mask, neighbours, neighbour_mask)
+        atom = self.atom(numbers)  # (n, H)
+        pair = self.distance(gaussian_basis(distance, self.n_gaussians, self.cutoff)) + self.direction(direction)
+        edge = self.edge(pair + atom[:, None] + atom[index])  # (n, m, H)
+        node = atom
+        for layer in self.layers:
+            node = layer(node, edge, index, valid)
+        node = self.norm(node)
+        forces = node.new_zeros(*mask.shape, 3)
+        flat = self.force(node)  # (n, 3)
+        forces[mask] = flat.mean(-1, keepdim=True) * direction.sum(1) if self.central else flat
+        atomic = node.new_zeros(mask.shape)
+        atomic[mask] = self.energy(node).squeeze(-1)
+        return atomic.sum(1) / mask.sum(1), forces
+
+    def equivariant_control(self) -> "RawDirectionTransformer":
+        """An exactly equivariant copy: no direction features, forces a learned scalar times the sum of unit directions."""
+        control = copy.deepcopy(self)
+        control.central = True
+        with torch.no_grad():
+            control.direction.weight.zero_()
+        return control

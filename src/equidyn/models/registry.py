@@ -1,0 +1,28 @@
+"""Named models. Each architecture's module holds its own table of sizes, so adding one touches no other."""
+
+import importlib
+
+import torch
+
+ARCHITECTURES = {
+    "escaip": ("equidyn.models.escaip", "EScAIP"),
+    "rawdir": ("equidyn.models.rawdir", "RawDirectionTransformer"),
+}
+
+
+def build(architecture: str, size: str, seed: int = 0, **options) -> torch.nn.Module:
+    """A freshly initialised model; ``options`` override entries of the named size.
+
+    Raises
+    ------
+    KeyError
+        unknown architecture or size, naming those that exist
+    """
+    if architecture not in ARCHITECTURES:
+        raise KeyError(f"model architecture {architecture!r}, expected one of {sorted(ARCHITECTURES)}")
+    module_name, class_name = ARCHITECTURES[architecture]
+    module = importlib.import_module(module_name)
+    if size not in module.SIZES:
+        raise KeyError(f"size {size!r} of {architecture}, expected one of {sorted(module.SIZES)}")
+    torch.manual_seed(seed)
+    return getattr(module, class_name)(**{**module.SIZES[size], **options})

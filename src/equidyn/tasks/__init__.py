@@ -1,0 +1,40 @@
+"""Tasks: from a dataset file to training losses and held-out batches. One protocol; each task a module of its own."""
+
+import importlib
+from typing import Protocol
+
+import torch
+
+from equidyn.actions import Action
+from equidyn.measure import Batch
+
+TASKS = {"forces": ("equidyn.tasks.forces", "Forces")}
+
+
+class Task(Protocol):
+    """What training and measuring need to know of a task."""
+
+    name: str
+    actions: dict[str, Action]  # how each input of a Batch transforms
+    output: Action  # how the prediction transforms
+    n_train: int
+
+    def training_loss(self, model: torch.nn.Module, items: torch.Tensor, step_seed: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
+
+    def held_out(self, model: torch.nn.Module) -> list[Batch]:
+        """The fixed held-out items, the same for every checkpoint and run of the task."""
+
+    def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Prediction [n_items, ...] in the unit of the target."""
+
+    def trivial_loss(self) -> float | None:
+        """Held-out loss of the best equivariant predictor that only rescales its input; None where that is zero output."""
+
+
+def build(name: str, dataset: str, settings: dict, device: str = "cpu") -> Task:
+    """The task of that name on a dataset file; KeyError names the tasks that exist."""
+    if name not in TASKS:
+        raise KeyError(f"task {name!r}, expected one of {sorted(TASKS)}")
+    module, class_name = TASKS[name]
+    return getattr(importlib.import_module(module), class_name)(dataset, settings, device)

@@ -1,0 +1,115 @@
+"""Task `forces`: positions [Å] and atomic numbers to forces [eV/Å]; the energy is an auxiliary target.
+
+Targets are scaled: forces by their r.m.s. over the training set, energies by the residual's spread after a linear
+per-element reference is taken off. Predictions and every reported loss are in eV/Å and (eV/Å)².
+"""
+
+import numpy as np
+import torch
+
+from equidyn import groups
+from equidyn.actions import Fixed, Scalar, Vector
+from equidyn.data import store
+from equidyn.data.schema import DataError
+from equidyn.measure import Batch
+
+
+def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Length of the force error of each atom: [n_items, n_atoms] (the L2-MAE loss, convex in the prediction)."""
+    return (prediction - target).norm(dim=-1)
+
+
+class Forces:
+    """See the module; ``settings`` are the keys ``held_out_items``, ``batch_size`` and ``training`` of a run's config."""
+
+    name = "forces"
+    actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())
+    output = Vector()
+    losses = {"l2": l2_norm}  # measured beside the squared loss
+
+    def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
+        arrays, _ = store.read(dataset)
+        self.settings, self.device = settings, device
+        self._pad(arrays)
+        training = np.flatnonzero(arrays["split"] == 0)
+        if limit := settings["training"].get("n_train"):
+            if limit > len(training):
+                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training structures")
+            training = training[:limit]
+        self.train = torch.from_numpy(training)
+        self.n_train = len(training)
+        held_out = np.flatnonzero(arrays["split"] == 1)
+        _, first = np.unique(arrays["cluster"][held_out], return_index=True)
+        wanted = settings["measure"]["n_items"]
+        if wanted > len(first):
+            raise DataError(f"{dataset}: measure.n_items = {wanted}, but only {len(first)} molecules are held out")
+        self.test = torch.from_numpy(np.sort(held_out[first])[:wanted])
+        self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
+        self._reference_energies()
+
+    def _pad(self, arrays: dict[str, np.ndarray]) -> None:
+        offsets = arrays["offsets"]
+        lengths = np.diff(offsets)
+        n, a = len(lengths), lengths.max()
+        self.mask = torch.from_numpy(np.arange(a)[None, :] < lengths[:, None])  # (n, a)
+        self.numbers = torch.zeros(n, a, dtype=torch.uint8)
+        self.positions, self.forces = torch.zeros(n, a, 3), torch.zeros(n, a, 3)
+        for name in ("numbers", "positions", "forces"):
+            getattr(self, name)[self.mask] = torch.from_numpy(arrays[name])
+        self.energy = torch.from_numpy(arrays["energy"])
+        self.cluster = torch.from_numpy(arrays["cluster"])
+
+    def _reference_energies(self) -> None:
+        """Fit Σ_z n_z e_z to the training energies; keep the residual in units of its spread."""
+        counts = torch.nn.functional.one_hot(self.numbers.long(), 110) * self.mask[..., None]
+        counts = counts.sum(1).double()
+        reference = torch.linalg.lstsq(counts[self.train], self.energy[self.train][:, None], driver="gelsd").solution
+        residual = self.energy - (counts @ reference).squeeze(1)
+        self.energy_scale = max(residual[self.train].std().item(), 1e-6)
+        self.scaled_energy = (residual / self.energy_scale).float()
+
+    def _inputs(self, model, items: torch.Tensor, rotation: torch.Tensor | None = None) -> tuple[dict, torch.Tensor]:
+        from equidyn.models.geometry import neighbour_list
+
+        mask = self.mask[items]
+        width = int(mask.sum(1).max())
+        mask, numbers = mask[:, :width].to(self.device), self.numbers[items, :width].to(self.device)
+        positions, forces = self.positions[items, :width].to(self.device), self.forces[items, :width].to(self.device)
+        if rotation is not None:
+            positions, forces = Vector().apply(rotation, positions), Vector().apply(rotation, forces)
+        neighbours, neighbour_mask = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
+        return dict(numbers=numbers, positions=positions, mask=mask, neighbours=neighbours, neighbour_mask=neighbour_mask), forces
+
+    def training_loss(self, model, items, step_seed):
+        """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the probability of a Haar rotation."""
+        training = self.settings["training"]
+        rotation = None
+        if training["augment"] > 0:
+            rotation = groups.haar(len(items), step_seed)
+            keep = np.random.default_rng([step_seed, 1]).random(len(items)) >= training["augment"]
+            rotation[torch.from_numpy(keep)] = torch.eye(3, dtype=torch.float64)
+        items = self.train[items]
+        inputs, target = self._inputs(model, items, rotation)
+        energy, forces = model(**inputs)
+        error = (forces - target / self.force_scale)[inputs["mask"]]  # (n, 3)
+        force_loss = error.norm(dim=-1).mean() if training["loss"] == "l2" else error.square().mean()
+        energy_loss = (energy - self.scaled_energy[items].to(energy.device)).abs().mean()
+        loss = training["energy_weight"] * energy_loss + training["force_weight"] * force_loss
+        return loss, {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
+
+    def held_out(self, model):
+        """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken symmetry."""
+        batches = []
+        order = self.test[self.mask[self.test].sum(1).argsort(stable=True)]
+        for items in order.split(self.settings["measure"]["batch_size"]):
+            inputs, target = self._inputs(model, items)
+            batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))
+        return batches
+
+    def predict(self, model, inputs):
+        """Forces [n_items, n_atoms, 3] in eV/Å."""
+        return model(**inputs)[1] * self.force_scale
+
+    def trivial_loss(self):
+        """None: the best rescaling of a molecule's positions that is translation invariant and local is no force at all."""
+        return None

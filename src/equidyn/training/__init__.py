@@ -1,0 +1,1 @@
+"""Training loop and checkpoints; knows tasks and models only through their protocols."""

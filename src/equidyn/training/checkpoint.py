@@ -1,0 +1,57 @@
+"""Checkpoints that are whole or absent, and a lock so that two processes never train one run."""
+
+import contextlib
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from equidyn.data.schema import DataError
+
+
+def save(path: str | Path, content) -> None:
+    """torch.save under a temporary name, then rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path):
+    """torch.load with weights_only=True.
+
+    Raises
+    ------
+    DataError
+        no such file, truncated, or not a checkpoint
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # torch raises many types on a damaged file
+        raise DataError(f"{path}: not a readable checkpoint, perhaps truncated ({type(error).__name__}); delete it and rerun the rule `train`") from error
+
+
+def log_spaced(last: int, n: int) -> list[int]:
+    """At most n steps from 0 to last, evenly spaced in log(1 + step), both ends included, each once."""
+    return sorted({round((1 + last) ** (i / (n - 1))) - 1 for i in range(n)})
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path):
+    """Hold the folder's lock; wait for a process that already does (an orphan of a killed workflow, say)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process is working here; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

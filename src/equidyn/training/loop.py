@@ -1,0 +1,156 @@
+"""Train one run: AdamW, warm-up and cosine, clipping, EMA, log-spaced checkpoints, exact resume.
+
+Everything is written into ``<run>/resume/`` and published at the end, because a workflow manager deletes a job's declared
+outputs before it restarts it. Batches and augmentation of step s depend on (seed, s) alone, so that a restart replays them.
+"""
+
+import copy
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from equidyn.training import checkpoint
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the message says at which step and why."""
+
+
+def learning_rate(step: int, settings: dict) -> float:
+    """Linear warm-up to ``lr`` over ``warmup`` steps, then a cosine to ``final_lr_fraction`` of it at the last step."""
+    if step < settings["warmup"]:
+        return settings["lr"] * (step + 1) / settings["warmup"]
+    done = (step - settings["warmup"]) / max(1, settings["steps"] - settings["warmup"])
+    floor = settings["final_lr_fraction"]
+    return settings["lr"] * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def batch_items(step: int, n_train: int, batch_size: int, seed: int) -> torch.Tensor:
+    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end is dropped."""
+    per_epoch = max(1, n_train // batch_size)
+    epoch, position = divmod(step, per_epoch)
+    order = np.random.default_rng([seed, epoch]).permutation(n_train)
+    return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
+
+
+def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer:
+    """AdamW without decay on vectors and embeddings, or SGD with momentum 0.9."""
+    plain = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    decay = [p for p in model.parameters() if p.ndim > 1 and id(p) not in plain]
+    rest = [p for p in model.parameters() if p.ndim <= 1 or id(p) in plain]
+    parameters = [dict(params=decay, weight_decay=settings["weight_decay"]), dict(params=rest, weight_decay=0.0)]
+    if settings["optimizer"] == "sgd":
+        return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
+    return torch.optim.AdamW(parameters, lr=settings["lr"])
+
+
+def train(model: torch.nn.Module, task, settings: dict, out: Path, identity: str, seed: int, resume_every: float = 15.0) -> None:
+    """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in ``out``.
+
+    Parameters
+    ----------
+    settings : the ``training`` section of a run's config
+    identity : what the run is (config, code, data); a resume state of another identity is discarded
+    resume_every : seconds between resume states; a kill loses at most that much work
+
+    Raises
+    ------
+    TrainingError
+        a loss that is not finite
+    """
+    resume = out / "resume"
+    identity = hashlib.sha256(identity.encode()).hexdigest()
+    with checkpoint.exclusive(resume):
+        _train(model, task, settings, out, resume, identity, seed, resume_every)
+        _publish(out, resume)
+
+
+def _train(model, task, settings, out, resume, identity, seed, resume_every):
+    optimizer, ema = optimizer_for(model, settings), copy.deepcopy(model)
+    state = _restore(resume, identity, model, ema, optimizer)
+    rows, spent = state["rows"], state["seconds"]
+    steps, wanted = settings["steps"], set(checkpoint.log_spaced(settings["steps"], settings["n_checkpoints"]))
+    started = last_saved = time.monotonic()
+    width = len(str(steps))
+    model.train()
+    for step in tqdm(range(state["step"], steps + 1), initial=state["step"], total=steps + 1, desc=out.name, mininterval=5):
+        if step in wanted:
+            checkpoint.save(resume / "checkpoints" / f"step_{step:0{width}d}.pt", {"step": step, "live": model.state_dict(), "ema": ema.state_dict()})
+        if step == steps:
+            break
+        if time.monotonic() - last_saved > resume_every:
+            last_saved = time.monotonic()
+            _store(resume, identity, step, model, ema, optimizer, rows, spent + last_saved - started)
+        rate = learning_rate(step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
+        loss, log = task.training_loss(model, batch_items(step, task.n_train, settings["batch_size"], seed), seed * 1_000_003 + step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
+            raise TrainingError(f"run {out.name}, step {step}: loss {loss.item()}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip")
+        optimizer.step()
+        decay = min(settings["ema"], (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+        if step % settings["log_every"] == 0:
+            rows.append({"step": step, "lr": rate, "loss": loss.item(), "gradient_norm": norm.item(), **log})
+    seconds = spent + time.monotonic() - started
+    _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
+    checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})
+    with open(resume / "metrics.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    device = next(model.parameters()).device
+    summary = {
+        "run": out.name, "parameters": sum(p.numel() for p in model.parameters()), "n_train": task.n_train, "steps": steps, "seconds": round(seconds, 2),
+        "steps_per_second": round(steps / seconds, 3) if seconds else None, "device": str(device), "threads": torch.get_num_threads(),
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(), "torch": torch.__version__,
+    }  # fmt: skip
+    (resume / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def _store(resume, identity, step, model, ema, optimizer, rows, seconds):
+    state = {"identity": identity, "step": step, "model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows, "seconds": seconds}
+    checkpoint.save(resume / "state.pt", state)
+
+
+def _restore(resume, identity, model, ema, optimizer):
+    fresh = {"step": 0, "rows": [], "seconds": 0.0}
+    if (resume / "state.pt").exists():
+        state = checkpoint.load(resume / "state.pt")
+        if state["identity"] == identity:
+            model.load_state_dict(state["model"])
+            ema.load_state_dict(state["ema"])
+            optimizer.load_state_dict(state["optimizer"])
+            print(f"resuming at step {state['step']}", flush=True)
+            return state
+        print("resume state belongs to another config, code or dataset: starting anew", flush=True)
+    shutil.rmtree(resume / "checkpoints", ignore_errors=True)
+    return fresh
+
+
+def _publish(out: Path, resume: Path) -> None:
+    """Copy first, delete the resume state last: a kill in between repeats the copy."""
+    staged = out / f".checkpoints.{os.getpid()}"
+    shutil.copytree(resume / "checkpoints", staged, copy_function=os.link)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    os.replace(staged, out / "checkpoints")
+    for name in ("metrics.csv", "summary.json", "model.pt"):
+        os.replace(shutil.copy(resume / name, out / f".{name}.part"), out / name)
+    for name in ("checkpoints", "state.pt", "metrics.csv", "summary.json", "model.pt"):
+        path = resume / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
