@@ -1,0 +1,22 @@
+# make results | make test | make lint : set up the environment, then do that one thing
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/src
+
+.PHONY: results test lint
+results: .venv/installed
+	snakemake --cores all
+	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
+	@echo "report: results/report.html   (by Snakemake: results/workflow-report.html)   claims: results/claims.csv"
+
+test: .venv/installed
+	pytest -q tests
+
+lint: .venv/installed
+	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@

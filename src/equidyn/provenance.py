@@ -1,0 +1,61 @@
+"""Digests of the code a step runs, so that an edit reruns only what it touches."""
+
+import ast
+import hashlib
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parent
+
+
+def _imports(path: Path) -> set[Path]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {file for name in names if name.split(".")[0] == "equidyn" and (file := module_file(name))}
+    return found
+
+
+def module_file(name: str) -> Path | None:
+    """File of a module of this package, by dotted name; None if there is none."""
+    base = SOURCE.joinpath(*name.split(".")[1:])
+    candidates = [base.with_suffix(".py")] if base != SOURCE else []
+    return next((file for file in [*candidates, base / "__init__.py"] if file.is_file()), None)
+
+
+def code_digest(script: str | Path, *modules: str) -> str:
+    """Digest of a script, of the equidyn modules it imports (transitively), and of further modules that it loads by name.
+
+    Comments, formatting and docstrings do not count.
+
+    Raises
+    ------
+    FileNotFoundError
+        an unknown module
+    """
+    todo = {Path(script).resolve()}
+    for name in modules:
+        file = module_file(name)
+        if file is None:
+            raise FileNotFoundError(f"code_digest: no module {name}")
+        todo.add(file)
+    seen: set[Path] = set()
+    while todo:
+        path = todo.pop()
+        seen.add(path)
+        todo |= _imports(path) - seen
+    digest = hashlib.sha256()
+    for path in sorted(seen, key=lambda p: p.name + p.parent.name):
+        digest.update(path.name.encode() + _essence(path).encode())
+    return digest.hexdigest()[:16]
+
+
+def _essence(path: Path) -> str:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,61 @@
+# Names, folders and helpers shared by all rules.
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir).resolve()
+ROOT = ROOT if (ROOT / "src").is_dir() else ROOT.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from equidyn import config as equidyn_config
+from equidyn.provenance import code_digest
+
+# Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={ROOT}/src PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1; ")
+
+SCRIPTS = f"{ROOT}/workflow/scripts"
+
+try:
+    equidyn_config.validate(config, ROOT / "workflow/schemas/config.schema.json")
+except equidyn_config.ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+OUTSIDE = "" if config["name"] == "default" else f"/{config['name']}"
+RESULTS, LOGS, BENCHMARKS = f"results{OUTSIDE}", f"logs{OUTSIDE}", f"benchmarks/results{OUTSIDE}"
+RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
+TASK_MODULES = {"forces": "equidyn.tasks.forces"}
+MODEL_MODULES = {"escaip": "equidyn.models.escaip", "rawdir": "equidyn.models.rawdir"}
+
+
+wildcard_constraints:
+    run="|".join(RUNS),
+    dataset="|".join(DATASETS),
+    figure="[a-z_]+",
+
+
+def settings_json(wildcards):
+    """Resolved settings of the run or dataset, as JSON: plain, sorted, machine-independent."""
+    if wildcards.kind == "runs":
+        return json.dumps(equidyn_config.resolve_run(config, wildcards.name), sort_keys=True)
+    return json.dumps(equidyn_config.resolve_dataset(config, wildcards.name), sort_keys=True)
+
+
+def dataset_inputs(wildcards):
+    settings = config["datasets"][wildcards.dataset]
+    return [settings["molecules"]] if "molecules" in settings else settings["files"]
+
+
+def dataset_of(wildcards):
+    return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
+
+
+def run_code(script):
+    """Digest of a step together with the task and the model that it loads by name."""
+
+    def digest(wildcards):
+        settings = equidyn_config.resolve_run(config, wildcards.run)
+        return code_digest(f"{SCRIPTS}/{script}", TASK_MODULES[settings["task"]], MODEL_MODULES[settings["model"]["architecture"]])
+
+    return digest

@@ -1,0 +1,35 @@
+# Datasets: settings resolved, structures read or generated, labelled, split, written as one HDF5 file each.
+rule configure:
+    output:
+        f"{RESULTS}/{{kind}}/{{name}}/config.yaml",
+    log:
+        f"{LOGS}/configure/{{kind}}/{{name}}.log",
+    wildcard_constraints:
+        kind="runs|data",
+        name="|".join([*RUNS, *DATASETS]),
+    params:
+        settings=settings_json,
+        code=code_digest(f"{SCRIPTS}/configure.py"),
+    conda:
+        "../../envs/workflow.yaml"
+    shell:
+        "python {SCRIPTS}/configure.py --settings {params.settings:q} --out {output} > {log} 2>&1"
+
+
+rule dataset:
+    input:
+        config=f"{RESULTS}/data/{{dataset}}/config.yaml",
+        files=dataset_inputs,
+    output:
+        f"{RESULTS}/data/{{dataset}}.h5",
+    log:
+        f"{LOGS}/dataset/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/dataset/{{dataset}}.tsv"
+    params:
+        code=code_digest(f"{SCRIPTS}/dataset.py"),
+    conda:
+        "../../envs/data.yaml"
+    threads: 2
+    shell:
+        "python {SCRIPTS}/dataset.py --config {input.config} --out {output} --code {params.code} --workers {threads} > {log} 2>&1"

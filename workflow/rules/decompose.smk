@@ -1,0 +1,19 @@
+# The measurement: every checkpoint of a run, on the same held-out items and rotations.
+rule decompose:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/decomposition.csv",
+    log:
+        f"{LOGS}/decompose/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/decompose/{{run}}.tsv"
+    params:
+        code=run_code("decompose.py"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    shell:
+        "python {SCRIPTS}/decompose.py --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

@@ -1,0 +1,40 @@
+# Claims with verdicts computed from the tables, and one self-contained page.
+rule claims:
+    input:
+        tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
+        paper=f"{ROOT}/resources/paper_milestones.csv",
+    output:
+        report(
+            f"{RESULTS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
+    log:
+        f"{LOGS}/claims.log",
+    params:
+        code=code_digest(f"{SCRIPTS}/claims.py"),
+    conda:
+        "../../envs/figures.yaml"
+    shell:
+        "python {SCRIPTS}/claims.py --tables {input.tables} --paper {input.paper} --out {output} > {log} 2>&1"
+
+
+rule report_page:
+    input:
+        claims=f"{RESULTS}/claims.csv",
+        tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
+        summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
+        figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    params:
+        code=code_digest(f"{SCRIPTS}/report.py"),
+        captions=json.dumps(FIGURES),
+    conda:
+        "../../envs/figures.yaml"
+    shell:
+        "python {SCRIPTS}/report.py --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
+        " --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

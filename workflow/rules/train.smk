@@ -1,0 +1,22 @@
+# Training. The resume state lives in the undeclared <run>/resume/, because Snakemake deletes declared outputs before a restart.
+rule train:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+    output:
+        checkpoints=directory(f"{RESULTS}/runs/{{run}}/checkpoints"),
+        model=f"{RESULTS}/runs/{{run}}/model.pt",
+        metrics=f"{RESULTS}/runs/{{run}}/metrics.csv",
+        summary=f"{RESULTS}/runs/{{run}}/summary.json",
+    log:
+        f"{LOGS}/train/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train/{{run}}.tsv"
+    params:
+        code=run_code("train.py"),
+        out=f"{RESULTS}/runs/{{run}}",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    shell:
+        "python {SCRIPTS}/train.py --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"

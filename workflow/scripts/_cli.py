@@ -1,0 +1,29 @@
+"""What every step shares: a log header, and errors of the user's making as one paragraph instead of a traceback."""
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def commit() -> str:
+    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=REPOSITORY, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def run(main) -> None:
+    """Call main(); documented errors end with one paragraph and exit code 1."""
+    from equidyn.config import ConfigError
+    from equidyn.data.schema import DataError
+
+    print(f"{' '.join(sys.argv)}\npython {platform.python_version()} on {platform.platform()}, commit {commit()}", flush=True)
+    try:
+        main()
+    except (ConfigError, DataError, KeyError, RuntimeError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if type(error) is RuntimeError or (type(error) is KeyError and "expected" not in str(text)):
+            raise  # not one of ours: the traceback is wanted
+        sys.exit(f"error: {text}")
