@@ -30,9 +30,7 @@ class Action:
             raise ValueError(f"{self}: rotation has shape {list(rotation.shape)}, expected [3, 3] or [n_items, 3, 3]")
         if rotation.ndim == 3:
             if x.ndim <= self.rank or len(rotation) != len(x):
-                raise ValueError(
-                    f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per entry of the first axis"
-                )
+                raise ValueError(f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per entry of the first axis")
             rotation = rotation.reshape(len(rotation), *[1] * max(0, x.ndim - 1 - self.rank), 3, 3)
         return rotation.to(device=x.device, dtype=torch.float64)
 

@@ -199,7 +199,7 @@ def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters
         return percent, float("nan"), float("nan"), n
     deleted = 100 * (top.sum() - top) / (bottom.sum() - bottom)
     error = ((n - 1) / n * ((deleted - deleted.mean()) ** 2).sum()).sqrt().item()
-    half = student_t.ppf(0.975, n - 1) * error
+    half = float(student_t.ppf(0.975, n - 1)) * error
     return percent, percent - half, percent + half, n
 
 

@@ -1,5 +1,6 @@
 # Names, folders and helpers shared by all rules.
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from equidyn import config as equidyn_config
 from equidyn.provenance import code_digest
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={ROOT}/src PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1; ")
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={ROOT}/src PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1; "
+)
 
-SCRIPTS = f"{ROOT}/workflow/scripts"
+HERE = os.path.relpath(ROOT)  # relative, so that moving a checkout changes no command
+SCRIPTS = os.path.normpath(f"{HERE}/workflow/scripts")
+PAPER = os.path.normpath(f"{HERE}/resources/paper_milestones.csv")
 
 try:
     equidyn_config.validate(config, ROOT / "workflow/schemas/config.schema.json")
@@ -23,7 +28,11 @@ except equidyn_config.ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 OUTSIDE = "" if config["name"] == "default" else f"/{config['name']}"
-RESULTS, LOGS, BENCHMARKS = f"results{OUTSIDE}", f"logs{OUTSIDE}", f"benchmarks/results{OUTSIDE}"
+RESULTS, LOGS, BENCHMARKS = (
+    f"results{OUTSIDE}",
+    f"logs{OUTSIDE}",
+    f"benchmarks/results{OUTSIDE}",
+)
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 TASK_MODULES = {"forces": "equidyn.tasks.forces"}
 MODEL_MODULES = {"escaip": "equidyn.models.escaip", "rawdir": "equidyn.models.rawdir"}
@@ -38,8 +47,12 @@ wildcard_constraints:
 def settings_json(wildcards):
     """Resolved settings of the run or dataset, as JSON: plain, sorted, machine-independent."""
     if wildcards.kind == "runs":
-        return json.dumps(equidyn_config.resolve_run(config, wildcards.name), sort_keys=True)
-    return json.dumps(equidyn_config.resolve_dataset(config, wildcards.name), sort_keys=True)
+        return json.dumps(
+            equidyn_config.resolve_run(config, wildcards.name), sort_keys=True
+        )
+    return json.dumps(
+        equidyn_config.resolve_dataset(config, wildcards.name), sort_keys=True
+    )
 
 
 def dataset_inputs(wildcards):
@@ -56,6 +69,10 @@ def run_code(script):
 
     def digest(wildcards):
         settings = equidyn_config.resolve_run(config, wildcards.run)
-        return code_digest(f"{SCRIPTS}/{script}", TASK_MODULES[settings["task"]], MODEL_MODULES[settings["model"]["architecture"]])
+        return code_digest(
+            f"{SCRIPTS}/{script}",
+            TASK_MODULES[settings["task"]],
+            MODEL_MODULES[settings["model"]["architecture"]],
+        )
 
     return digest

@@ -7,11 +7,11 @@ rule configure:
     wildcard_constraints:
         kind="runs|data",
         name="|".join([*RUNS, *DATASETS]),
+    conda:
+        "../../envs/workflow.yaml"
     params:
         settings=settings_json,
         code=code_digest(f"{SCRIPTS}/configure.py"),
-    conda:
-        "../../envs/workflow.yaml"
     shell:
         "python {SCRIPTS}/configure.py --settings {params.settings:q} --out {output} > {log} 2>&1"
 
@@ -26,10 +26,10 @@ rule dataset:
         f"{LOGS}/dataset/{{dataset}}.log",
     benchmark:
         f"{BENCHMARKS}/dataset/{{dataset}}.tsv"
-    params:
-        code=code_digest(f"{SCRIPTS}/dataset.py"),
     conda:
         "../../envs/data.yaml"
     threads: 2
+    params:
+        code=code_digest(f"{SCRIPTS}/dataset.py"),
     shell:
         "python {SCRIPTS}/dataset.py --config {input.config} --out {output} --code {params.code} --workers {threads} > {log} 2>&1"

@@ -10,10 +10,10 @@ rule decompose:
         f"{LOGS}/decompose/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/decompose/{{run}}.tsv"
-    params:
-        code=run_code("decompose.py"),
     conda:
         "../../envs/torch.yaml"
     threads: 1
+    params:
+        code=run_code("decompose.py"),
     shell:
         "python {SCRIPTS}/decompose.py --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

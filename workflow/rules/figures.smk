@@ -9,7 +9,7 @@ FIGURES = {
 rule figure:
     input:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
-        paper=f"{ROOT}/resources/paper_milestones.csv",
+        paper=PAPER,
     output:
         svg=report(
             f"{RESULTS}/figures/{{figure}}.svg",
@@ -21,10 +21,12 @@ rule figure:
         pdf=f"{RESULTS}/figures/{{figure}}.pdf",
     log:
         f"{LOGS}/figure/{{figure}}.log",
-    params:
-        code=lambda wildcards: code_digest(f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"),
-        stem=f"{RESULTS}/figures/{{figure}}",
     conda:
         "../../envs/figures.yaml"
+    params:
+        code=lambda wildcards: code_digest(
+            f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"
+        ),
+        stem=f"{RESULTS}/figures/{{figure}}",
     shell:
         "python {SCRIPTS}/figure.py --figure {wildcards.figure} --tables {input.tables} --paper {input.paper} --out {params.stem} > {log} 2>&1"

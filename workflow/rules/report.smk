@@ -2,7 +2,7 @@
 rule claims:
     input:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
-        paper=f"{ROOT}/resources/paper_milestones.csv",
+        paper=PAPER,
     output:
         report(
             f"{RESULTS}/claims.csv",
@@ -12,10 +12,10 @@ rule claims:
         ),
     log:
         f"{LOGS}/claims.log",
-    params:
-        code=code_digest(f"{SCRIPTS}/claims.py"),
     conda:
         "../../envs/figures.yaml"
+    params:
+        code=code_digest(f"{SCRIPTS}/claims.py"),
     shell:
         "python {SCRIPTS}/claims.py --tables {input.tables} --paper {input.paper} --out {output} > {log} 2>&1"
 
@@ -30,11 +30,11 @@ rule report_page:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    conda:
+        "../../envs/figures.yaml"
     params:
         code=code_digest(f"{SCRIPTS}/report.py"),
         captions=json.dumps(FIGURES),
-    conda:
-        "../../envs/figures.yaml"
     shell:
         "python {SCRIPTS}/report.py --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
         " --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

@@ -12,11 +12,11 @@ rule train:
         f"{LOGS}/train/{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/train/{{run}}.tsv"
-    params:
-        code=run_code("train.py"),
-        out=f"{RESULTS}/runs/{{run}}",
     conda:
         "../../envs/torch.yaml"
     threads: 1
+    params:
+        code=run_code("train.py"),
+        out=f"{RESULTS}/runs/{{run}}",
     shell:
         "python {SCRIPTS}/train.py --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"

@@ -72,7 +72,6 @@ def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: in
     from rdkit import Chem
     from rdkit.Chem import BRICS
 
-
     parents = [Chem.MolFromSmiles(smiles) for _, smiles in molecules]
     fragments = sorted({f for parent in parents for f in BRICS.BRICSDecompose(parent, minFragmentSize=2)})
     random.seed(seed)  # BRICSBuild shuffles with the global generator

@@ -1,0 +1,1 @@
+"""Figures: each module has ``draw(rows, paper)`` → matplotlib Figure, from tables alone."""

@@ -1,0 +1,31 @@
+"""Percent of held-out loss from equivariance error against step, for the non-equivariant runs, with the paper's milestones."""
+
+from equidyn import tables
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the contrast figure
+
+
+def draw(rows, paper):
+    """Figure with one line and 95 % band per run; the shading belongs to the first run."""
+    figure, axis = plt.subplots(figsize=(4.6, 3.2))
+    names = [run for run in tables.runs(rows) if max(r["percent"] for r in tables.curve(rows, run)) > TIED]
+    for colour, run in zip(style.RUN, names):
+        curve = tables.curve(rows, run)
+        x = style.steps(curve)
+        axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=style.LABEL.get(run, run))
+        axis.fill_between(x, [max(r["percent_lo"], 1e-3) for r in curve], [r["percent_hi"] for r in curve], color=colour, alpha=0.2, lw=0)
+    if names:
+        style.at_zero_level(axis, tables.curve(rows, names[0]))
+    points = [r for r in paper if r["run"] == "default-rep1" and r["quantity"] == "percent_published"]
+    axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=4, mfc="none", mec="0.3", label="paper, EScAIP 6M on SPICE (published %)")
+    axis.axhline(2, color="0.5", lw=0.8, ls=":")
+    axis.text(0.45, 2.1, "2 %", color="0.4", va="bottom")
+    style.log_step(axis)
+    axis.set_yscale("log")
+    axis.set_xlim(left=0.4)
+    axis.set_ylabel("equivariance error, % of held-out loss")
+    axis.set_title(f"shaded: total loss of {style.LABEL.get(names[0], names[0])} at or above the zero predictor" if names else "", fontsize=7, color="0.35")
+    axis.legend(fontsize=6.5, loc="lower left")
+    return figure

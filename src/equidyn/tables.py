@@ -1,0 +1,47 @@
+"""Read decomposition tables; the selections that figures and claims share."""
+
+import csv
+from pathlib import Path
+
+from equidyn.data.schema import DataError
+
+TEXT = {"run", "task", "condition", "weights", "rotations", "loss"}
+
+
+def read(paths) -> list[dict]:
+    """Rows of decomposition tables, numbers as float.
+
+    Raises
+    ------
+    DataError
+        a table without rows or with a value that is no number, naming file and column
+    """
+    rows = []
+    for path in paths:
+        with open(Path(path), newline="") as file:
+            found = list(csv.DictReader(file))
+        if not found:
+            raise DataError(f"{path}: no rows; rerun the rule `decompose`")
+        for row in found:
+            try:
+                rows.append({k: v if k in TEXT else float(v) for k, v in row.items()})
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{path}: {error}; expected numbers in all columns but {sorted(TEXT)}") from error
+    return rows
+
+
+def curve(rows: list[dict], run: str, loss: str = "mse", rotations: str = "haar", weights: str = "live") -> list[dict]:
+    """Rows of one curve, by step."""
+    chosen = [r for r in rows if (r["run"], r["loss"], r["rotations"], r["weights"]) == (run, loss, rotations, weights)]
+    return sorted(chosen, key=lambda r: r["step"])
+
+
+def runs(rows: list[dict]) -> list[str]:
+    """Names of the runs, in order of appearance."""
+    return list(dict.fromkeys(r["run"] for r in rows))
+
+
+def read_paper(path) -> list[dict]:
+    """The paper's milestones: task, run, quantity, step, percent."""
+    with open(path, newline="") as file:
+        return [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]
