@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from equidyn import groups
+from equidyn.actions import Vector
+from equidyn.measure import measure
+from equidyn.models import registry
+from equidyn.models.escaip import closed_form
+from equidyn.models.geometry import bond_order, neighbour_list
+
+
+@pytest.mark.parametrize("size, millions", [("1M", 0.998), ("4M", 4.38), ("6M", 6.14)])
+def test_published_parameter_counts(size, millions):
+    with torch.device("meta"):
+        n = sum(p.numel() for p in registry.build("escaip", size).parameters())
+    assert n / 1e6 == pytest.approx(millions, rel=2e-3)
+
+
+def randomised(architecture, **options):
+    model = registry.build(architecture, "tiny", 0, **options).eval()
+    with torch.no_grad():  # away from the special initial values
+        for i, p in enumerate(model.parameters()):
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i)))
+    return model
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(KeyError, match="escaip"):
+        registry.build("nope", "mini")
+    with pytest.raises(KeyError, match="mini"):
+        registry.build("escaip", "7B")
+
+
+@pytest.mark.parametrize("order", [24, 60])
+def test_finite_groups_give_the_exact_decomposition_of_the_linear_head(task, order):
+    model = randomised("escaip").double()
+    group = groups.cube() if order == 24 else groups.icosahedron()
+    batches = task.held_out(model)
+    for batch in batches:
+        batch.inputs["positions"] = batch.inputs["positions"].double()
+    n = sum(len(b) for b in batches)
+    measured = measure(model, task.predict, batches, task.actions, task.output, group[:, None].expand(-1, n, -1, -1), order)
+    exact = torch.cat([closed_form(model, b.inputs)[1][b.mask] for b in batches]).detach() / 3 * task.force_scale**2
+    assert measured.equivariance == pytest.approx(exact.mean().item(), rel=1e-9)
+    sampled = measure(model, task.predict, batches, task.actions, task.output, groups.haar_per_item(200, n, 0))
+    assert sampled.equivariance == pytest.approx(exact.mean().item(), rel=0.1)
+
+
+@pytest.mark.parametrize("architecture, options", [("escaip", dict(tied=True)), ("escaip", {}), ("rawdir", {})])
+def test_controls_measure_within_the_floor_of_float32(task, architecture, options):
+    model = randomised(architecture, **options)
+    control = model if options else model.equivariant_control()
+    batches = task.held_out(control)
+    n = sum(len(b) for b in batches)
+    d = measure(control, task.predict, batches, task.actions, task.output, groups.haar_per_item(5, n, 0))
+    assert 0 < d.relative_equivariance < 1e-10
+    if not options:
+        broken = measure(model, task.predict, batches, task.actions, task.output, groups.haar_per_item(5, n, 0))
+        assert broken.relative_equivariance > 1e-4
+
+
+@pytest.mark.parametrize("architecture", ["escaip", "rawdir"])
+def test_translation_permutation_and_padding(task, architecture):
+    model = randomised(architecture).double()
+    batch = task.held_out(model)[-1]
+    x = {**batch.inputs, "positions": batch.inputs["positions"].double()}
+    energy, forces = model(**x)
+    moved = {**x, "positions": x["positions"] + torch.tensor([1.0, -2.0, 3.0])}
+    assert torch.allclose(model(**moved)[1], forces, atol=1e-9)
+    n = int(x["mask"][0].sum())
+    one = dict(numbers=x["numbers"][:1, :n], positions=x["positions"][:1, :n], mask=x["mask"][:1, :n])
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    one = {k: v[:, order] for k, v in one.items()}
+    index, valid = neighbour_list(one["positions"], one["mask"], model.cutoff, model.n_neighbours)
+    energy_one, forces_one = model(**one, neighbours=index, neighbour_mask=valid)
+    assert torch.allclose(forces_one[0], forces[0, :n][order], atol=1e-9)  # alone and permuted = in a padded batch
+    assert torch.allclose(energy_one[0], energy[0], atol=1e-9)
+    assert (forces[~x["mask"]] == 0).all()
+
+
+def test_bond_order_against_spherical_harmonics():
+    from scipy.special import sph_harm_y
+
+    v = Vector().apply(groups.haar(7, 0), torch.tensor([[1.0, 0, 0]] * 7, dtype=torch.float64))
+    got = bond_order((v @ v.T)[None], torch.ones(1, 7, dtype=torch.bool), 9)[0]
+    theta, phi = torch.acos(v[:, 2]).numpy(), torch.atan2(v[:, 1], v[:, 0]).numpy()
+    for degree in range(10):
+        power = sum(abs(sph_harm_y(degree, m, theta, phi).mean()) ** 2 for m in range(-degree, degree + 1))
+        assert got[degree].item() == pytest.approx(power**0.5, abs=1e-12)

@@ -1,0 +1,26 @@
+import torch
+
+from equidyn.models import registry
+
+
+def test_augmentation_rotates_target_with_input(task):
+    """An equivariant model cannot tell: its training loss is the same with and without augmentation."""
+    model = registry.build("escaip", "tiny", 0, tied=True).double()
+    task.positions, task.forces, task.scaled_energy = task.positions.double(), task.forces.double(), task.scaled_energy.double()
+    items = torch.arange(6)
+    task.settings["training"]["augment"] = 0.0
+    plain = task.training_loss(model, items, 3)[0]
+    task.settings["training"]["augment"] = 1.0
+    assert torch.isclose(task.training_loss(model, items, 3)[0], plain, rtol=1e-9)
+    free = registry.build("rawdir", "tiny", 0).double()
+    a = task.training_loss(free, items, 3)[0]
+    assert not torch.isclose(task.training_loss(free, items, 4)[0], a, rtol=1e-6)
+
+
+def test_held_out_items_are_fixed_and_never_trained_on(task):
+    model = registry.build("escaip", "tiny")
+    first, second = task.held_out(model), task.held_out(model)
+    assert all(torch.equal(a.target, b.target) for a, b in zip(first, second))
+    clusters = torch.cat([b.clusters for b in first])
+    assert len(clusters.unique()) == len(clusters) == 8
+    assert not set(clusters.tolist()) & set(task.cluster[task.train].tolist())

@@ -1,0 +1,83 @@
+import csv
+
+import pytest
+import torch
+from conftest import TRAINING
+
+from equidyn.data.schema import DataError
+from equidyn.models import registry
+from equidyn.training import checkpoint, loop
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: not caught by anything."""
+
+
+class Dying:
+    """A task whose training step dies at the given step."""
+
+    def __init__(self, task, step):
+        self.task, self.step, self.n_train = task, step, task.n_train
+
+    def training_loss(self, model, items, seed):
+        if self.step == 0:
+            raise Killed
+        self.step -= 1
+        return self.task.training_loss(model, items, seed)
+
+
+def train(task, out, settings=TRAINING, identity="a"):
+    loop.train(registry.build("escaip", "tiny", 0, dropout=0.1), task, settings, out, identity, seed=0, resume_every=0.0)
+    return checkpoint.load(out / "model.pt"), (out / "metrics.csv").read_text()
+
+
+def equal(a, b):
+    return all(torch.equal(a[w][k], b[w][k]) for w in ("live", "ema") for k in a[w])
+
+
+@pytest.mark.parametrize("at", [1, 5, 11])
+def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
+    straight, metrics = train(task, tmp_path / "straight")
+    with pytest.raises(Killed):
+        train(Dying(task, at), tmp_path / "killed")
+    again, metrics_again = train(task, tmp_path / "killed")
+    assert equal(straight, again) and metrics == metrics_again
+    names = sorted(p.name for p in (tmp_path / "straight/checkpoints").iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "killed/checkpoints").iterdir())
+    assert [checkpoint.load(tmp_path / "killed/checkpoints" / n)["step"] for n in names] == checkpoint.log_spaced(12, 4)
+    assert not (tmp_path / "killed/resume/state.pt").exists()
+
+
+def test_resume_state_of_another_identity_is_discarded(task, tmp_path):
+    with pytest.raises(Killed):
+        train(Dying(task, 6), tmp_path / "run")
+    other = {**TRAINING, "lr": 1e-3}
+    resumed, _ = train(task, tmp_path / "run", other, identity="b")
+    straight, _ = train(task, tmp_path / "fresh", other, identity="b")
+    assert equal(resumed, straight)
+
+
+def test_divergence_is_an_error_that_names_the_step(task, tmp_path):
+    task.force_scale = float("nan")
+    with pytest.raises(loop.TrainingError, match="step 0: loss nan"):
+        train(task, tmp_path / "run")
+    assert not (tmp_path / "run/model.pt").exists()
+
+
+def test_truncated_checkpoint(task, tmp_path):
+    checkpoint.save(tmp_path / "c.pt", {"a": torch.zeros(1000)})
+    whole = (tmp_path / "c.pt").read_bytes()
+    (tmp_path / "c.pt").write_bytes(whole[:200])
+    with pytest.raises(DataError, match="c.pt.*truncated"):
+        checkpoint.load(tmp_path / "c.pt")
+
+
+def test_training_lowers_the_loss(task, tmp_path):
+    _, metrics = train(task, tmp_path / "run", {**TRAINING, "steps": 60, "log_every": 1})
+    losses = [float(r["loss"]) for r in csv.DictReader(metrics.splitlines())]
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:3]) / 3 * 10
+
+
+def test_log_spacing():
+    steps = checkpoint.log_spaced(1200, 13)
+    assert steps[0] == 0 and steps[-1] == 1200 and steps == sorted(set(steps)) and len(steps) <= 13

@@ -1,0 +1,163 @@
+"""The workflow as a user runs it: whole DAG, reruns, kills, bad input, and a --use-conda run through a stub conda."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+COPIED = ("Snakefile", "workflow", "config", "src", "resources", "envs", "profiles")
+
+
+def checkout(folder: Path) -> Path:
+    folder.mkdir()
+    for name in COPIED:
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def snakemake(folder, *arguments, check=True, env=None):
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", *arguments]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(env or {})}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=500)
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def rules_to_run(folder) -> set[str]:
+    done = snakemake(folder, "-n", "--quiet", "host")
+    text = done.stdout + done.stderr
+    return {line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit() and line.split()[0] != "total"}
+
+
+def table(path):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(open(path, newline=""))]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished smoke run; tests that change it copy it first (timestamps kept)."""
+    folder = checkout(tmp_path_factory.mktemp("smoke") / "clone")
+    snakemake(folder)
+    return folder
+
+
+def copy_of(done, tmp_path) -> Path:
+    return Path(shutil.copytree(done, tmp_path / "copy", copy_function=shutil.copy2, symlinks=True))
+
+
+def test_smoke_run_makes_everything(done):
+    results = done / "results/smoke"
+    for name in ("report.html", "claims.csv", "figures/percent.svg", "figures/losses.png", "figures/contrast.pdf"):
+        assert (results / name).stat().st_size > 500, name
+    rows = table(results / "runs/forces/decomposition.csv")
+    assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {("live", "haar", "mse"), ("ema", "haar", "l2"), ("live", "cube", "mse"), ("live", "haar", "l2-plugin")}
+    assert rules_to_run(done) == set()
+
+
+def test_bare_snakemake_names_jobs(tmp_path):
+    folder = checkout(tmp_path / "bare")
+    done = subprocess.run([sys.executable, "-m", "snakemake", "-n"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and "decompose" in done.stdout + done.stderr
+
+
+def test_a_plotting_edit_reruns_only_that_figure(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    with open(folder / "src/equidyn/figures/percent.py", "a") as file:
+        file.write("\n# a comment changes nothing\n")
+    assert rules_to_run(folder) == set()
+    with open(folder / "src/equidyn/figures/percent.py", "a") as file:
+        file.write("\nEXTRA = 1\n")
+    assert rules_to_run(folder) == {"figure", "report_page", "all"}
+
+
+def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    with open(folder / "src/equidyn/models/rawdir.py", "a") as file:
+        file.write("\nEXTRA = 1\n")
+    done_text = snakemake(folder, "-n").stdout
+    assert "results/smoke/runs/forces-raw/model.pt" in done_text
+    assert "output: results/smoke/runs/forces/checkpoints" not in done_text and "rule dataset" not in done_text
+
+
+def test_figures_are_redrawn_without_checkpoints(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    for path in (folder / "results/smoke/runs").glob("*/checkpoints"):
+        shutil.rmtree(path)
+    shutil.rmtree(folder / "results/smoke/figures")
+    assert rules_to_run(folder) == {"figure", "report_page", "all"}
+    snakemake(folder)
+    assert (folder / "results/smoke/figures/percent.png").exists()
+
+
+def test_kills_leave_the_same_tables(done, tmp_path):
+    """Driver or job killed at five random moments, then run to the end."""
+    folder, chance = checkout(tmp_path / "killed"), random.Random(1)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml"]
+    for attempt in range(5):
+        driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+        time.sleep(chance.uniform(4, 14))
+        jobs = subprocess.run(["pgrep", "-f", f"scripts/(train|dataset|decompose).py.*{''}"], capture_output=True, text=True).stdout.split()
+        inside = [int(p) for p in jobs if _cwd(p) == str(folder)]
+        if attempt % 2 and inside:
+            os.kill(inside[0], signal.SIGKILL)  # a job only: the driver sees it fail and ends by itself
+            driver.wait(timeout=120)
+        else:
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+        subprocess.run([*command, "--unlock"], cwd=folder, capture_output=True, env=environment, check=True)
+    snakemake(folder)
+    for run in ("forces", "forces-raw", "forces-raw-aug", "forces-control"):
+        name = f"results/smoke/runs/{run}/decomposition.csv"
+        assert table(folder / name) == table(done / name), run
+
+
+def _cwd(pid: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
+def test_bad_config_and_bad_files_are_one_paragraph(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    bad = snakemake(folder, "-n", "--config", "seeed=1", check=False)
+    assert bad.returncode != 0 and "seeed" in bad.stderr and "Traceback" not in bad.stderr
+    data = folder / "results/smoke/data/molecules.h5"
+    data.write_bytes(data.read_bytes()[:5000])
+    script = [sys.executable, "workflow/scripts/train.py", "--config", "results/smoke/runs/forces/config.yaml", "--data", str(data), "--out", "results/x"]
+    broken = subprocess.run(script, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder / "src")})
+    assert broken.returncode == 1 and "molecules.h5" in broken.stderr and "Traceback" not in broken.stderr
+    assert not (folder / "results/x/model.pt").exists()
+
+
+def test_lint():
+    done = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_use_conda_through_a_stub(done, tmp_path):
+    """A real --use-conda run of one figure, in an environment of the stub's making. conda itself is not tested."""
+    folder, prefix = copy_of(done, tmp_path), tmp_path / "stub"
+    (prefix / "bin").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "tests/workflow/stub_conda.py", prefix / "bin/conda")
+    (prefix / "bin/conda").write_text(f"#!{sys.executable}\n" + (prefix / "bin/conda").read_text())
+    (prefix / "bin/conda").chmod(0o755)
+    (prefix / "bin/activate").write_text('export CONDA_PREFIX="$1"; export PATH="$1/bin:$PATH"\n')
+    (folder / "results/smoke/figures/percent.png").unlink()
+    path = f"{prefix}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    snakemake(folder, "--use-conda", env={"PATH": path, "STUB_CONDA_PREFIX": str(prefix), "STUB_CONDA_PYTHON": sys.executable})
+    assert (folder / "results/smoke/figures/percent.png").exists()
+    assert list((folder / ".snakemake/conda").glob("*_/stub-environment"))
