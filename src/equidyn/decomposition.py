@@ -154,11 +154,17 @@ def decompose(
     """
     if loss is None:
         return summarise(accumulate(twisted, target, mask, group_order), clusters)
-    exact, plugin = _jensen(twisted, target, mask, group_order, loss)
+    exact, plugin = accumulate_convex(twisted, target, mask, group_order, loss)
+    return with_plugin(exact, plugin, clusters)
+
+
+def with_plugin(exact: ItemSums, plugin: ItemSums, clusters: torch.Tensor | None) -> Decomposition:
+    """The jackknifed decomposition of a convex loss, with the plug-in one attached."""
     return Decomposition(**{**summarise(exact, clusters).__dict__, "plugin": summarise(plugin, clusters)})
 
 
-def _jensen(twisted, target, mask, group_order, loss) -> tuple[ItemSums, ItemSums]:
+def accumulate_convex(twisted, target, mask, group_order, loss) -> tuple[ItemSums, ItemSums]:
+    """Sums of a convex loss, (jackknifed, plug-in); parameters as in ``decompose``. Holds all predictions of the batch."""
     target = target.to(torch.float64)
     stack = torch.stack([_checked(prediction, target) for prediction in twisted])
     n = len(stack)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from equidyn.actions import Action
-from equidyn.decomposition import Decomposition, ItemSums, accumulate, decompose, summarise
+from equidyn.decomposition import Decomposition, ItemSums, accumulate, accumulate_convex, summarise, with_plugin
 
 
 @dataclass
@@ -52,7 +52,6 @@ def twisted_predictions(predict: Callable, batch: Batch, actions: dict[str, Acti
         yield output.inverse(rotation, prediction.to(torch.float64))
 
 
-@torch.no_grad()
 def measure(
     model: torch.nn.Module,
     predict: Callable,
@@ -81,37 +80,39 @@ def measure(
     ValueError
         if the number of rotations does not match the number of items
     """
+    return measure_losses(model, predict, batches, actions, output, rotations, {"": loss}, group_order)[""]
+
+
+@torch.no_grad()
+def measure_losses(model, predict, batches, actions, output, rotations, losses: dict[str, Callable | None], group_order: int | None = None) -> dict[str, Decomposition]:
+    """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
+
+    With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch at a time.
+    """
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
         raise RuntimeError(f"measure: module {training[0]!r} is in train mode; call model.eval() first")
-    parts: list[ItemSums] = []
-    clusters, kept, start = [], [], 0
+    sums: dict[str, list] = {name: [] for name in losses}
+    clusters, start = [], 0
     for batch in batches:
         chunk = rotations[:, start : start + len(batch)]
         start += len(batch)
         twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
+        if any(loss is not None for loss in losses.values()):
+            twisted = list(twisted)
         clusters.append(batch.clusters)
-        if loss is None:
-            parts.append(accumulate(twisted, batch.target, batch.mask, group_order))
-        else:
-            kept.append((torch.stack(list(twisted)), batch.target, batch.mask))
+        for name, loss in losses.items():
+            if loss is None:
+                sums[name].append(accumulate(twisted, batch.target, batch.mask, group_order))
+            else:
+                sums[name].append(accumulate_convex(twisted, batch.target, batch.mask, group_order, loss))
     if start != rotations.shape[1]:
         raise ValueError(f"measure: rotations for {rotations.shape[1]} items, but the batches hold {start}")
-    if loss is None:
-        return summarise(ItemSums.join(parts), torch.cat(clusters))
-    twisted, target, mask = _pad_together(kept)
-    return decompose(twisted, target, mask, group_order, torch.cat(clusters), loss)
-
-
-def _pad_together(kept: list) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Join batches whose second axis (atoms, residues) was padded to different lengths."""
-    longest = max(target.shape[1] for _, target, _ in kept)
-
-    def grow(x: torch.Tensor, axis: int) -> torch.Tensor:
-        shape = list(x.shape)
-        shape[axis] = longest - shape[axis]
-        return torch.cat([x, x.new_zeros(shape)], axis)
-
-    twisted = torch.cat([grow(t, 2) for t, _, _ in kept], 1)
-    target = torch.cat([grow(y, 1) for _, y, _ in kept])
-    return twisted, target, torch.cat([grow(m, 1) for _, _, m in kept])
+    joined, results = torch.cat(clusters), {}
+    for name, loss in losses.items():
+        if loss is None:
+            results[name] = summarise(ItemSums.join(sums[name]), joined)
+        else:
+            exact, plugin = (ItemSums.join(list(part)) for part in zip(*sums[name]))
+            results[name] = with_plugin(exact, plugin, joined)
+    return results

@@ -48,7 +48,13 @@ def test_recombination_gives_new_distinct_molecules():
 
 @pytest.mark.parametrize(
     "content, message",
-    [("name,smiles\na,C(C\n", "line 2.*does not parse"), ("a,b\n1,2\n", "columns"), ("name,smiles\na,CC\nb,C C\n", "line 3"), ("name,smiles\na,[Na+]\n", "line 2")],
+    [
+        ("name,smiles\na,C(C\n", "line 2.*does not parse"),
+        ("a,b\n1,2\n", "columns"),
+        ("name,smiles\na,CC\nb,C C\n", "line 3.*does not parse"),
+        ("name,smiles\na,CC\nb,CC\n", "line 3.*same molecule"),
+        ("name,smiles\na,[Na+]\n", "line 2"),
+    ],
 )
 def test_bad_molecules_files(tmp_path, content, message):
     path = tmp_path / "m.csv"

@@ -45,7 +45,8 @@ def read_molecules(path: str | Path) -> list[tuple[str, str]]:
         if not {"name", "smiles"} <= set(reader.fieldnames or ()):
             raise DataError(f"{path}: columns {reader.fieldnames}, expected at least name, smiles")
         for line, row in enumerate(reader, 2):
-            molecule = Chem.MolFromSmiles(row["smiles"] or "")
+            smiles = (row["smiles"] or "").strip()
+            molecule = None if len(smiles.split()) != 1 else Chem.MolFromSmiles(smiles)  # RDKit would take what follows a space as a name
             if molecule is None or molecule.GetNumAtoms() == 0:
                 raise DataError(f"{path}, line {line} ({row['name']}): SMILES {row['smiles']!r} does not parse")
             symbols = {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()}

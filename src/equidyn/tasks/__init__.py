@@ -1,6 +1,7 @@
 """Tasks: from a dataset file to training losses and held-out batches. One protocol; each task a module of its own."""
 
 import importlib
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -17,6 +18,7 @@ class Task(Protocol):
     name: str
     actions: dict[str, Action]  # how each input of a Batch transforms
     output: Action  # how the prediction transforms
+    losses: dict[str, Callable]  # convex losses measured beside the squared one, by name
     n_train: int
 
     def training_loss(self, model: torch.nn.Module, items: torch.Tensor, step_seed: int) -> tuple[torch.Tensor, dict[str, float]]:
