@@ -35,6 +35,11 @@ def additive(rows: list[dict]) -> float:
     return max(abs(r["total"] - r["twirled"] - r["equivariance"]) / r["total"] for r in rows)
 
 
+def _reached(curve: list[dict], step: float) -> str:
+    found = next(r for r in curve if r["step"] == step)
+    return f"{step:.0f} (total {found['total'] / found['zero_loss']:.3f} x zero-predictor loss)"
+
+
 def claims(rows: list[dict], paper: list[dict]) -> list[dict]:
     """One row per claim (C2: per run) with the columns ``COLUMNS``."""
     gap = additive(rows)
@@ -49,7 +54,7 @@ def claims(rows: list[dict], paper: list[dict]) -> list[dict]:
         last, first = curve[-1], first_step(curve, 2.0)
         conditions = (
             f"run {run}, step {last['step']:.0f}, total {last['total'] / last['zero_loss']:.3f} x zero-predictor loss, {last['n_items']:.0f} molecules x "
-            f"{last['n_rotations']:.0f} Haar rotations; first step <= 2 % below the zero-predictor loss: {'none' if first is None else f'{first:.0f}'}"
+            f"{last['n_rotations']:.0f} Haar rotations; first step <= 2 % below the zero-predictor loss: {'none' if first is None else _reached(curve, first)}"
         )
         if last["percent_lo"] <= 2.0 <= last["percent_hi"]:
             conditions += "; the interval includes 2 %"

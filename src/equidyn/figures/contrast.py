@@ -8,7 +8,8 @@ from equidyn.figures.style import plt
 def draw(rows, paper):
     """Figure with one trajectory per run; training moves to the left, the right of 1 is no better than predicting nothing."""
     figure, axis = plt.subplots(figsize=(4.6, 3.2))
-    for colour, run in zip(style.RUN, tables.runs(rows)):
+    for run in tables.runs(rows):
+        colour = style.colour(run)
         curve = tables.curve(rows, run)
         x, y = [r["total"] / r["zero_loss"] for r in curve], [max(r["percent"], 1e-12) for r in curve]
         axis.plot(x, y, "o-", ms=3, color=colour, label=style.LABEL.get(run, run))

@@ -11,7 +11,8 @@ def draw(rows, paper):
     """Figure with one line and 95 % band per run; the shading belongs to the first run."""
     figure, axis = plt.subplots(figsize=(4.6, 3.2))
     names = [run for run in tables.runs(rows) if max(r["percent"] for r in tables.curve(rows, run)) > TIED]
-    for colour, run in zip(style.RUN, names):
+    for run in names:
+        colour = style.colour(run)
         curve = tables.curve(rows, run)
         x = style.steps(curve)
         axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=style.LABEL.get(run, run))
@@ -27,5 +28,6 @@ def draw(rows, paper):
     axis.set_xlim(left=0.4)
     axis.set_ylabel("equivariance error, % of held-out loss")
     axis.set_title(f"shaded: total loss of {style.LABEL.get(names[0], names[0])} at or above the zero predictor" if names else "", fontsize=7, color="0.35")
-    axis.legend(fontsize=6.5, loc="lower left")
+    axis.legend(fontsize=6, loc="upper right")
+    axis.set_ylim(top=2e3)
     return figure

@@ -6,7 +6,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
-RUN = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+RUN = {"forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7"}
+OTHERS = ["#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LABEL = {
     "forces": "EScAIP",
     "forces-raw": "raw directions",
@@ -25,6 +26,11 @@ plt.rcParams.update(
         "lines.linewidth": 1.4,
     }
 )
+
+
+def colour(run: str) -> str:
+    """The run's own colour in every figure; runs without one share four more by a stable hash of the name."""
+    return RUN.get(run) or OTHERS[sum(run.encode()) % len(OTHERS)]
 
 
 def log_step(axis) -> None:

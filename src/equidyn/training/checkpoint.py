@@ -40,8 +40,8 @@ def load(path: str | Path):
 
 
 def log_spaced(last: int, n: int) -> list[int]:
-    """At most n steps from 0 to last, evenly spaced in log(1 + step), both ends included, each once."""
-    return sorted({round((1 + last) ** (i / (n - 1))) - 1 for i in range(n)})
+    """At most n steps from 0 to last, evenly spaced in log(10 + step), both ends included, each once."""
+    return sorted({round(10 * ((10 + last) / 10) ** (i / (n - 1))) - 10 for i in range(n)})
 
 
 @contextlib.contextmanager
