@@ -76,3 +76,7 @@ def run_code(script):
         )
 
     return digest
+
+
+def all_figures(wildcards):
+    return expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["svg", "png", "pdf"])
