@@ -27,11 +27,12 @@ try:
 except equidyn_config.ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-OUTSIDE = "" if config["name"] == "default" else f"/{config['name']}"
+OTHER = (
+    [] if config["name"] == "default" else [config["name"]]
+)  # other configs never overwrite the default's results
 RESULTS, LOGS, BENCHMARKS = (
-    f"results{OUTSIDE}",
-    f"logs{OUTSIDE}",
-    f"benchmarks/results{OUTSIDE}",
+    os.path.join(folder, *OTHER)
+    for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 TASK_MODULES = {"forces": "equidyn.tasks.forces"}
@@ -79,4 +80,16 @@ def run_code(script):
 
 
 def all_figures(wildcards):
-    return expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["svg", "png", "pdf"])
+    return expand(
+        f"{RESULTS}/figures/{{figure}}.{{format}}",
+        figure=FIGURES,
+        format=["svg", "png", "pdf"],
+    )
+
+
+def folder_of_output(wildcards, output):
+    return os.path.dirname(output[0])
+
+
+def stem_of_output(wildcards, output):
+    return os.path.splitext(output[0])[0]

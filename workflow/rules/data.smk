@@ -10,10 +10,11 @@ rule configure:
     conda:
         "../../envs/workflow.yaml"
     params:
+        script=f"{SCRIPTS}/configure.py",
         settings=settings_json,
         code=code_digest(f"{SCRIPTS}/configure.py"),
     shell:
-        "python {SCRIPTS}/configure.py --settings {params.settings:q} --out {output} > {log} 2>&1"
+        "python {params.script} --settings {params.settings:q} --out {output} > {log} 2>&1"
 
 
 rule dataset:
@@ -30,6 +31,7 @@ rule dataset:
         "../../envs/data.yaml"
     threads: 2
     params:
+        script=f"{SCRIPTS}/dataset.py",
         code=code_digest(f"{SCRIPTS}/dataset.py"),
     shell:
-        "python {SCRIPTS}/dataset.py --config {input.config} --out {output} --code {params.code} --workers {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --out {output} --code {params.code} --workers {threads} > {log} 2>&1"

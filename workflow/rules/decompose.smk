@@ -14,6 +14,7 @@ rule decompose:
         "../../envs/torch.yaml"
     threads: 1
     params:
+        script=f"{SCRIPTS}/decompose.py",
         code=run_code("decompose.py"),
     shell:
-        "python {SCRIPTS}/decompose.py --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

@@ -24,9 +24,10 @@ rule figure:
     conda:
         "../../envs/figures.yaml"
     params:
+        script=f"{SCRIPTS}/figure.py",
         code=lambda wildcards: code_digest(
             f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"
         ),
-        stem=f"{RESULTS}/figures/{{figure}}",
+        stem=stem_of_output,
     shell:
-        "python {SCRIPTS}/figure.py --figure {wildcards.figure} --tables {input.tables} --paper {input.paper} --out {params.stem} > {log} 2>&1"
+        "python {params.script} --figure {wildcards.figure} --tables {input.tables} --paper {input.paper} --out {params.stem} > {log} 2>&1"

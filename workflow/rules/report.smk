@@ -15,9 +15,10 @@ rule claims:
     conda:
         "../../envs/figures.yaml"
     params:
+        script=f"{SCRIPTS}/claims.py",
         code=code_digest(f"{SCRIPTS}/claims.py"),
     shell:
-        "python {SCRIPTS}/claims.py --tables {input.tables} --paper {input.paper} --out {output} > {log} 2>&1"
+        "python {params.script} --tables {input.tables} --paper {input.paper} --out {output} > {log} 2>&1"
 
 
 rule report_page:
@@ -33,8 +34,9 @@ rule report_page:
     conda:
         "../../envs/figures.yaml"
     params:
+        script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
         captions=json.dumps(FIGURES),
     shell:
-        "python {SCRIPTS}/report.py --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
+        "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
         " --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

@@ -16,7 +16,8 @@ rule train:
         "../../envs/torch.yaml"
     threads: 1
     params:
+        script=f"{SCRIPTS}/train.py",
         code=run_code("train.py"),
-        out=f"{RESULTS}/runs/{{run}}",
+        out=folder_of_output,
     shell:
-        "python {SCRIPTS}/train.py --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"
