@@ -1,5 +1,6 @@
 """Cost of the decomposition against the same number of plain forward passes. Run: PYTHONPATH=src python benchmarks/measure.py DATASET.h5"""
 
+import functools
 import resource
 import statistics
 import sys
@@ -25,27 +26,33 @@ def median_seconds(function, repeats: int = 5) -> float:
     return statistics.median(times)
 
 
+def compare(task, architecture: str) -> None:
+    """Print seconds relative to plain forwards, and peak memory, for two numbers of rotations."""
+    model = registry.build(architecture, "mini").eval()
+    batches = task.held_out(model)
+    n_items = sum(len(b) for b in batches)
+
+    @torch.no_grad()
+    def forwards():
+        for _ in range(10):
+            for batch in batches:
+                task.predict(model, batch.inputs)
+
+    plain = median_seconds(forwards) / 10
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for n in (10, 40):
+        arguments = (model, task.predict, batches, task.actions, task.output, groups.haar_per_item(n, n_items, 0))
+        seconds = median_seconds(functools.partial(measure, *arguments))
+        extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        ratio = seconds / (n * plain)
+        print(f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s, {ratio:.2f} x plain forwards, peak memory +{extra:.0f} MB")
+
+
 def main() -> None:
     torch.set_num_threads(1)
     task = tasks.build("forces", sys.argv[1], SETTINGS)
     for architecture in ("escaip", "rawdir"):
-        model = registry.build(architecture, "mini").eval()
-        batches = task.held_out(model)
-        n_items = sum(len(b) for b in batches)
-
-        @torch.no_grad()
-        def forwards(n, model=model, batches=batches):
-            for _ in range(n):
-                for batch in batches:
-                    task.predict(model, batch.inputs)
-
-        plain = median_seconds(lambda: forwards(10))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for n in (10, 40):
-            rotations = groups.haar_per_item(n, n_items, 0)
-            seconds = median_seconds(lambda: measure(model, task.predict, batches, task.actions, task.output, rotations))
-            extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-            print(f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s = {seconds / (plain * n / 10):.2f} x plain forwards; peak memory +{extra:.0f} MB over them")
+        compare(task, architecture)
 
 
 if __name__ == "__main__":

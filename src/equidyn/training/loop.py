@@ -144,13 +144,16 @@ def _restore(resume, identity, model, ema, optimizer):
 
 
 def _publish(out: Path, resume: Path) -> None:
-    """Copy first, delete the resume state last: a kill in between repeats the copy."""
+    """Copy first, delete the resume state last: a kill in between repeats the copy. state.pt goes first of what is deleted,
+    because a state without its checkpoints would publish too few of them."""
+    for leftover in out.glob(".checkpoints.*"):
+        shutil.rmtree(leftover)
     staged = out / f".checkpoints.{os.getpid()}"
     shutil.copytree(resume / "checkpoints", staged, copy_function=os.link)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     os.replace(staged, out / "checkpoints")
     for name in ("metrics.csv", "summary.json", "model.pt"):
         os.replace(shutil.copy(resume / name, out / f".{name}.part"), out / name)
-    for name in ("checkpoints", "state.pt", "metrics.csv", "summary.json", "model.pt"):
-        path = resume / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name in ("state.pt", "metrics.csv", "summary.json", "model.pt"):
+        (resume / name).unlink()
+    shutil.rmtree(resume / "checkpoints")
