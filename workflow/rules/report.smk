@@ -12,6 +12,8 @@ rule claims:
         ),
     log:
         f"{LOGS}/claims.log",
+    benchmark:
+        f"{BENCHMARKS}/claims.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -31,6 +33,8 @@ rule report_page:
         f"{RESULTS}/report.html",
     log:
         f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
