@@ -134,7 +134,8 @@ def _cwd(pid: str) -> str:
 def test_bad_config_and_bad_files_are_one_paragraph(done, tmp_path):
     folder = copy_of(done, tmp_path)
     bad = snakemake(folder, "-n", "--config", "seeed=1", check=False)
-    assert bad.returncode != 0 and "seeed" in bad.stderr and "Traceback" not in bad.stderr
+    said = bad.stdout + bad.stderr
+    assert bad.returncode != 0 and "seeed" in said and "Traceback" not in said
     data = folder / "results/smoke/data/molecules.h5"
     data.write_bytes(data.read_bytes()[:5000])
     script = [sys.executable, "workflow/scripts/train.py", "--config", "results/smoke/runs/forces/config.yaml", "--data", str(data), "--out", "results/x"]
