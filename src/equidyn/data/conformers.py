@@ -173,7 +173,8 @@ def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: floa
         rejected counts structures by reason
     """
     jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, max_atoms) for i in range(n_conformers)]
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers: tblite is faster as many single-threaded processes
+    # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two workers made labels 3 x slower.
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     structures, rejected = [], {}
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for cluster, reason, result in tqdm(pool.imap(_structure, jobs, chunksize=16), total=len(jobs), desc="GFN2-xTB labels", mininterval=2):
