@@ -62,3 +62,13 @@ def test_every_rule_names_an_existing_environment():
     for rules in (REPOSITORY / "workflow/rules").glob("*.smk"):
         for name in re.findall(r'"\.\./\.\./envs/([\w.]+)"', rules.read_text()):
             assert (REPOSITORY / "envs" / name).exists(), (rules, name)
+
+
+def test_workflow_knows_the_same_tasks_and_models_as_the_package():
+    from equidyn import tasks
+    from equidyn.models import registry
+
+    rules = (REPOSITORY / "workflow/rules/common.smk").read_text()
+    for modules in (tasks.TASKS, registry.ARCHITECTURES):
+        for name, (module, _) in modules.items():
+            assert f'"{name}": "{module}"' in rules

@@ -6,7 +6,7 @@ from equidyn.claims import claims, first_step, verdict
 def row(step, percent, ratio, run="r"):
     total = 2.0 * ratio
     return dict(run=run, step=step, percent=percent, percent_lo=0.9 * percent, percent_hi=1.1 * percent, total=total, equivariance=total * percent / 100,
-                twirled=total - total * percent / 100, zero_loss=2.0, loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10)  # fmt: skip
+                twirled=total - total * percent / 100, zero_loss=2.0, loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,8 @@ def test_table_has_all_ten_claims_and_sees_a_broken_sum():
     assert set(table) == {f"C{i}" for i in range(1, 11)} and table["C1"]["verdict"] == "holds"
     rows[0]["twirled"] *= 1.01
     assert claims(rows, [])[0]["verdict"] == "does not hold here"
+
+
+def test_an_exactly_equivariant_control_is_no_evidence():
+    control = [{**row(1, 1e-9, 0.5, "control"), "floor": 1e-11}]
+    assert not [r for r in claims([row(1, 1, 0.5), *control], []) if r["claim"] == "C2" and "control" in r["conditions"]]

@@ -57,7 +57,7 @@ class RawDirectionTransformer(nn.Module):
         self.force, self.energy = nn.Linear(hidden, 3, bias=False), nn.Linear(hidden, 1, bias=False)
 
     def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
-        """Energy [b] and forces [b, a, 3] in training units."""
+        """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
         numbers, direction, distance, index, valid = flatten(numbers, positions, mask, neighbours, neighbour_mask)
         atom = self.atom(numbers)  # (n, H)
         pair = self.distance(gaussian_basis(distance, self.n_gaussians, self.cutoff)) + self.direction(direction)
