@@ -46,7 +46,8 @@ def claims(rows: list[dict], paper: list[dict]) -> list[dict]:
     gap = additive(rows)
     result = [
         dict(claim="C1", statement="total loss = twirled error + equivariance error, measurable at every checkpoint", place="definition", paper="exact",
-             ours=gap, lo="", hi="", verdict="holds" if gap < 1e-12 else "does not hold here", conditions=f"exact by construction; largest relative gap over {len(rows)} rows as written")
+             ours=gap, lo="", hi="", verdict="holds" if gap < 1e-12 else "does not hold here",
+             conditions=f"exact by construction; largest relative gap over {len(rows)} rows as written")
     ]  # fmt: skip
     published = [r["step"] for r in paper if r["run"].startswith("default") and r["quantity"] == "first_step_le_2_percent"]
     span = f"<= 2 % first at step {min(published):.0f}-{max(published):.0f} (forces, 3 replicates)" if published else ""
