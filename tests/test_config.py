@@ -1,10 +1,11 @@
 import copy
 
 import pytest
+import torch
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.config import ConfigError, resolve_run, validate
+from equidyn.config import ConfigError, resolve_device, resolve_run, validate
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.json"
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -47,3 +48,13 @@ def test_runs_override_defaults_without_changing_them():
     run = resolve_run(CONFIG, "forces-raw-aug")
     assert run["model"]["architecture"] == "rawdir" and run["training"]["augment"] == 1.0
     assert run["training"]["lr"] == CONFIG["defaults"]["forces"]["training"]["lr"] and before == CONFIG
+
+
+def test_a_device_that_was_asked_for_is_never_replaced(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="finds no CUDA device"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == resolve_device("cuda") == "cuda" and resolve_device("cpu") == "cpu"
+    assert resolve_run(CONFIG, "forces")["device"] == "auto"

@@ -53,9 +53,26 @@ def resolve_run(config: dict, name: str) -> dict:
     missing = [key for key in ("model", "training", "measure") if key not in settings]
     if missing:
         raise ConfigError(f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{run['task']}")
-    return {"run": name, "seed": config["seed"], **settings}
+    return {"run": name, "seed": config["seed"], "device": config.get("device", "auto"), **settings}
 
 
 def resolve_dataset(config: dict, name: str) -> dict:
     """All settings of one dataset."""
     return {"seed": config["seed"], **config["datasets"][name]}
+
+
+def resolve_device(name: str) -> str:
+    """`cpu` or `cuda` from `auto`, `cpu`, `cuda`; never a silent fallback.
+
+    Raises
+    ------
+    ConfigError
+        `cuda` was asked for and torch finds none
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        build = torch.version.cuda or "none, a CPU build"
+        raise ConfigError(f"config, device: 'cuda', but torch {torch.__version__} finds no CUDA device (CUDA of this build: {build}); expected a GPU, or device auto or cpu")
+    return ("cuda" if available else "cpu") if name == "auto" else name

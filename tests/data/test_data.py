@@ -76,6 +76,8 @@ def test_nothing_is_left_of_a_failed_write(tmp_path, dataset):
     arrays, _ = store.read(dataset)
     arrays["forces"][0] = np.nan
     with pytest.raises(DataError, match="forces holds values"):
+        store.write(tmp_path / "y.h5", arrays, {"kind": "forces"})
+    with pytest.raises(DataError, match="kind None"):
         store.write(tmp_path / "y.h5", arrays, {})
     assert list(tmp_path.iterdir()) == []
 

@@ -65,6 +65,11 @@ def dataset_of(wildcards):
     return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
 
 
+def gpus(wildcards):
+    """One where the config insists on CUDA, so that ``--resources gpu=N`` limits the jobs that run at once."""
+    return int(config.get("device", "auto") == "cuda")
+
+
 def run_code(script):
     """Digest of a step together with the task and the model that it loads by name."""
 

@@ -13,6 +13,8 @@ rule decompose:
     conda:
         "../../envs/torch.yaml"
     threads: 1
+    resources:
+        gpu=gpus,
     params:
         script=f"{SCRIPTS}/decompose.py",
         code=run_code("decompose.py"),

@@ -15,6 +15,8 @@ rule train:
     conda:
         "../../envs/torch.yaml"
     threads: 1
+    resources:
+        gpu=gpus,
     params:
         script=f"{SCRIPTS}/train.py",
         code=run_code("train.py"),

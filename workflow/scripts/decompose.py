@@ -12,6 +12,7 @@ import yaml
 from tqdm import tqdm
 
 from equidyn import groups, tasks
+from equidyn.config import resolve_device
 from equidyn.data.schema import DataError
 from equidyn.measure import measure_losses
 from equidyn.models import registry
@@ -67,8 +68,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     settings = yaml.safe_load(args.config.read_text())
-    task = tasks.build(settings["task"], str(args.data), settings)
-    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval()
+    device = resolve_device(settings["device"])
+    print(f"device: {device}", flush=True)
+    task = tasks.build(settings["task"], str(args.data), settings, device)
+    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device)
     batches = task.held_out(model)
     n_items = sum(len(batch) for batch in batches)
     cube = groups.cube()

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from equidyn import tasks
+from equidyn.config import resolve_device
 from equidyn.models import registry
 from equidyn.training import loop
 
@@ -23,9 +24,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     settings = yaml.safe_load(args.config.read_text())
-    task = tasks.build(settings["task"], str(args.data), settings)
-    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], settings["seed"], **settings["model"].get("options", {}))
-    identity = "\n".join([args.config.read_text(), args.code, torch.__version__, str(args.threads), hashlib.sha256(args.data.read_bytes()).hexdigest()])
+    device = resolve_device(settings["device"])
+    print(f"device: {device}", flush=True)
+    task = tasks.build(settings["task"], str(args.data), settings, device)
+    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], settings["seed"], **settings["model"].get("options", {})).to(device)
+    identity = "\n".join([args.config.read_text(), args.code, torch.__version__, str(args.threads), device, hashlib.sha256(args.data.read_bytes()).hexdigest()])
     loop.train(model, task, settings["training"], args.out, identity, settings["seed"])
 
 

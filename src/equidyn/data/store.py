@@ -20,9 +20,11 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
     Raises
     ------
     DataError
-        a missing or surplus key, a wrong shape, a value that is not finite
+        an unknown kind, a missing or surplus key, a wrong shape, a value that is not finite
     """
-    path, keys = Path(path), KINDS[attributes["kind"]]
+    path, keys = Path(path), KINDS.get(attributes.get("kind"))
+    if keys is None:
+        raise DataError(f"{path}: kind {attributes.get('kind')!r}, expected one of {sorted(KINDS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     _check(path, arrays, keys)
     attributes = {

@@ -1,0 +1,27 @@
+"""On a machine with a GPU: training and measuring run there and agree with the CPU. Skipped elsewhere."""
+
+import pytest
+import torch
+from conftest import TRAINING
+
+from equidyn import groups, tasks
+from equidyn.measure import measure
+from equidyn.models import registry
+from equidyn.training import checkpoint, loop
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+SETTINGS = dict(training={**TRAINING, "steps": 4}, measure=dict(n_items=8, batch_size=5))
+
+
+def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
+    results = {}
+    for device in ("cpu", "cuda"):
+        task = tasks.build("forces", str(dataset), SETTINGS, device)
+        model = registry.build("escaip", "tiny").to(device)
+        loop.train(model, task, SETTINGS["training"], tmp_path / device, device, 0)
+        model.load_state_dict(checkpoint.load(tmp_path / "cpu" / "model.pt")["live"])
+        batches = task.held_out(model)
+        rotations = groups.haar_per_item(4, 8, 0)
+        results[device] = measure(model.eval(), task.predict, batches, task.actions, task.output, rotations)
+    assert results["cuda"].total == pytest.approx(results["cpu"].total, rel=1e-3)
+    assert results["cuda"].equivariance == pytest.approx(results["cpu"].equivariance, rel=1e-2)
