@@ -35,8 +35,21 @@ RESULTS, LOGS, BENCHMARKS = (
     for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
-TASK_MODULES = {"forces": "equidyn.tasks.forces"}
-MODEL_MODULES = {"escaip": "equidyn.models.escaip", "rawdir": "equidyn.models.rawdir"}
+TASK_MODULES = {
+    "forces": "equidyn.tasks.forces",
+    "voxels": "equidyn.tasks.voxels",
+    "flow": "equidyn.tasks.flow",
+}
+MODEL_MODULES = {
+    "escaip": "equidyn.models.escaip",
+    "rawdir": "equidyn.models.rawdir",
+    "voxmol": "equidyn.models.voxmol",
+    "proteina": "equidyn.models.proteina",
+}
+RUNS_OF = {
+    task: [run for run in RUNS if config["runs"][run]["task"] == task]
+    for task in TASK_MODULES
+}
 
 
 wildcard_constraints:
@@ -58,11 +71,17 @@ def settings_json(wildcards):
 
 def dataset_inputs(wildcards):
     settings = config["datasets"][wildcards.dataset]
-    return [settings["molecules"]] if "molecules" in settings else settings["files"]
+    return [settings["molecules"]] if "molecules" in settings else settings.get("files", [])
 
 
 def dataset_of(wildcards):
     return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
+
+
+def grids_of(wildcards):
+    """The held-out grids that a run of the task voxels is measured on; nothing for other tasks."""
+    run = config["runs"][wildcards.run]
+    return [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if run["task"] == "voxels" else []
 
 
 def gpus(wildcards):

@@ -22,7 +22,8 @@ rule dataset:
         config=f"{RESULTS}/data/{{dataset}}/config.yaml",
         files=dataset_inputs,
     output:
-        f"{RESULTS}/data/{{dataset}}.h5",
+        data=f"{RESULTS}/data/{{dataset}}.h5",
+        rejected=f"{RESULTS}/data/{{dataset}}/rejected.csv",
     log:
         f"{LOGS}/dataset/{{dataset}}.log",
     benchmark:
@@ -34,4 +35,22 @@ rule dataset:
         script=f"{SCRIPTS}/dataset.py",
         code=code_digest(f"{SCRIPTS}/dataset.py"),
     shell:
-        "python {params.script} --config {input.config} --out {output} --code {params.code} --workers {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --out {output.data} --code {params.code} --workers {threads} > {log} 2>&1"
+
+
+rule grids:
+    input:
+        f"{RESULTS}/data/{{dataset}}.h5",
+    output:
+        f"{RESULTS}/data/{{dataset}}/grids.h5",
+    log:
+        f"{LOGS}/grids/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/grids/{{dataset}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        script=f"{SCRIPTS}/grids.py",
+        code=code_digest(f"{SCRIPTS}/grids.py"),
+    shell:
+        "python {params.script} --data {input} --out {output} --code {params.code} > {log} 2>&1"

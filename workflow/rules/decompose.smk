@@ -3,6 +3,7 @@ rule decompose:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",
         data=dataset_of,
+        grids=grids_of,
         checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
     output:
         f"{RESULTS}/runs/{{run}}/decomposition.csv",
@@ -18,5 +19,6 @@ rule decompose:
     params:
         script=f"{SCRIPTS}/decompose.py",
         code=run_code("decompose.py"),
+        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

@@ -25,64 +25,87 @@ COLUMNS = (
 ROTATION_SEED = 20_251_001  # held-out rotations are the same for every run, seed and checkpoint
 
 
-def floor(task, model, batches, rotations, losses):
+def floor(task, model, batches, rotations, losses, order):
     """Decomposition of the exactly equivariant control: one batch and four rotations are enough for the scale of rounding."""
     middle = len(batches) // 2
     start = sum(len(batch) for batch in batches[:middle])
     few = rotations[:4, start : start + len(batches[middle])]
-    return measure_losses(model.equivariant_control(), task.predict, [batches[middle]], task.actions, task.output, few, losses)
+    return measure_losses(model.equivariant_control(), task.predict, [batches[middle]], task.actions, task.output, few, losses, order)
 
 
-def rows_of(path, settings, task, model, batches, rotations, last):
-    """Table rows of one checkpoint: live weights on Haar rotations; at the last also EMA weights and the 24 cube rotations."""
+def rotations_for(task, settings, n_items):
+    """Rotations [n_rotations, n_items, 3, 3] and the order of their group, by the name that the table gives them.
+
+    Tasks on SO(3): `haar` draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws without replacement
+    from the 24 and different ones for every item, and `cube-24`, all of them.
+    """
+    n, cube = settings["measure"]["n_rotations"], groups.cube()
+    whole = cube[:, None].expand(-1, n_items, -1, -1), len(cube)
+    if task.group == "cube":
+        return {"cube": (groups.subset_per_item(cube, n, n_items, ROTATION_SEED), len(cube)), "cube-24": whole}
+    return {"haar": (groups.haar_per_item(n, n_items, ROTATION_SEED), None), "cube": whole}
+
+
+def rows_of(path, settings, task, model, rotations, last):
+    """Table rows of one checkpoint: live weights on the task's rotations; at the last also EMA weights and the whole cube group."""
     saved = checkpoint.load(path)
-    plans = [("live", "haar"), ("ema", "haar"), ("live", "cube")] if last else [("live", "haar")]
+    main, whole = list(rotations)
+    plans = [("live", main), ("ema", main), ("live", whole)] if last else [("live", main)]
+    losses = {"mse": None, **task.losses}
     for weights, name in plans:
         model.load_state_dict(saved[weights])
         drawn, order = rotations[name]
-        losses = {"mse": None, **task.losses}
+        for condition in task.conditions:
+            started = time.monotonic()
+            batches = task.held_out(model, condition)
+            measured = measure_losses(model, task.predict, batches, task.actions, task.output, drawn, losses, order)
+            seconds = time.monotonic() - started
+            floors = floor(task, model, batches, drawn, losses, order)
+            for loss, result in measured.items():
+                for label, part in {loss: result, **({f"{loss}-plugin": result.plugin} if result.plugin else {})}.items():
+                    yield row(settings, task, saved["step"], condition, weights, name, label, part, floors[loss].equivariance, seconds)
+    if last and settings["measure"].get("off_grid"):
+        model.load_state_dict(saved["live"])
         started = time.monotonic()
-        measured = measure_losses(model, task.predict, batches, task.actions, task.output, drawn, losses, order)
+        result = task.off_grid(model, settings["measure"]["off_grid"], ROTATION_SEED)
         seconds = time.monotonic() - started
-        floors = floor(task, model, batches, rotations["haar"][0], losses)
-        for loss_name, result in measured.items():
-            results = {loss_name: result, **({f"{loss_name}-plugin": result.plugin} if result.plugin else {})}
-            for label, r in results.items():
-                trivial = task.trivial_loss()
-                yield dict(
-                    run=settings["run"], task=task.name, step=saved["step"], condition="", weights=weights, rotations=name, loss=label,
-                    total=r.total, twirled=r.twirled, equivariance=r.equivariance, percent=r.percent, percent_lo=r.percent_lo, percent_hi=r.percent_hi,
-                    zero_loss=r.zero_loss, trivial_loss=r.zero_loss if trivial is None else trivial, relative_equivariance=r.relative_equivariance,
-                    floor=floors[loss_name].equivariance, n_items=r.n_items, n_rotations=r.n_rotations, seconds=round(seconds, 3),
-                    variance_items=r.variance_items, variance_rotations=r.variance_rotations,
-                )  # fmt: skip
+        control = task.off_grid(model.equivariant_control(), settings["measure"]["off_grid"], ROTATION_SEED)
+        yield row(settings, task, saved["step"], "", "live", "haar", "mse", result, control.equivariance, seconds)
+
+
+def row(settings, task, step, condition, weights, rotations, loss, r, floor, seconds):
+    """One row of the table from a Decomposition r."""
+    trivial = task.trivial_loss(condition)
+    return dict(
+        run=settings["run"], task=task.name, step=step, condition=condition, weights=weights, rotations=rotations, loss=loss,
+        total=r.total, twirled=r.twirled, equivariance=r.equivariance, percent=r.percent, percent_lo=r.percent_lo, percent_hi=r.percent_hi,
+        zero_loss=r.zero_loss, trivial_loss=r.zero_loss if trivial is None else trivial, relative_equivariance=r.relative_equivariance,
+        floor=floor, n_items=r.n_items, n_rotations=r.n_rotations, seconds=round(seconds, 3),
+        variance_items=r.variance_items, variance_rotations=r.variance_rotations,
+    )  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--grids", help="held-out grids (task voxels)")
     parser.add_argument("--checkpoints", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    settings = yaml.safe_load(args.config.read_text())
+    settings = yaml.safe_load(args.config.read_text()) | {"grids": args.grids}
     device = resolve_device(settings["device"])
     print(f"device: {device}", flush=True)
     task = tasks.build(settings["task"], str(args.data), settings, device)
     model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device)
-    batches = task.held_out(model)
-    n_items = sum(len(batch) for batch in batches)
-    cube = groups.cube()
-    rotations = {
-        "haar": (groups.haar_per_item(settings["measure"]["n_rotations"], n_items, ROTATION_SEED), None),
-        "cube": (cube[:, None].expand(-1, n_items, -1, -1), len(cube)),
-    }
+    n_items = sum(len(batch) for batch in task.held_out(model, task.conditions[0]))
+    rotations = rotations_for(task, settings, n_items)
     paths = sorted(args.checkpoints.glob("step_*.pt"))
     if not paths:
         raise DataError(f"{args.checkpoints}: no step_*.pt; rerun the rule `train`")
-    rows = [row for path in tqdm(paths, desc="checkpoints") for row in rows_of(path, settings, task, model, batches, rotations, path == paths[-1])]
+    rows = [row for path in tqdm(paths, desc="checkpoints") for row in rows_of(path, settings, task, model, rotations, path == paths[-1])]
     temporary = args.out.with_suffix(".part")
     with open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=COLUMNS)

@@ -1,49 +1,137 @@
-"""From the settings of a dataset to its HDF5 file: read or generate, cluster, split, write."""
+"""From the settings of a dataset to its HDF5 file: read or generate, cluster, split, write.
 
+A source returns items and rejections. Items that share a cluster key never straddle the split.
+"""
+
+import csv
 import json
+import os
 import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import conformers, files, store
+from equidyn.data import conformers, files, molecules, store
 from equidyn.data.schema import DataError
 
 
+@dataclass
+class Found:
+    """What a source gives: arrays but for offsets and split, cluster keys per item, and (where, reason) per rejected record."""
+
+    kind: str
+    source: str
+    licence: str
+    rows: dict[str, list[np.ndarray]]  # per-row arrays, one entry per item
+    items: dict[str, list]  # per-item values
+    clusters: list
+    rejected: list[tuple[str, str]]
+    split: str = "molecule"
+    notes: dict | None = None  # counts beside those of rejections
+
+
 def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[str, int]:
-    """Make the dataset file; returns counts (kept, and rejected by reason).
+    """Make the dataset file and, in a folder of its name, ``rejected.csv``; returns counts (kept, and rejected by reason).
 
     Raises
     ------
     DataError
-        see the readers; also when a file source holds too few structures to split
+        see the readers; also when a source gives too little to split
     """
-    seed, rejected, split = settings["seed"], {}, "molecule"
-    if settings["source"] == "conformers":
-        molecules = conformers.read_molecules(settings["molecules"])
-        random.Random(seed).shuffle(molecules)
-        wanted = settings["n_molecules"]
-        if wanted > len(molecules):
-            molecules = conformers.recombine(molecules, wanted, settings["max_atoms"], seed)
-        structures, rejected = conformers.build(molecules[:wanted], settings["n_conformers"], settings["temperature"], settings["max_atoms"], seed, workers)
-        source, licence = f"GFN2-xTB (tblite) on ETKDG conformers of {settings['molecules']}", "Apache-2.0 (generated)"
-    else:
-        reader = {"extxyz": files.read_extxyz, "npz": files.read_npz}[settings["source"]]
-        structures = [s for path in settings["files"] for s in reader(path, settings["energy_unit"])]
-        source, licence = f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"]
-        if len({s[0] for s in structures}) <= settings["n_held_out"]:
-            split = "frames"  # too few molecules to hold some out: blocks of consecutive frames take their place
-            block = max(1, len(structures) // (4 * settings["n_held_out"]))
-            structures = [(i // block, *s[1:]) for i, s in enumerate(structures)]
-    names = {key: i for i, key in enumerate(dict.fromkeys(s[0] for s in structures))}
-    cluster = np.array([names[s[0]] for s in structures])
-    if not structures:
-        raise DataError(f"{out}: no structure could be labelled; rejected: {rejected}")
+    folder = Path(out).with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    resume = folder / "resume" / (code or "code")
+    found = SOURCES[settings["source"]](settings, workers, resume)
+    _write_rejected(folder / "rejected.csv", found.rejected)
+    reasons: dict[str, int] = {}
+    for _, reason in found.rejected:
+        reasons[reason] = reasons.get(reason, 0) + 1
+    if not found.clusters:
+        raise DataError(f"{out}: nothing usable in {found.source}; rejected: {reasons}")
+    names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
+    cluster = np.array([names[key] for key in found.clusters])
+    lengths = [len(positions) for positions in found.rows["positions"]]
     arrays = dict(
-        offsets=np.cumsum([0] + [len(s[1]) for s in structures]), numbers=np.concatenate([s[1] for s in structures]),
-        positions=np.concatenate([s[2] for s in structures]), forces=np.concatenate([s[4] for s in structures]),
-        energy=np.array([s[3] for s in structures]), cluster=cluster, split=store.split_by_cluster(cluster, settings["n_held_out"], seed),
+        offsets=np.cumsum([0, *lengths]), cluster=cluster, split=store.split_by_cluster(cluster, settings["n_held_out"], settings["seed"]),
+        **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
     )  # fmt: skip
-    attributes = dict(kind="forces", source=source, licence=licence, split=split, split_seed=seed, code=code, settings=json.dumps(settings, sort_keys=True))
+    attributes = dict(
+        kind=found.kind, source=found.source, licence=found.licence, split=found.split, split_seed=settings["seed"], code=code, settings=json.dumps(settings, sort_keys=True)
+    )
     store.write(out, arrays, attributes)
-    force_rms = float(np.sqrt((arrays["forces"] ** 2).mean()))
-    return {"structures": len(structures), "molecules": len(names), "force_rms_eV_per_angstrom": round(force_rms, 4), **{f"rejected: {k}": v for k, v in sorted(rejected.items())}}
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+    return {"items": len(lengths), "clusters": len(names), **(found.notes or {}), **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
+
+
+def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record", "reason"])
+        writer.writerows(rejected)
+    os.replace(temporary, path)
+
+
+def _conformers(settings, workers, resume) -> Found:
+    listed = conformers.read_molecules(settings["molecules"])
+    random.Random(settings["seed"]).shuffle(listed)
+    wanted, labels = settings["n_molecules"], settings.get("labels", True)
+    if wanted > len(listed):
+        listed = conformers.recombine(listed, wanted, settings["max_atoms"], settings["seed"])
+    structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["max_atoms"], settings["seed"], workers, resume, labels)
+    source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
+    if not labels:
+        return _molecules(settings, source, "Apache-2.0 (generated)", [(s[0], s[1], s[2], listed[s[0]][0]) for s in structures], rejected)
+    return _forces(source, "Apache-2.0 (generated)", structures, rejected)
+
+
+def _forces(source, licence, structures, rejected, split="molecule") -> Found:
+    rows = {name: [s[i] for s in structures] for name, i in (("numbers", 1), ("positions", 2), ("forces", 4))}
+    squares = sum(float((s[4] ** 2).sum()) for s in structures)
+    notes = {"force_rms_eV_per_angstrom": round((squares / max(1, sum(s[4].size for s in structures))) ** 0.5, 4)}
+    return Found("forces", source, licence, rows, {"energy": [s[3] for s in structures]}, [s[0] for s in structures], rejected, split, notes)
+
+
+def _molecules(settings, source, licence, geometries, rejected, notes=None) -> Found:
+    """Geometries alone, (cluster key, numbers, positions, where); those with elements outside the channels are rejected."""
+    kept = geometries
+    if box := settings.get("voxels"):
+        table, kept = molecules.channel_of(box["elements"]), []
+        for molecule in geometries:
+            foreign = sorted({molecules.symbol(z) for z in molecule[1][table[molecule[1]] == 255]})
+            if foreign:
+                rejected.append((molecule[3], f"element outside the channels: {' '.join(foreign)}"))
+            else:
+                kept.append(molecule)
+    rows = {"numbers": [m[1] for m in kept], "positions": [m[2] for m in kept]}
+    return Found("molecules", source, licence, rows, {}, [m[0] for m in kept], rejected, notes=notes)
+
+
+def _force_files(settings, workers, resume) -> Found:
+    reader = {"extxyz": files.read_extxyz, "npz": files.read_npz}[settings["source"]]
+    structures, split = [s for path in settings["files"] for s in reader(path, settings["energy_unit"])], "molecule"
+    if len({s[0] for s in structures}) <= settings["n_held_out"]:
+        split = "frames"  # too few molecules to hold some out: blocks of consecutive frames take their place
+        block = max(1, len(structures) // (4 * settings["n_held_out"]))
+        structures = [(i // block, *s[1:]) for i, s in enumerate(structures)]
+    return _forces(f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"], structures, [], split)
+
+
+def _molecule_files(settings, workers, resume) -> Found:
+    reader = {"sdf": molecules.read_sdf, "xyz": molecules.read_xyz}[settings["source"]]
+    kept, rejected, bare = [], [], 0
+    for path in settings["files"]:
+        found, bad, without = reader(path)
+        rejected += bad
+        bare += without
+        for record in found:
+            if len(record[1]) > settings.get("max_atoms", np.inf):
+                rejected.append((record[3], "too many atoms"))
+            else:
+                kept.append(record)
+    return _molecules(settings, f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"], kept, rejected, {"with hydrogens missing": bare})
+
+
+SOURCES = {"conformers": _conformers, "extxyz": _force_files, "npz": _force_files, "sdf": _molecule_files, "xyz": _molecule_files}

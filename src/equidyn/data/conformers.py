@@ -8,6 +8,7 @@ a label can be reproduced exactly from the file.
 """
 
 import csv
+import hashlib
 import multiprocessing
 import os
 import random
@@ -135,6 +136,13 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
     return numbers, (positions - positions.mean(0)).astype(np.float32)
 
 
+def n_atoms(smiles: str) -> int:
+    """Number of atoms, hydrogens included."""
+    from rdkit import Chem
+
+    return Chem.AddHs(Chem.MolFromSmiles(smiles)).GetNumAtoms()
+
+
 def _hessian(field, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
     """Cartesian force-field Hessian [3n, 3n] in eV/Å², central differences of RDKit's gradient."""
     columns = []
@@ -148,13 +156,15 @@ def _hessian(field, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
     return (hessian + hessian.T) / 2
 
 
-def _structure(job: tuple[int, str, float, int, int]):
-    cluster, smiles, temperature, seed, max_atoms = job
+def _structure(job: tuple[int, str, float, int, int, bool]):
+    cluster, smiles, temperature, seed, max_atoms, labels = job
+    if n_atoms(smiles) > max_atoms:
+        return cluster, "too many atoms", None
     geometry = displaced(smiles, temperature, seed)
     if geometry is None:
         return cluster, "no force-field geometry", None
-    if len(geometry[0]) > max_atoms:
-        return cluster, "too many atoms", None
+    if not labels:
+        return cluster, "", (*geometry, 0.0, np.zeros_like(geometry[1]))
     try:
         energy, forces = label(*geometry)
     except RuntimeError:
@@ -164,22 +174,68 @@ def _structure(job: tuple[int, str, float, int, int]):
     return cluster, "", (*geometry, energy, forces)
 
 
-def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, max_atoms: int, seed: int, workers: int = 2):
-    """Label n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
+def _save(path: Path, results: list) -> None:
+    """Results of a chunk, whole or not at all; rejected structures have no atoms."""
+    empty = (np.zeros(0, np.uint8), np.zeros((0, 3), np.float32), 0.0, np.zeros((0, 3)))
+    numbers, positions, energy, forces = zip(*(empty if result is None else result for _, _, result in results))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    with open(temporary, "wb") as file:
+        np.savez(
+            file, cluster=[c for c, _, _ in results], reason=[reason for _, reason, _ in results], length=[len(n) for n in numbers],
+            numbers=np.concatenate(numbers), positions=np.concatenate(positions), energy=np.array(energy), forces=np.concatenate(forces),
+        )  # fmt: skip
+    os.replace(temporary, path)
+
+
+def _load(path: Path) -> list:
+    with np.load(path, allow_pickle=False) as file:
+        data = {name: file[name] for name in file.files}
+    ends = np.cumsum(data["length"])[:-1]
+    per_atom = zip(*(np.split(data[name], ends) for name in ("numbers", "positions", "forces")))
+    rows = zip(data["cluster"].tolist(), data["reason"].tolist(), data["energy"].tolist(), per_atom)
+    return [(cluster, reason, None if reason else (numbers, positions, energy, forces)) for cluster, reason, energy, (numbers, positions, forces) in rows]
+
+
+CHUNK = 200  # structures per resume file
+
+
+def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, max_atoms: int, seed: int, workers: int = 2, resume: Path | None = None, labels: bool = True):
+    """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
+
+    Parameters
+    ----------
+    resume : folder for finished chunks; started again with the same arguments, only missing chunks are computed
+    labels : whether to compute energies and forces; without they are zero and must not be used
 
     Returns
     -------
     (structures, rejected) : structures are (cluster, numbers, positions [Å], energy [eV], forces [eV/Å]);
-        rejected counts structures by reason
+        rejected are (molecule, reason), one per structure
     """
-    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, max_atoms) for i in range(n_conformers)]
+    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, max_atoms, labels) for i in range(n_conformers)]
     # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two workers made labels 3 x slower.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
-    structures, rejected = [], {}
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for cluster, reason, result in tqdm(pool.imap(_structure, jobs, chunksize=16), total=len(jobs), desc="GFN2-xTB labels", mininterval=2):
-            if result is None:
-                rejected[reason] = rejected.get(reason, 0) + 1
+    results = []
+    with multiprocessing.get_context("spawn").Pool(workers) as pool, tqdm(total=len(jobs), desc="GFN2-xTB labels" if labels else "conformers", mininterval=2) as bar:
+        for start in range(0, len(jobs), CHUNK):
+            chunk = jobs[start : start + CHUNK]
+            path = None if resume is None else resume / f"{hashlib.sha256(repr(chunk).encode()).hexdigest()[:24]}.npz"
+            if path is not None and path.exists():
+                done = _load(path)
             else:
-                structures.append((cluster, *result))
+                done = []
+                for result in pool.imap(_structure, chunk, chunksize=8):
+                    done.append(result)
+                    bar.update()
+                if path is not None:
+                    _save(path, done)
+            results += done
+            bar.n = len(results)
+    structures, rejected = [], []
+    for cluster, reason, result in results:
+        if result is None:
+            rejected.append((molecules[cluster][0], reason))
+        else:
+            structures.append((cluster, *result))
     return structures, rejected

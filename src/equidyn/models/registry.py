@@ -6,6 +6,8 @@ import torch
 
 ARCHITECTURES = {
     "escaip": ("equidyn.models.escaip", "EScAIP"),
+    "proteina": ("equidyn.models.proteina", "Proteina"),
+    "voxmol": ("equidyn.models.voxmol", "VoxMol"),
     "rawdir": ("equidyn.models.rawdir", "RawDirectionTransformer"),
 }
 

@@ -9,7 +9,7 @@ import torch
 from equidyn.actions import Action
 from equidyn.measure import Batch
 
-TASKS = {"forces": ("equidyn.tasks.forces", "Forces")}
+TASKS = {"forces": ("equidyn.tasks.forces", "Forces"), "voxels": ("equidyn.tasks.voxels", "Voxels"), "flow": ("equidyn.tasks.flow", "Flow")}
 
 
 class Task(Protocol):
@@ -19,18 +19,20 @@ class Task(Protocol):
     actions: dict[str, Action]  # how each input of a Batch transforms
     output: Action  # how the prediction transforms
     losses: dict[str, Callable]  # convex losses measured beside the squared one, by name
+    group: str  # that held-out items are rotated by: "haar" (SO(3)) or "cube" (24 elements)
+    conditions: tuple[str, ...]  # under which the loss is measured, e.g. flow times; ("",) where there are none
     n_train: int
 
     def training_loss(self, model: torch.nn.Module, items: torch.Tensor, step_seed: int) -> tuple[torch.Tensor, dict[str, float]]:
         """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
 
-    def held_out(self, model: torch.nn.Module) -> list[Batch]:
-        """The fixed held-out items, the same for every checkpoint and run of the task."""
+    def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
+        """The fixed held-out items under a condition, the same for every checkpoint and run of the task."""
 
     def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Prediction [n_items, ...] in the unit of the target."""
 
-    def trivial_loss(self) -> float | None:
+    def trivial_loss(self, condition: str = "") -> float | None:
         """Held-out loss of the best equivariant predictor that only rescales its input; None where that is zero output."""
 
 

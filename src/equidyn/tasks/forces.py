@@ -26,6 +26,8 @@ class Forces:
     actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())
     output = Vector()
     losses = {"l2": l2_norm}  # measured beside the squared loss
+    group = "haar"
+    conditions = ("",)
 
     def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
         arrays, _ = store.read(dataset)
@@ -97,7 +99,7 @@ class Forces:
         loss = training["energy_weight"] * energy_loss + training["force_weight"] * force_loss
         return loss, {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
 
-    def held_out(self, model):
+    def held_out(self, model, condition=""):
         """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken symmetry."""
         batches = []
         order = self.test[self.mask[self.test].sum(1).argsort(stable=True)]
@@ -110,6 +112,6 @@ class Forces:
         """Forces [n_items, n_atoms, 3] in eV/Å."""
         return model(**inputs)[1] * self.force_scale
 
-    def trivial_loss(self):
+    def trivial_loss(self, condition=""):
         """None: the best rescaling of a molecule's positions that is translation invariant and local is no force at all."""
         return None

@@ -1,0 +1,94 @@
+"""The frozen held-out grids of a dataset: every checkpoint of every run is measured on the same ones.
+
+Only molecules that lie in the box in every orientation are taken: of any other, the grid of the rotated atoms is not the rotated grid.
+Training grids are never cached; voxelizing from coordinates is faster than reading them back (benchmarks/cache.py).
+"""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from equidyn.data import store
+from equidyn.data.molecules import channel_of
+from equidyn.data.schema import DataError
+from equidyn.data.voxelize import fits, outside, voxelize_batch
+
+SCHEMA_VERSION = 1
+
+
+def geometry(attributes: dict, path) -> dict:
+    """The ``voxels`` section of a dataset's settings: elements, grid, resolution, radius.
+
+    Raises
+    ------
+    DataError
+        a dataset made without it
+    """
+    settings = json.loads(attributes["settings"]).get("voxels")
+    if settings is None:
+        raise DataError(f"{path}: made without a voxels section; add datasets.<name>.voxels (elements, grid, resolution, radius)")
+    return settings
+
+
+def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
+    """Write the held-out grids of a dataset file; returns counts.
+
+    Raises
+    ------
+    DataError
+        see ``store.read``; also when no held-out molecule fits
+    """
+    arrays, attributes = store.read(dataset, "molecules")
+    box = geometry(attributes, dataset)
+    shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
+    offsets, positions = arrays["offsets"], arrays["positions"]
+    channels = channel_of(box["elements"])[arrays["numbers"]]
+    whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
+    held_out = arrays["split"] == 1
+    items = np.flatnonzero(held_out & whole)
+    _, first = np.unique(arrays["cluster"][items], return_index=True)  # one structure per molecule
+    items = np.sort(items[first])
+    cut = outside(positions, offsets, box["grid"], box["resolution"])
+    counts = {
+        "held-out structures": int(held_out.sum()), "held-out that do not fit in every orientation": int((held_out & ~whole).sum()), "molecules kept": len(items),
+        "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()), "training atoms outside the box": int(cut[~held_out].sum()),
+    }  # fmt: skip
+    if not len(items):
+        raise DataError(f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}")
+    temporary = Path(out).with_suffix(f".{os.getpid()}.part")
+    try:
+        with h5py.File(temporary, "w") as file:
+            chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
+            grids = file.create_dataset("grid", (len(items), *chunk[1:]), "float32", chunks=chunk, compression="gzip", compression_opts=1, shuffle=True)
+            for k, item in enumerate(items):
+                rows = slice(offsets[item], offsets[item + 1])
+                grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[0].numpy()
+            file["item"], file["cluster"] = items, arrays["cluster"][items]
+            file["noise_seed"] = np.random.default_rng(attributes["split_seed"]).integers(0, 2**62, len(items))
+            file.attrs.update(schema=SCHEMA_VERSION, kind="grids", code=code, settings=attributes["settings"], counts=json.dumps(counts))
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return counts
+
+
+def read(path: str | None) -> dict[str, np.ndarray]:
+    """grid [n, c, g, g, g], item [n] (index into the dataset file), cluster [n], noise_seed [n].
+
+    Raises
+    ------
+    DataError
+        no file, not readable, or of another schema version
+    """
+    if path is None or not Path(path).is_file():
+        raise DataError(f"{path}: no such file of held-out grids; rerun the rule `grids`")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
+                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; rerun the rule `grids`")
+            return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
+    except (OSError, RuntimeError, KeyError) as error:
+        raise DataError(f"{path}: not a readable file of held-out grids ({error}); delete it and rerun the rule `grids`") from error

@@ -1,0 +1,153 @@
+"""The VoxMol U-Net: a noisy voxel grid to the clean one. b items, c channels, d³ voxels.
+
+After Pinheiro et al. 2023 as used in the source paper; sizes from its published settings, code our own. Symmetry breaks in every convolution
+kernel, in the stride-2 sampling and in the zero padding. The published 16 groups of GroupNorm do not divide 8 channels: a layer
+uses the largest number of groups up to 16 that divides its channels (8 at 8 channels, else 16; the count does not depend on it).
+Attention has a GroupNorm upstream that is declared but never applied; it is left out here.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from equidyn.actions import Grid
+from equidyn.groups import cube
+
+# Width of level k is width · Π multipliers[:k + 1]; ``attention`` lists the levels that have it.
+PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=16, dropout=0.1)
+SIZES = {
+    "tiny": dict(width=4, multipliers=(1, 2), attention=(1,), blocks=1, n_groups=4, dropout=0.1),
+    "mini": dict(width=8, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),
+    "7M": dict(width=8, **PUBLISHED),  # 6.98M
+    "28M": dict(width=16, **PUBLISHED),  # 27.90M
+    "111M": dict(width=32, **PUBLISHED),  # 111.52M
+}
+
+
+def group_norm(width: int, n_groups: int) -> nn.GroupNorm:
+    """GroupNorm with the largest number of groups up to n_groups that divides width."""
+    return nn.GroupNorm(math.gcd(width, n_groups) if width % n_groups else n_groups, width)
+
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, convolution; GroupNorm, SiLU, dropout, convolution; plus the input, projected where the width changes."""
+
+    def __init__(self, width_in, width_out, n_groups, dropout):
+        super().__init__()
+        self.norm1, self.conv1 = group_norm(width_in, n_groups), nn.Conv3d(width_in, width_out, 3, padding=1)
+        self.norm2, self.conv2 = group_norm(width_out, n_groups), nn.Conv3d(width_out, width_out, 3, padding=1)
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut = nn.Conv3d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
+
+    def forward(self, x):
+        h = self.conv1(F.silu(self.norm1(x)))  # (b, c', d, d, d)
+        return self.conv2(self.dropout(F.silu(self.norm2(h)))) + self.shortcut(x)
+
+
+class Attention(nn.Module):
+    """Single-head softmax attention over all voxels, residual; no positional encoding."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        b, c, *grid = x.shape
+        tokens = x.flatten(2).transpose(1, 2)  # (b, d³, c)
+        q, k, v = self.qkv(tokens)[:, None].chunk(3, -1)  # (b, 1, d³, c)
+        y = self.out(F.scaled_dot_product_attention(q, k, v)[:, 0])  # (b, d³, c)
+        return x + y.transpose(1, 2).reshape(b, c, *grid)
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention on the levels that have it."""
+
+    def __init__(self, width_in, width_out, n_groups, dropout, attention):
+        super().__init__()
+        self.block = ResidualBlock(width_in, width_out, n_groups, dropout)
+        self.attention = Attention(width_out) if attention else nn.Identity()
+
+    def forward(self, x):
+        return self.attention(self.block(x))
+
+
+class VoxMol(nn.Module):
+    """Noisy grid [b, n_channels, g, g, g] to the estimate of the clean one, no final activation; g a multiple of 2^(levels − 1)."""
+
+    def __init__(self, width, multipliers, attention, blocks, n_groups, dropout, n_channels=8):
+        super().__init__()
+        widths, settings = [], dict(n_groups=n_groups, dropout=dropout)
+        for multiplier in multipliers:
+            widths.append(multiplier * (widths[-1] if widths else width))
+        self.multiple = 2 ** (len(widths) - 1)
+        self.stem = nn.Conv3d(n_channels, width, 3, padding=1)
+        self.down, self.up, skips, current = nn.ModuleList(), nn.ModuleList(), [width], width
+        for level, wide in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(Stage(current, wide, **settings, attention=level in attention))
+                current = wide
+                skips.append(current)
+            if level < len(widths) - 1:
+                self.down.append(nn.Conv3d(current, current, 3, stride=2, padding=1))
+                skips.append(current)
+        self.middle = nn.Sequential(Stage(current, current, **settings, attention=True), Stage(current, current, **settings, attention=False))
+        for level, wide in reversed(list(enumerate(widths))):
+            for target in [wide] * blocks + [widths[level - 1] if level > 0 else width]:  # the last block of a level changes width
+                self.up.append(Stage(current + skips.pop(), target, **settings, attention=level in attention))
+                current = target
+            if level > 0:
+                self.up.append(nn.ConvTranspose3d(current, current, 4, stride=2, padding=1))
+        self.norm, self.out = group_norm(current, n_groups), nn.Conv3d(current, n_channels, 3, padding=1)
+
+    def forward(self, noisy):
+        if noisy.shape[1] != self.stem.in_channels or noisy.shape[-1] % self.multiple:
+            raise ValueError(
+                f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels (model.options.n_channels) and edges that are multiples of {self.multiple}"
+            )
+        x = self.stem(noisy)
+        skips = [x]
+        for layer in self.down:
+            x = layer(x)
+            skips.append(x)
+        x = self.middle(x)
+        for layer in self.up:
+            x = layer(torch.cat([x, skips.pop()], 1)) if isinstance(layer, Stage) else layer(x)
+        return self.out(F.silu(self.norm(x)))
+
+    def equivariant_control(self) -> nn.Module:
+        """An isotropic blur: exactly equivariant under the cube group, in this model's dtype and on its device."""
+        weight = self.out.weight
+        return IsotropicBlur().to(weight).eval()
+
+
+class IsotropicBlur(nn.Module):
+    """Every channel blurred by the same kernel, (1, 2, 1)/4 along each axis, zero outside the grid."""
+
+    def __init__(self):
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        self.register_buffer("kernel", torch.einsum("i,j,k->ijk", line, line, line)[None, None])
+
+    def forward(self, noisy):
+        b, c, *grid = noisy.shape
+        return F.conv3d(noisy.reshape(b * c, 1, *grid), self.kernel, padding=1).reshape(b, c, *grid)
+
+
+class Symmetrized(nn.Module):
+    """A model averaged over the 24 rotations of the cube: the exact twirl, at 24 times the cost."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, noisy):
+        total = torch.zeros_like(noisy, dtype=torch.float64)
+        for rotation in cube():
+            total += Grid().inverse(rotation, self.model(Grid().apply(rotation, noisy)).to(torch.float64))
+        return (total / len(cube())).to(noisy.dtype)
+
+    def equivariant_control(self) -> nn.Module:
+        """That of the model inside."""
+        return self.model.equivariant_control()

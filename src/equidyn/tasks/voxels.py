@@ -1,0 +1,156 @@
+"""Task `voxels`: a noisy occupancy grid x + σε to the clean grid x; one noise level per run.
+
+Training voxelizes from coordinates on the fly (rotation and shift first); the loss is the mean square error in units of the
+zero predictor's, which differs from the published sum over the batch by a constant factor that Adam does not see.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from equidyn import groups
+from equidyn.actions import Grid, Vector
+from equidyn.data import grids, store
+from equidyn.data.molecules import channel_of
+from equidyn.data.schema import DataError
+from equidyn.data.voxelize import voxelize_batch
+from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise
+from equidyn.measure import Batch
+
+SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
+
+
+class Voxels:
+    """See the module; ``settings`` are a run's config and, for measuring, ``grids``, the file of held-out grids."""
+
+    name = "voxels"
+    actions = dict(noisy=Grid())
+    output = Grid()
+    losses: dict = {}
+    group = "cube"
+    conditions = ("",)
+
+    def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
+        arrays, attributes = store.read(dataset, "molecules")
+        self.settings, self.device, self.sigma = settings, device, settings["training"]["sigma"]
+        box = grids.geometry(attributes, dataset)
+        self.shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
+        self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
+        self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
+        training = np.flatnonzero(arrays["split"] == 0)
+        if limit := settings["training"].get("n_train"):
+            if limit > len(training):
+                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training structures")
+            training = training[:limit]
+        self.train, self.n_train = training, len(training)
+        sample = self.clean(training[: min(512, len(training))])
+        self.power = sample.square().mean().item()  # of the clean training grids: the loss of the zero predictor
+
+    def clean(self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
+        """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""
+        rows = [slice(self.offsets[i], self.offsets[i + 1]) for i in items]
+        lengths = torch.tensor([row.stop - row.start for row in rows])
+        owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
+        positions = torch.cat([self.positions[row] for row in rows])
+        if rotation is not None:
+            positions = Vector().apply(rotation[owner], positions)
+        if shift is not None:
+            positions = positions + shift[owner]
+        offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
+        channels = torch.cat([self.channels[row] for row in rows])
+        return voxelize_batch(positions.to(self.device), channels.to(self.device), offsets, **self.shape)
+
+    def training_loss(self, model, items, step_seed):
+        """Mean square error over Σ x²/n, on rotated (with probability ``augment``) and shifted molecules with fresh noise."""
+        training = self.settings["training"]
+        chance = np.random.default_rng([step_seed, 1])
+        rotation = SAMPLERS[training["sampler"]](len(items), step_seed)
+        rotation[torch.from_numpy(chance.random(len(items)) >= training["augment"])] = torch.eye(3, dtype=torch.float64)
+        shift = torch.from_numpy(chance.uniform(-1, 1, (len(items), 3)) * training["shift"]).float()
+        clean = self.clean(self.train[items.numpy()], rotation, shift)
+        generator = torch.Generator(self.device).manual_seed(step_seed)
+        noisy = clean + self.sigma * torch.randn(clean.shape, generator=generator, device=self.device)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=training["autocast"] == "bf16"):
+            prediction = model(noisy)
+        loss = (prediction.float() - clean).square().mean()
+        return loss / self.power, {"mse": loss.item()}
+
+    def _frozen(self):
+        if not hasattr(self, "_held_out"):
+            data, wanted = grids.read(self.settings.get("grids")), self.settings["measure"]["n_items"]
+            if wanted > len(data["item"]):
+                raise DataError(f"{self.settings['grids']}: measure.n_items = {wanted}, but only {len(data['item'])} held-out molecules fit the box")
+            noise = np.stack([np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32) for seed in data["noise_seed"][:wanted]])
+            self._held_out = {name: torch.from_numpy(value[:wanted]) for name, value in data.items()} | {"noise": torch.from_numpy(noise)}
+        return self._held_out
+
+    def held_out(self, model, condition=""):
+        """The frozen grids with their frozen noise, which turns with the grid."""
+        data, batches = self._frozen(), []
+        for rows in torch.arange(len(data["item"])).split(self.settings["measure"]["batch_size"]):
+            clean, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
+            batches.append(Batch(dict(noisy=clean + self.sigma * noise), clean, None, data["cluster"][rows]))
+        return batches
+
+    def predict(self, model, inputs):
+        """Clean grids [n_items, c, g, g, g]."""
+        return model(**inputs)
+
+    def trivial_loss(self, condition=""):
+        """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of mean square s."""
+        data, a = self._frozen(), self.power / (self.power + self.sigma**2)
+        return (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"]).double().square().mean().item()
+
+    @torch.no_grad()
+    def off_grid(self, model, n_rotations: int, seed: int) -> Decomposition:
+        """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by trilinear interpolation.
+
+        Interpolation is not exact, so this measures interpolation too: the same for an exactly equivariant model is the floor.
+        Noise is turned by interpolation and scaled to unit variance voxel by voxel (neighbours stay correlated). Only voxels within
+        g/2 − 1 of the centre count, whose interpolation stays inside the box.
+        """
+        data = self._frozen()
+        rotations = groups.haar_per_item(n_rotations, len(data["item"]), seed)
+        ball = _ball(self.shape["grid"]).to(self.device)  # (g, g, g)
+        parts = []
+        for rows in torch.arange(len(data["item"])).split(self.settings["measure"]["batch_size"]):
+            target, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
+
+            def twisted(rows=rows, noise=noise):
+                for rotation in rotations[:, rows]:
+                    turned, spread = resample(noise, rotation)
+                    noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned / spread
+                    yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[0]
+
+            mask = ball.expand(len(rows), target.shape[1], *ball.shape)
+            parts.append(accumulate(twisted(), target, mask))
+        return summarise(ItemSums.join(parts), data["cluster"])
+
+
+def _ball(grid: int) -> torch.Tensor:
+    axis = torch.arange(grid) - (grid - 1) / 2
+    return axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 <= (grid / 2 - 1) ** 2
+
+
+def resample(x: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ρ(R) x)(p) = x(R⁻¹ p) by trilinear interpolation, zero outside; and the standard deviation it gives to unit white noise.
+
+    Parameters
+    ----------
+    x : [n_items, c, g, g, g];  rotation : [n_items, 3, 3]
+
+    Returns
+    -------
+    [n_items, c, g, g, g] and [n_items, 1, g, g, g]
+    """
+    b, _, *grid = x.shape
+    matrix = torch.zeros(b, 3, 4, dtype=torch.float64)
+    # affine_grid maps output to input coordinates and orders them z, y, x
+    matrix[:, :, :3] = rotation.to("cpu", torch.float64).transpose(1, 2).flip(1, 2)
+    where = F.affine_grid(matrix, [b, 1, *grid], align_corners=False).to(x)
+    turned = F.grid_sample(x, where, padding_mode="zeros", align_corners=False)
+    # Σ w² of the eight trilinear weights (1−f, f per axis) is Π (1 − 2 f + 2 f²)
+    size = torch.tensor(grid[::-1]).to(x)
+    fraction = (((where + 1) * size - 1) / 2).frac().abs()
+    spread = (1 - 2 * fraction + 2 * fraction**2).prod(-1).sqrt()[:, None]
+    return turned, spread
