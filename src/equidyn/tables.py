@@ -5,6 +5,7 @@ from pathlib import Path
 
 from equidyn.data.schema import DataError
 
+MAIN = {"forces": "haar", "voxels": "cube", "flow": "haar"}  # rotations of every checkpoint, by task
 TEXT = {"run", "task", "condition", "weights", "rotations", "loss"}
 
 
@@ -30,10 +31,16 @@ def read(paths) -> list[dict]:
     return rows
 
 
-def curve(rows: list[dict], run: str, loss: str = "mse", rotations: str = "haar", weights: str = "live") -> list[dict]:
-    """Rows of one curve, by step."""
-    chosen = [r for r in rows if (r["run"], r["loss"], r["rotations"], r["weights"]) == (run, loss, rotations, weights)]
+def curve(rows: list[dict], run: str, loss: str = "mse", rotations: str | None = None, weights: str = "live", condition: str = "") -> list[dict]:
+    """Rows of one curve, by step; rotations None are those of every checkpoint: ``MAIN`` of the task."""
+    wanted = (run, loss, weights, condition)
+    chosen = [r for r in rows if (r["run"], r["loss"], r["weights"], r["condition"]) == wanted and r["rotations"] == (rotations or MAIN[r["task"]])]
     return sorted(chosen, key=lambda r: r["step"])
+
+
+def conditions(rows: list[dict], run: str) -> list[str]:
+    """Conditions of a run, in order of appearance."""
+    return list(dict.fromkeys(r["condition"] for r in rows if r["run"] == run))
 
 
 def runs(rows: list[dict]) -> list[str]:

@@ -59,7 +59,7 @@ def copy_of(done, tmp_path) -> Path:
 
 def test_smoke_run_makes_everything(done):
     results = done / "results/smoke"
-    for name in ("report.html", "claims.csv", "figures/percent.svg", "figures/losses.png", "figures/contrast.pdf"):
+    for name in ("report.html", "claims.csv", "figures/forces-percent.svg", "figures/forces-losses.png", "figures/forces-contrast.pdf", "figures/voxels-slices.png"):
         assert (results / name).stat().st_size > 500, name
     rows = table(results / "runs/forces/decomposition.csv")
     assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {("live", "haar", "mse"), ("ema", "haar", "l2"), ("live", "cube", "mse"), ("live", "haar", "l2-plugin")}
@@ -98,7 +98,7 @@ def test_figures_are_redrawn_without_checkpoints(done, tmp_path):
     shutil.rmtree(folder / "results/smoke/figures")
     assert rules_to_run(folder) == {"figure", "report_page", "all"}
     snakemake(folder)
-    assert (folder / "results/smoke/figures/percent.png").exists()
+    assert (folder / "results/smoke/figures/forces-percent.png").exists()
 
 
 def test_kills_leave_the_same_tables(done, tmp_path):
@@ -157,8 +157,8 @@ def test_use_conda_through_a_stub(done, tmp_path):
     (prefix / "bin/conda").write_text(f"#!{sys.executable}\n" + (prefix / "bin/conda").read_text())
     (prefix / "bin/conda").chmod(0o755)
     (prefix / "bin/activate").write_text('export CONDA_PREFIX="$1"; export PATH="$1/bin:$PATH"\n')
-    (folder / "results/smoke/figures/percent.png").unlink()
+    (folder / "results/smoke/figures/forces-percent.png").unlink()
     path = f"{prefix}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
     snakemake(folder, "--use-conda", env={"PATH": path, "STUB_CONDA_PREFIX": str(prefix), "STUB_CONDA_PYTHON": sys.executable})
-    assert (folder / "results/smoke/figures/percent.png").exists()
+    assert (folder / "results/smoke/figures/forces-percent.png").exists()
     assert list((folder / ".snakemake/conda").glob("*_/stub-environment"))

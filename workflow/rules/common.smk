@@ -55,6 +55,7 @@ RUNS_OF = {
 wildcard_constraints:
     run="|".join(RUNS),
     dataset="|".join(DATASETS),
+    task="|".join(TASK_MODULES),
     figure="[a-z_]+",
 
 
@@ -106,7 +107,7 @@ def run_code(script):
 def all_figures(wildcards):
     return expand(
         f"{RESULTS}/figures/{{figure}}.{{format}}",
-        figure=FIGURES,
+        figure=DRAWN,
         format=["svg", "png", "pdf"],
     )
 

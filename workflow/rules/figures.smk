@@ -1,28 +1,81 @@
-# Figures are drawn from tables alone: checkpoints may be gone.
+# Figures are drawn from tables (and, where named in EXTRA, small files of the run): checkpoints may be gone.
+# A figure is a module of equidyn.figures, drawn from the runs of one task.
 FIGURES = {
-    "percent": "Percent of held-out loss due to equivariance error, against training step",
-    "losses": "Total loss, twirled error and equivariance error, with zero-predictor line and numerical floor",
-    "contrast": "EScAIP, raw-direction transformer with and without augmentation, and the tied head",
+    "forces": {
+        "percent": "Percent of held-out loss due to equivariance error, against training step",
+        "losses": "Total loss, twirled error and equivariance error, with zero-predictor line and numerical floor",
+        "contrast": "EScAIP, raw-direction transformer with and without augmentation, and the tied head",
+    },
+    "voxels": {
+        "percent": "Percent of held-out loss due to equivariance error at both noise levels",
+        "losses": "Total loss, twirled error and equivariance error, with zero-predictor line, rescaled input and numerical floor",
+        "contrast": "Percent against what was learned: a constant output sits at 1, learned symmetry to the left of it",
+        "slices": "One held-out molecule, clean, noisy, denoised and twirled, at an early and the last checkpoint",
+        "elements": "Equivariance error of each rotation of the cube",
+    },
 }
+EXTRA = {("voxels", "slices"): "pictures.h5", ("voxels", "elements"): "pictures.h5"}
+DRAWN = [
+    f"{task}-{figure}"
+    for task, figures in FIGURES.items()
+    for figure in figures
+    if RUNS_OF[task]
+]
+
+
+def tables_of_task(wildcards):
+    return expand(
+        f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS_OF[wildcards.task]
+    )
+
+
+def extra_of_figure(wildcards):
+    name = EXTRA.get((wildcards.task, wildcards.figure))
+    return [f"{RESULTS}/runs/{run}/{name}" for run in RUNS_OF[wildcards.task] if name]
+
+
+rule pictures:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        grids=grids_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/pictures.h5",
+    log:
+        f"{LOGS}/pictures/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/pictures/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/pictures.py",
+        code=run_code("pictures.py"),
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} --grids {input.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule figure:
     input:
-        tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
+        tables=tables_of_task,
+        extra=extra_of_figure,
         paper=PAPER,
     output:
         svg=report(
-            f"{RESULTS}/figures/{{figure}}.svg",
+            f"{RESULTS}/figures/{{task}}-{{figure}}.svg",
             caption="../report/figure.rst",
-            category="Forces",
+            category="{task}",
             labels={"figure": "{figure}"},
         ),
-        png=f"{RESULTS}/figures/{{figure}}.png",
-        pdf=f"{RESULTS}/figures/{{figure}}.pdf",
+        png=f"{RESULTS}/figures/{{task}}-{{figure}}.png",
+        pdf=f"{RESULTS}/figures/{{task}}-{{figure}}.pdf",
     log:
-        f"{LOGS}/figure/{{figure}}.log",
+        f"{LOGS}/figure/{{task}}-{{figure}}.log",
     benchmark:
-        f"{BENCHMARKS}/figure/{{figure}}.tsv"
+        f"{BENCHMARKS}/figure/{{task}}-{{figure}}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -31,5 +84,6 @@ rule figure:
             f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"
         ),
         stem=stem_of_output,
+        extra=lambda wildcards, input: f"--extra {input.extra}" if input.extra else "",
     shell:
-        "python {params.script} --figure {wildcards.figure} --tables {input.tables} --paper {input.paper} --out {params.stem} > {log} 2>&1"
+        "python {params.script} --figure {wildcards.figure} --tables {input.tables} {params.extra} --paper {input.paper} --out {params.stem} > {log} 2>&1"

@@ -28,7 +28,7 @@ rule report_page:
         claims=f"{RESULTS}/claims.csv",
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
-        figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),
+        figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -40,7 +40,9 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
-        captions=json.dumps(FIGURES),
+        captions=json.dumps(
+            {f"{task}-{figure}": text for task, figures in FIGURES.items() for figure, text in figures.items()}
+        ),
     shell:
         "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
         " --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

@@ -77,9 +77,11 @@ def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
 def _conformers(settings, workers, resume) -> Found:
     listed = conformers.read_molecules(settings["molecules"])
     random.Random(settings["seed"]).shuffle(listed)
-    wanted, labels = settings["n_molecules"], settings.get("labels", True)
+    wanted, labels, limit = settings["n_molecules"], settings.get("labels", True), settings["max_atoms"]
+    large = [name for name, smiles in listed if conformers.n_atoms(smiles) > limit]
+    listed = [row for row in listed if row[0] not in set(large)]
     if wanted > len(listed):
-        listed = conformers.recombine(listed, wanted, settings["max_atoms"], settings["seed"])
+        listed = conformers.recombine(listed, wanted, limit, settings["seed"])
     structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["max_atoms"], settings["seed"], workers, resume, labels)
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
     if not labels:

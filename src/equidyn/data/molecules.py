@@ -68,7 +68,7 @@ def read_sdf(path: str | Path) -> tuple[list[Geometry], list[tuple[str, str]], i
                     continue
                 bare += any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
                 kept.append((Chem.MolToSmiles(Chem.RemoveHs(molecule)), numbers, _centred(positions), where))
-        except (OSError, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, RuntimeError, SystemError, UnicodeDecodeError) as error:
             rejected.append((f"{path}, after record {len(kept) + len(rejected)}", f"file breaks off ({type(error).__name__})"))
     if not kept and not rejected:
         raise DataError(f"{path}: no SDF record")

@@ -11,6 +11,7 @@ does the same on any device and is differentiable in the positions.
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -65,10 +66,16 @@ def voxelize_batch(
             out = torch.empty(shape)
         elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
             raise ValueError(f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}")
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        _fill(
-            positions.numpy().astype(np.float64), channels.numpy().astype(np.int64), offsets.numpy(), out.numpy(), resolution, radius, *_frame(grid, resolution, radius, compatible)
-        )
+        atoms, owners, starts = positions.numpy().astype(np.float64), channels.numpy().astype(np.int64), offsets.numpy()
+        settings = (resolution, radius, *_frame(grid, resolution, radius, compatible))
+        threads = max(1, min(torch.get_num_threads(), shape[0]))
+        cuts = np.linspace(0, shape[0], threads + 1).astype(int)
+        parts = [(atoms, owners, starts[a : b + 1], out.numpy()[a:b], *settings) for a, b in zip(cuts[:-1], cuts[1:])]
+        if threads == 1:
+            _fill(*parts[0])
+        else:  # threads of our own: numba's parallel loops take 15 s to compile
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda part: _fill(*part), parts))
         return out
     return _torch(positions, channels, offsets, shape, resolution, radius, compatible)
 
@@ -92,11 +99,11 @@ def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
     return start, stop - start
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
+@numba.njit(nogil=True, fastmath=True, cache=True)
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
-    scale = (resolution / (WIDTH * radius)) ** 2
-    for k in numba.prange(len(offsets) - 1):
+    scale = np.float32((resolution / (WIDTH * radius)) ** 2)
+    for k in range(len(offsets) - 1):
         molecule = out[k]
         molecule[:] = 0.0
         x, y, z = np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32)

@@ -4,6 +4,7 @@ from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
+PAPER = {"forces": ("default-rep1", "paper, EScAIP 6M on SPICE (published %)"), "voxels": ("model-111M", "paper, VoxMol 111M on GEOM-drugs, σ = 0.9 (published %)")}
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the contrast figure
 
 
@@ -19,8 +20,10 @@ def draw(rows, paper):
         axis.fill_between(x, [max(r["percent_lo"], 1e-3) for r in curve], [r["percent_hi"] for r in curve], color=colour, alpha=0.2, lw=0)
     if names:
         style.at_zero_level(axis, tables.curve(rows, names[0]))
-    points = [r for r in paper if r["run"] == "default-rep1" and r["quantity"] == "percent_published"]
-    axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=4, mfc="none", mec="0.3", label="paper, EScAIP 6M on SPICE (published %)")
+    published, label = PAPER.get(rows[0]["task"], (None, None))
+    points = [r for r in paper if (r["task"], r["run"]) == (rows[0]["task"], published) and r["quantity"] == "percent_published"]
+    if points:
+        axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=4, mfc="none", mec="0.3", label=label)
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.45, 2.1, "2 %", color="0.4", va="bottom")
     style.log_step(axis)

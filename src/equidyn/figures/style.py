@@ -6,9 +6,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
-RUN = {"forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7"}
+UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
+RUN = {"voxels-0.3": "#0072B2", "voxels-0.9": "#D55E00", "forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7"}
 OTHERS = ["#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LABEL = {
+    "voxels-0.3": "VoxMol, σ = 0.3",
+    "voxels-0.9": "VoxMol, σ = 0.9",
     "forces": "EScAIP",
     "forces-raw": "raw directions",
     "forces-raw-aug": "raw directions, augmented",

@@ -1,0 +1,42 @@
+"""Equivariance error of each of the 24 rotations of the cube, early and late, one panel per voxel run."""
+
+import h5py
+import numpy as np
+
+from equidyn import groups
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+
+def names() -> list[tuple[str, str]]:
+    """(class, axis) of every rotation of ``groups.cube()``: identity, 90°, 120° or 180° about an axis."""
+    result = []
+    for rotation in groups.cube().numpy():
+        angle = round(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+        values, vectors = np.linalg.eig(rotation)
+        axis = np.real(vectors[:, np.argmin(np.abs(values - 1))])
+        axis = np.round(axis / np.abs(axis).max()).astype(int)
+        turn = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+        axis = axis * (-1 if turn @ axis < 0 or (angle == 180 and axis[np.flatnonzero(axis)[0]] < 0) else 1)
+        kind = "identity" if angle == 0 else f"{angle}° {'face' if abs(axis).sum() == 1 else 'edge' if abs(axis).sum() == 2 else 'corner'}"
+        result.append((kind, "" if angle == 0 else "".join(("-" if a < 0 else "") + str(abs(a)) for a in axis)))
+    return result
+
+
+def draw(rows, paper, extra):
+    """Figure with one panel per run; bars ordered by class of rotation."""
+    labels = names()
+    order = sorted(range(24), key=lambda i: labels[i])
+    figure, axes = plt.subplots(len(extra), 1, figsize=(6.6, 2.1 * len(extra)), squeeze=False, sharex=True)
+    for axis, path in zip(axes[:, 0], extra):
+        run = path.split("/")[-2]
+        with h5py.File(path) as file:
+            for k, step in enumerate(sorted(file, key=int)):
+                values = file[f"{step}/per_rotation"][()]
+                axis.bar(np.arange(24) + 0.4 * k - 0.2, values[order], 0.38, color=("#56B4E9", "#0072B2")[k], label=f"step {step}")
+        axis.set_yscale("log")
+        axis.set_title(style.LABEL.get(run, run), fontsize=8)
+        axis.set_ylabel("mean (f$_R$ − T)²")
+        axis.legend(fontsize=6.5)
+    axes[-1, 0].set_xticks(range(24), [" ".join(labels[i]) for i in order], rotation=90, fontsize=6)
+    return figure

@@ -1,0 +1,45 @@
+"""What a picture of a voxel run needs beyond the table: fields of one molecule, and the error of each rotation of the cube."""
+
+import os
+from pathlib import Path
+
+import h5py
+import torch
+
+from equidyn import groups
+from equidyn.actions import Grid
+from equidyn.measure import twisted_predictions
+
+ROTATIONS = groups.cube()
+
+
+@torch.no_grad()
+def fields(model, task, batch) -> dict[str, torch.Tensor]:
+    """Clean, noisy, denoised and twirled grids of the first item [c, g, g, g], and per-rotation errors.
+
+    ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24 rotations; its mean is the equivariance error.
+    """
+    total, first, n = torch.zeros_like(batch.target, dtype=torch.float64), None, len(ROTATIONS)
+    for prediction in _twisted(model, task, batch):
+        first = prediction[0] if first is None else first
+        total += prediction
+    twirled = total / n
+    errors = torch.stack([(prediction - twirled).square().mean() for prediction in _twisted(model, task, batch)])
+    # rotation 0 of the group is the identity, so the first prediction is the plain one
+    return dict(clean=batch.target[0], noisy=batch.inputs["noisy"][0], denoised=first, twirled=twirled[0], per_rotation=errors)
+
+
+def _twisted(model, task, batch):
+    rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)
+    return twisted_predictions(lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations)
+
+
+def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]]) -> None:
+    """One HDF5 group per step; whole or not at all."""
+    temporary = Path(path).with_suffix(f".{os.getpid()}.part")
+    with h5py.File(temporary, "w") as file:
+        for step, values in stages.items():
+            group = file.create_group(str(step))
+            for name, value in values.items():
+                group.create_dataset(name, data=value.float().cpu().numpy(), compression="gzip" if value.ndim > 1 else None)
+    os.replace(temporary, path)

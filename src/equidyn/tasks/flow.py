@@ -1,0 +1,192 @@
+"""Task `flow`: Cα backbones by conditional flow matching; the noised chain x_t [nm] and the time to the velocity x_1 − x_0 [nm].
+
+x_1 is a chain centred on the mean of its residues, x_0 ~ N(0, 1 nm) centred alike, x_t = (1 − t) x_0 + t x_1. The velocity v predicts
+x̂_1 = x_t + (1 − t) v. Centring makes everything translation invariant; files hold Å, everything here is nm. Held-out losses are in nm²,
+mean over residues and components, one condition per time; ``,sc`` marks those with self-conditioning.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from equidyn import groups
+from equidyn.actions import Fixed, Scalar, Vector
+from equidyn.data import store
+from equidyn.data.schema import DataError
+from equidyn.measure import Batch
+from equidyn.models.proteina import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, distance_bins
+
+NOISE_SEED = 20_252_002  # x_0 of a held-out item is the same for every time, run and checkpoint
+FIT_SEED = 20_252_003  # noise of the training chains that the trivial predictor is fitted on
+N_FIT = 1000  # of them at most
+TIMES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
+DISTOGRAM_FROM = 0.3  # the distogram loss counts later than this
+
+
+def draw_times(n: int, rng: np.random.Generator) -> torch.Tensor:
+    """n training times from 0.02 U(0, 1) + 0.98 Beta(1.9, 1): float32 [n]."""
+    uniform, beta = rng.random(n), rng.random(n) ** (1 / 1.9)  # the inverse distribution function of Beta(a, 1) is u^(1/a)
+    return torch.from_numpy(np.where(rng.random(n) < 0.02, uniform, beta)).float()
+
+
+def centred(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """x [b, n, 3] less its mean over the residues of mask [b, n], zero elsewhere."""
+    weight = mask[..., None].to(x.dtype)
+    return (x - (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)) * weight
+
+
+def distogram_loss(logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the pair distances of x_1 [b, n, 3], mean over the pairs of an item: [b], zero where t ≤ 0.3."""
+    target = distance_bins(x_1, DISTOGRAM_BINS, DISTOGRAM_FARTHEST)
+    pairs = (mask[:, :, None] & mask[:, None, :]).to(logits.dtype)
+    loss = F.cross_entropy(logits.permute(0, 3, 1, 2), target, reduction="none")  # (b, n, n)
+    return (loss * pairs).sum((1, 2)) / pairs.sum((1, 2)) * (t > DISTOGRAM_FROM)
+
+
+class Flow:
+    """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and ``measure`` (n_items, batch_size,
+    times) of a run's config.
+
+    Raises
+    ------
+    DataError
+        a file that is not one of backbones, or that holds fewer chains than asked for
+    """
+
+    name = "flow"
+    actions = dict(x_t=Vector(), t=Scalar(), mask=Fixed(), index=Fixed(), breaks=Fixed(), x_sc=Vector())
+    output = Vector()
+    losses = {}
+    group = "haar"
+
+    def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
+        arrays, _ = store.read(dataset, "backbones")
+        self.settings, self.device = settings, device
+        lengths = np.diff(arrays["offsets"])
+        self.mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])  # (items, n)
+        self.breaks = torch.zeros(self.mask.shape, dtype=torch.uint8)
+        self.breaks[self.mask] = torch.from_numpy(arrays["breaks"])
+        positions = torch.zeros(*self.mask.shape, 3)
+        positions[self.mask] = torch.from_numpy(arrays["positions"]) / 10
+        self.positions = centred(positions.double(), self.mask).float()  # (items, n, 3) nm
+        self.cluster = torch.from_numpy(arrays["cluster"])
+        training = np.flatnonzero(arrays["split"] == 0)
+        if limit := settings["training"].get("n_train"):
+            if limit > len(training):
+                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training chains")
+            training = training[:limit]
+        self.train, self.n_train = torch.from_numpy(training), len(training)
+        held_out = np.flatnonzero(arrays["split"] == 1)
+        _, first = np.unique(arrays["cluster"][held_out], return_index=True)
+        wanted = settings["measure"]["n_items"]
+        if wanted > len(first):
+            raise DataError(f"{dataset}: measure.n_items = {wanted}, but only {len(first)} clusters are held out")
+        test = torch.from_numpy(np.sort(held_out[first])[:wanted])
+        self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
+        self.times = {f"t={t:g}": float(t) for t in settings["measure"].get("times", TIMES)}
+        self.conditions = tuple(self.times)
+        self.conditions_sc = tuple(f"{name},sc" for name in self.times)
+        self._trivial_losses = {}
+
+    def _chains(self, items: torch.Tensor):
+        """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest chain of the batch."""
+        width = int(self.mask[items].sum(1).max())
+        mask = self.mask[items, :width].to(self.device)
+        index = torch.arange(1, width + 1, device=self.device).expand(mask.shape)
+        return self.positions[items, :width].to(self.device), mask, dict(mask=mask, index=index, breaks=self.breaks[items, :width].to(self.device))
+
+    def _noise(self, items: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
+        """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its padding."""
+        noise = torch.zeros(*mask.shape, 3)
+        for row, item, n in zip(noise, items.tolist(), mask.sum(1).tolist()):
+            row[:n] = torch.from_numpy(np.random.default_rng([seed, item]).normal(size=(n, 3)))
+        return centred(noise.to(self.device), mask)
+
+    def training_loss(self, model, items, step_seed):
+        """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss where t > 0.3.
+
+        With probability ``self_conditioning`` (0.5), for the whole batch at once, a first pass without gradients supplies x_sc.
+        """
+        training = self.settings["training"]
+
+        def rng(k):
+            return np.random.default_rng([step_seed, k])
+
+        x_1, mask, fixed = self._chains(self.train[items])
+        rotation = groups.haar(len(items), step_seed)
+        rotation[torch.from_numpy(rng(1).random(len(items)) >= training["augment"])] = torch.eye(3, dtype=torch.float64)
+        x_1 = Vector().apply(rotation, x_1)  # x_0 is isotropic
+        x_0 = centred(torch.from_numpy(rng(2).normal(size=x_1.shape)).to(x_1), mask)
+        t = draw_times(len(items), rng(3)).to(x_1)
+        remaining = (1 - t)[:, None, None]
+        inputs = dict(x_t=remaining * x_0 + t[:, None, None] * x_1, t=t, **fixed, x_sc=torch.zeros_like(x_1))
+        if rng(4).random() < training.get("self_conditioning", 0.5):
+            inputs["x_sc"] = self.first_estimate(model, inputs)
+        auxiliary = torch.zeros_like(t)
+        if getattr(model, "distances", None) is None:
+            velocity = model(**inputs)
+        else:
+            velocity, logits = model.distogram(**inputs)
+            auxiliary = distogram_loss(logits, x_1, mask, t)
+        error = (x_1 - inputs["x_t"] - remaining * velocity).square() * mask[..., None]
+        flow = error.sum((1, 2)) / (3 * mask.sum(1)) / ((1 - t) ** 2 + 1e-5)  # (b,)
+        return (flow + auxiliary).mean(), {"flow_loss": flow.mean().item(), "distogram_loss": auxiliary.mean().item()}
+
+    @torch.no_grad()
+    def first_estimate(self, model, inputs: dict) -> torch.Tensor:
+        """x̂_1 [b, n, 3] nm of a pass without gradients, what self-conditioning hands to the next."""
+        return inputs["x_t"] + (1 - inputs["t"])[:, None, None] * model(**inputs)
+
+    def held_out(self, model, condition=""):
+        """Held-out chains at the time of the condition, ``t=0.4`` or ``t=0.4,sc``; no condition is the first of ``conditions``.
+
+        With ``,sc`` x_sc comes from a first pass of this model on x_t as it stands, so it belongs to the checkpoint; then it is an
+        input like any other and turns with x_t.
+
+        Raises
+        ------
+        KeyError
+            a condition that is neither in ``conditions`` nor in ``conditions_sc``
+        """
+        t, self_conditioning = self._parse(condition)
+        batches = []
+        for items in self.test.split(self.settings["measure"]["batch_size"]):
+            x_t, target, mask, fixed = self._noised(items, t, NOISE_SEED)
+            inputs = dict(x_t=x_t, t=torch.full((len(items),), t, device=x_t.device), **fixed, x_sc=torch.zeros_like(x_t))
+            if self_conditioning:
+                inputs["x_sc"] = self.first_estimate(model, inputs)
+            batches.append(Batch(inputs, target, mask, self.cluster[items]))
+        return batches
+
+    def _noised(self, items, t: float, seed: int):
+        x_1, mask, fixed = self._chains(items)
+        x_0 = self._noise(items, mask, seed)
+        return (1 - t) * x_0 + t * x_1, x_1 - x_0, mask, fixed
+
+    def _parse(self, condition: str) -> tuple[float, bool]:
+        condition = condition or self.conditions[0]
+        if condition not in self.conditions + self.conditions_sc:
+            raise KeyError(f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}")
+        return self.times[condition.removesuffix(",sc")], condition.endswith(",sc")
+
+    def predict(self, model, inputs):
+        """Velocity [n_items, n, 3] in nm."""
+        return model(**inputs)
+
+    def trivial_loss(self, condition=""):
+        """Held-out loss of v = a(t) x_t, the best such a fitted on training chains: exactly equivariant, and all it knows is the time."""
+        t, _ = self._parse(condition)
+        if t not in self._trivial_losses:
+            self._trivial_losses[t] = self._trivial(t)
+        return self._trivial_losses[t]
+
+    def _trivial(self, t: float) -> float:
+        dot = power = 0.0
+        for items in self.train[:N_FIT].split(100):
+            x_t, velocity, _, _ = self._noised(items, t, FIT_SEED)
+            dot, power = dot + (x_t.double() * velocity).sum().item(), power + x_t.double().square().sum().item()
+        loss = count = 0.0
+        for items in self.test.split(100):
+            x_t, velocity, mask, _ = self._noised(items, t, NOISE_SEED)
+            loss, count = loss + (velocity.double() - dot / power * x_t).square().sum().item(), count + 3 * mask.sum().item()
+        return loss / count

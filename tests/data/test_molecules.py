@@ -1,0 +1,124 @@
+"""Readers of unlabelled molecules: every record is kept or counted with a reason."""
+
+import gzip
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from equidyn.data import grids, store
+from equidyn.data.build import build
+from equidyn.data.molecules import channel_of, read_sdf, read_xyz
+from equidyn.data.schema import DataError
+
+REAL = REPOSITORY.parent / "shared/data/molecules"
+WATER = "3\n{}\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
+QM9 = "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t 0.0\t-0.48\t 0.2\n1341.3\t1341.4\t1341.5\nO\tO\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
+VOXELS = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=0.5, radius=0.5)
+
+
+def sdf(smiles, three_dimensional=True, hydrogens=True):
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    molecule = Chem.MolFromSmiles(smiles)
+    molecule = Chem.AddHs(molecule) if hydrogens else molecule
+    if three_dimensional:
+        AllChem.EmbedMolecule(molecule, randomSeed=1)
+    else:
+        AllChem.Compute2DCoords(molecule)
+    return Chem.MolToMolBlock(molecule) + "$$$$\n"
+
+
+def test_xyz_in_its_dialects(tmp_path):
+    (tmp_path / "plain.xyz").write_text(WATER.format("water") + WATER.format("again"))
+    (tmp_path / "qm9.xyz").write_text(QM9)
+    plain, rejected, _ = read_xyz(tmp_path / "plain.xyz")
+    raw, rejected_raw, _ = read_xyz(tmp_path / "qm9.xyz")
+    assert len(plain) == 2 and len(raw) == 1 and not rejected and not rejected_raw
+    assert np.allclose(plain[0][2], raw[0][2], atol=1e-6) and plain[0][0] == raw[0][0]  # same positions, same cluster
+    assert np.abs(plain[0][2].mean(0)).max() < 1e-6 and plain[0][1].tolist() == [8, 1, 1]
+
+
+def test_archives_are_read_in_memory_only(tmp_path):
+    (tmp_path / "w.xyz").write_text(WATER.format(""))
+    (tmp_path / "note.txt").write_text("no molecule")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "w.xyz", "../../escaped.xyz")
+        archive.add(tmp_path / "note.txt", "note.txt")
+    kept, rejected, _ = read_xyz(tmp_path / "a.tar.gz")
+    assert len(kept) == 1 and not rejected and not (tmp_path.parent.parent / "escaped.xyz").exists()
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        ("3\nshort\nO 0 0 0\n", "does not parse"),
+        ("3\nword\nO 0 0 zero\nH 0 0 1\nH 0 1 0\n", "does not parse"),
+        ("2\nnan\nO 0 0 nan\nH 0 0 1\n", "not finite"),
+        ("2\none place\nO 1 1 1\nH 1 1 1\n", "no 3D coordinates"),
+        ("0\nnothing\n", "no atoms"),
+        ("hello\n", "does not parse"),
+    ],
+)
+def test_bad_xyz_frames_are_counted_with_a_reason(tmp_path, content, reason):
+    (tmp_path / "bad.xyz").write_text(content)
+    kept, rejected, _ = read_xyz(tmp_path / "bad.xyz")
+    assert not kept and len(rejected) == 1 and reason in rejected[0][1] and "bad.xyz" in rejected[0][0]
+
+
+def test_sdf_records_are_kept_or_counted(tmp_path):
+    bad = sdf("CCO").replace(" C   0", " Qq  0", 1)
+    text = sdf("CCO") + sdf("c1ccccc1C", three_dimensional=False) + bad + sdf("CCN", hydrogens=False)
+    with gzip.open(tmp_path / "m.sdf.gz", "wt") as file:
+        file.write(text)
+    kept, rejected, bare = read_sdf(tmp_path / "m.sdf.gz")
+    assert [k[0] for k in kept] == ["CCO", "CCN"] and bare == 1
+    assert [reason for _, reason in rejected] == ["no 3D coordinates", "does not parse (RDKit)"]
+    assert "record 2" in rejected[0][0]
+
+
+def test_broken_files_are_errors_or_rejections(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_sdf(tmp_path / "none.sdf")
+    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b broken")
+    with pytest.raises(DataError, match="not readable"):
+        read_xyz(tmp_path / "a.tar.gz")
+    (tmp_path / "cut.sdf.gz").write_bytes(gzip.compress(sdf("CCO").encode())[:-20])
+    kept, rejected, _ = read_sdf(tmp_path / "cut.sdf.gz")
+    assert len(kept) <= 1 and rejected
+
+
+def test_foreign_elements_are_rejected_and_listed(tmp_path):
+    texts = [sdf(s) for s in ("CCO", "CCP", "CCI", "CCCl", "CC", "CCC")]
+    (tmp_path / "m.sdf").write_text("".join(texts))
+    settings = dict(source="sdf", files=[str(tmp_path / "m.sdf")], licence="x", n_held_out=1, seed=0, voxels=VOXELS)
+    counts = build(settings, str(tmp_path / "d.h5"))
+    assert counts["items"] == 4 and counts["rejected: element outside the channels: P"] == 1 == counts["rejected: element outside the channels: I"]
+    lines = (tmp_path / "d/rejected.csv").read_text().splitlines()
+    assert len(lines) == 3 and "record 2" in lines[1] and "record 3" in lines[2]
+    arrays, attributes = store.read(tmp_path / "d.h5", "molecules")
+    assert channel_of(VOXELS["elements"])[arrays["numbers"]].max() < 8
+    with pytest.raises(DataError, match="kind 'molecules', expected 'forces'"):
+        store.read(tmp_path / "d.h5")
+    grids.build(str(tmp_path / "d.h5"), str(tmp_path / "g.h5"))
+    assert grids.read(str(tmp_path / "g.h5"))["grid"].shape[1:] == (8, 16, 16, 16)
+    with pytest.raises(DataError, match="unknown|expected element symbols"):
+        channel_of(["C", "Xx"])
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real molecules not at hand")
+def test_real_files(tmp_path):
+    """Counts as published with the files: 5673 QM7 molecules; MiniDrugBank 371 records, of which RDKit refuses 19."""
+    kept, rejected, _ = read_xyz(REAL / "qm7_xyz.tar.gz")
+    assert len(kept) == 5673 and not rejected
+    kept, rejected, _ = read_sdf(REAL / "MiniDrugBank.sdf")
+    assert len(kept) + len(rejected) == 371 and sum(reason == "does not parse (RDKit)" for _, reason in rejected) == 19
+    kept, rejected, bare = read_sdf(REAL / "bzr.sdf")
+    assert len(kept) == 163 and bare > 100  # heavy atoms only
+    kept, rejected, _ = read_xyz(REAL / "dsgdb9nsd_000212.xyz")
+    assert len(kept) == 1 and len(kept[0][1]) == 13
+    for path in sorted(REAL.glob("*.sdf.gz")):
+        kept, rejected, _ = read_sdf(path)
+        assert kept
