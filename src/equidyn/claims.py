@@ -55,7 +55,11 @@ def _c2(curve: list[dict], paper: list[dict]) -> list[dict]:
         conditions += f"; total {last['total'] / last['trivial_loss']:.3f} x the loss of the rescaled input"
     if last["percent_lo"] <= 2.0 <= last["percent_hi"]:
         conditions += "; the interval includes 2 %"
-    published = [r["step"] for r in paper if r["task"] == last["task"] and r["run"].startswith("default") and r["run"].endswith(last["condition"]) and r["quantity"] == "first_step_le_2_percent"]
+    published = [
+        r["step"]
+        for r in paper
+        if r["task"] == last["task"] and r["run"].startswith("default") and r["run"].endswith(last["condition"]) and r["quantity"] == "first_step_le_2_percent"
+    ]
     span = "" if not published else f"<= 2 % first at step {min(published):.0f}" + (f"-{max(published):.0f}" if len(published) > 1 else "")
     if last["task"] == "voxels":
         points = [r for r in paper if r["task"] == "voxels" and r["run"] == "model-111M" and r["quantity"] == "percent_published"]

@@ -61,7 +61,9 @@ def test_torch_path_agrees_and_is_differentiable(compatible):
     (same * weight).sum().backward()
     step = torch.zeros_like(positions)
     step[4, 1] = 1e-3
-    numeric = ((voxelize(positions + step, channels, **BOX, compatible=compatible) - voxelize(positions - step, channels, **BOX, compatible=compatible)) * weight).double().sum() / 2e-3
+    numeric = (
+        (voxelize(positions + step, channels, **BOX, compatible=compatible) - voxelize(positions - step, channels, **BOX, compatible=compatible)) * weight
+    ).double().sum() / 2e-3
     assert moving.grad[4, 1].item() == pytest.approx(numeric.item(), rel=1e-2)
 
 

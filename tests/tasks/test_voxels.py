@@ -24,7 +24,18 @@ TRAINING = dict(
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("voxels")
     box = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=0.5, radius=0.5)
-    settings = dict(source="conformers", molecules=str(REPOSITORY / "resources/molecules.csv"), n_molecules=40, n_conformers=80, temperature=200, max_atoms=10, n_held_out=12, seed=0, labels=False, voxels=box)
+    settings = dict(
+        source="conformers",
+        molecules=str(REPOSITORY / "resources/molecules.csv"),
+        n_molecules=40,
+        n_conformers=80,
+        temperature=200,
+        max_atoms=10,
+        n_held_out=12,
+        seed=0,
+        labels=False,
+        voxels=box,
+    )
     build(settings, str(folder / "m.h5"))
     grids.build(str(folder / "m.h5"), str(folder / "g.h5"))
     return folder

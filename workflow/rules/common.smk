@@ -72,7 +72,11 @@ def settings_json(wildcards):
 
 def dataset_inputs(wildcards):
     settings = config["datasets"][wildcards.dataset]
-    return [settings["molecules"]] if "molecules" in settings else settings.get("files", [])
+    return (
+        [settings["molecules"]]
+        if "molecules" in settings
+        else settings.get("files", [])
+    )
 
 
 def dataset_of(wildcards):
@@ -82,7 +86,9 @@ def dataset_of(wildcards):
 def grids_of(wildcards):
     """The held-out grids that a run of the task voxels is measured on; nothing for other tasks."""
     run = config["runs"][wildcards.run]
-    return [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if run["task"] == "voxels" else []
+    return (
+        [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if run["task"] == "voxels" else []
+    )
 
 
 def gpus(wildcards):

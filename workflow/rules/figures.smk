@@ -13,8 +13,18 @@ FIGURES = {
         "slices": "One held-out molecule, clean, noisy, denoised and twirled, at an early and the last checkpoint",
         "elements": "Equivariance error of each rotation of the cube",
     },
+    "flow": {
+        "times": "Percent of held-out loss due to equivariance error against training step, one line per flow time (raw behind, running mean in front)",
+        "time_losses": "The three terms of the held-out loss per flow time, with zero predictor and rescaled input",
+        "final_times": "Last step by flow time: percent, and how far the loss lies below that of the rescaled input",
+        "chains": "Held-out chains and chains generated from the last checkpoint (Cα traces, blue to red along the chain)",
+    },
 }
-EXTRA = {("voxels", "slices"): "pictures.h5", ("voxels", "elements"): "pictures.h5"}
+EXTRA = {
+    ("voxels", "slices"): "pictures.h5",
+    ("voxels", "elements"): "pictures.h5",
+    ("flow", "chains"): "samples",
+}
 DRAWN = [
     f"{task}-{figure}"
     for task, figures in FIGURES.items()
@@ -56,6 +66,30 @@ rule pictures:
         code=run_code("pictures.py"),
     shell:
         "python {params.script} --config {input.config} --data {input.data} --grids {input.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+
+
+rule samples:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        model=f"{RESULTS}/runs/{{run}}/model.pt",
+    output:
+        chains=directory(f"{RESULTS}/runs/{{run}}/samples"),
+        table=f"{RESULTS}/runs/{{run}}/samples.csv",
+    log:
+        f"{LOGS}/samples/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/samples/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/samples.py",
+        code=run_code("samples.py"),
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} --model {input.model} --out {output.chains} --table {output.table} --threads {threads} > {log} 2>&1"
 
 
 rule figure:

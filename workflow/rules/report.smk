@@ -41,7 +41,11 @@ rule report_page:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
         captions=json.dumps(
-            {f"{task}-{figure}": text for task, figures in FIGURES.items() for figure, text in figures.items()}
+            {
+                f"{task}-{figure}": text
+                for task, figures in FIGURES.items()
+                for figure, text in figures.items()
+            }
         ),
     shell:
         "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"

@@ -50,12 +50,15 @@ def rows_of(path, settings, task, model, rotations, last):
     """Table rows of one checkpoint: live weights on the task's rotations; at the last also EMA weights and the whole cube group."""
     saved = checkpoint.load(path)
     main, whole = list(rotations)
-    plans = [("live", main), ("ema", main), ("live", whole)] if last else [("live", main)]
+    plans = [("live", main, task.conditions)]
+    if last:
+        plans += [("ema", main, task.conditions), ("live", main, getattr(task, "conditions_sc", ()))]
+        plans += [("live", whole, task.conditions)] if len(task.conditions) == 1 else []  # 24 rotations at every flow time would cost more than all else
     losses = {"mse": None, **task.losses}
-    for weights, name in plans:
+    for weights, name, conditions in plans:
         model.load_state_dict(saved[weights])
         drawn, order = rotations[name]
-        for condition in task.conditions:
+        for condition in conditions:
             started = time.monotonic()
             batches = task.held_out(model, condition)
             measured = measure_losses(model, task.predict, batches, task.actions, task.output, drawn, losses, order)

@@ -47,7 +47,8 @@ def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[st
     _write_rejected(folder / "rejected.csv", found.rejected)
     reasons: dict[str, int] = {}
     for _, reason in found.rejected:
-        reasons[reason] = reasons.get(reason, 0) + 1
+        phrase = reason.split(":")[0] if found.kind == "backbones" else reason
+        reasons[phrase] = reasons.get(phrase, 0) + 1
     if not found.clusters:
         raise DataError(f"{out}: nothing usable in {found.source}; rejected: {reasons}")
     names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
@@ -136,4 +137,41 @@ def _molecule_files(settings, workers, resume) -> Found:
     return _molecules(settings, f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"], kept, rejected, {"with hydrogens missing": bare})
 
 
-SOURCES = {"conformers": _conformers, "extxyz": _force_files, "npz": _force_files, "sdf": _molecule_files, "xyz": _molecule_files}
+def _backbones(settings, workers, resume) -> Found:
+    from equidyn.data import backbones
+
+    chains, attempts = backbones.build(settings["n_chains"], settings["min_residues"], settings["max_residues"], settings["seed"], workers)
+    rows = dict(positions=chains, residues=[np.full(len(c), 255) for c in chains], breaks=[np.zeros(len(c)) for c in chains])
+    notes = {f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())}
+    names = [f"synthetic {i}".encode() for i in range(len(chains))]
+    return Found("backbones", "synthetic C-alpha traces (no real protein)", "Apache-2.0 (generated)", rows, {"name": names}, list(range(len(chains))), [], "chain", notes)
+
+
+def _structures(settings, workers, resume) -> Found:
+    from equidyn.data import structures
+
+    chains, rejections = structures.read_structures(settings["files"], settings["min_residues"], settings["max_residues"], settings.get("max_resolution"))
+    label = structures.cluster_by_sequence([chain.sequence for chain in chains], settings["identity"]) if chains else []
+    rows, items, clusters = dict(positions=[], residues=[], breaks=[]), {"name": []}, []
+    for chain, cluster in zip(chains, label):
+        length = settings.get("fragment", len(chain.positions))
+        for start in range(0, len(chain.positions) - length + 1, length):
+            piece = slice(start, start + length)
+            rows["positions"].append(chain.positions[piece])
+            rows["residues"].append(chain.residues[piece])
+            rows["breaks"].append(np.append(chain.breaks[piece][:-1], 0))  # what follows the last residue of a piece is not in it
+            items["name"].append(f"{chain.name}/{start + 1}".encode() if "fragment" in settings else chain.name.encode())
+            clusters.append(int(cluster))
+    rejected = [(f"{r.file}, chain {r.chain}" if r.chain else r.file, r.reason) for r in rejections]
+    return Found("backbones", f"structures: {', '.join(settings['files'])}", settings["licence"], rows, items, clusters, rejected, "sequence cluster", {"chains": len(chains)})
+
+
+SOURCES = {
+    "backbones": _backbones,
+    "structures": _structures,
+    "conformers": _conformers,
+    "extxyz": _force_files,
+    "npz": _force_files,
+    "sdf": _molecule_files,
+    "xyz": _molecule_files,
+}

@@ -7,9 +7,10 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
 UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
-RUN = {"voxels-0.3": "#0072B2", "voxels-0.9": "#D55E00", "forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7"}
+RUN = {"voxels-0.3": "#0072B2", "voxels-0.9": "#D55E00", "forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7", "flow": "#0072B2"}
 OTHERS = ["#E69F00", "#56B4E9", "#000000", "#F0E442"]
 LABEL = {
+    "flow": "Proteina-style transformer",
     "voxels-0.3": "VoxMol, σ = 0.3",
     "voxels-0.9": "VoxMol, σ = 0.9",
     "forces": "EScAIP",
@@ -34,6 +35,11 @@ plt.rcParams.update(
 def colour(run: str) -> str:
     """The run's own colour in every figure; runs without one share four more by a stable hash of the name."""
     return RUN.get(run) or OTHERS[sum(run.encode()) % len(OTHERS)]
+
+
+def sequence(n: int) -> list:
+    """n colours in order, for flow times."""
+    return [plt.cm.viridis(0.92 * i / max(1, n - 1)) for i in range(n)]
 
 
 def log_step(axis) -> None:

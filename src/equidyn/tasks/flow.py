@@ -85,7 +85,7 @@ class Flow:
         self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
         self.times = {f"t={t:g}": float(t) for t in settings["measure"].get("times", TIMES)}
         self.conditions = tuple(self.times)
-        self.conditions_sc = tuple(f"{name},sc" for name in self.times)
+        self.conditions_sc = tuple(f"t={t:g},sc" for t in settings["measure"].get("self_conditioning_times", self.times.values()))
         self._trivial_losses = {}
 
     def _chains(self, items: torch.Tensor):
@@ -158,6 +158,10 @@ class Flow:
             batches.append(Batch(inputs, target, mask, self.cluster[items]))
         return batches
 
+    def held_out_chains(self, n: int) -> list[np.ndarray]:
+        """The first n held-out chains, positions [n_residues, 3] in Å, centred."""
+        return [10 * self.positions[item][self.mask[item]].numpy() for item in self.test[:n].tolist()]
+
     def _noised(self, items, t: float, seed: int):
         x_1, mask, fixed = self._chains(items)
         x_0 = self._noise(items, mask, seed)
@@ -167,7 +171,7 @@ class Flow:
         condition = condition or self.conditions[0]
         if condition not in self.conditions + self.conditions_sc:
             raise KeyError(f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}")
-        return self.times[condition.removesuffix(",sc")], condition.endswith(",sc")
+        return float(condition.removesuffix(",sc").removeprefix("t=")), condition.endswith(",sc")
 
     def predict(self, model, inputs):
         """Velocity [n_items, n, 3] in nm."""

@@ -1,0 +1,39 @@
+"""Cα traces: held-out chains above, generated ones below, blue to red from the first residue to the last."""
+
+from pathlib import Path
+
+import gemmi
+import numpy as np
+
+from equidyn.figures.style import plt
+
+COLUMNS = 5
+
+
+def draw(rows, paper, extra):
+    """Figure from the first run's folder of PDB files; every chain is turned so that its longest axes lie in the page."""
+    folder = Path(extra[0])
+    figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.4), sharex=True, sharey=True)
+    for line, kind in zip(axes, ("held_out", "generated")):
+        for axis, path in zip(line, sorted(folder.glob(f"{kind}_*.pdb"))):
+            atoms = gemmi.read_structure(str(path))[0][0]
+            trace = oriented(np.array([residue[0].pos.tolist() for residue in atoms]))
+            depth = (trace[:, 2] - trace[:, 2].min()) / max(np.ptp(trace[:, 2]), 1e-9)
+            colours = plt.cm.turbo(np.linspace(0.05, 0.95, len(trace)))
+            for i in np.argsort((trace[1:, 2] + trace[:-1, 2]) / 2):  # far bonds first
+                axis.plot(*trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="round", zorder=1)
+                axis.plot(*trace[i : i + 2, :2].T, "-", color=colours[i], lw=1.6 + 1.2 * depth[i], solid_capstyle="round", zorder=1)
+        line[0].set_ylabel(kind.replace("_", "-"), fontsize=8)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], aspect="equal")
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def oriented(trace: np.ndarray) -> np.ndarray:
+    """Principal axes along x, y, z; a rotation, never a mirror image."""
+    centred = trace - trace.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2]
+    if np.linalg.det(axes) < 0:
+        axes[2] *= -1
+    return centred @ axes.T

@@ -1,0 +1,34 @@
+"""Flow matching at the last step, by flow time: percent with interval, and loss relative to the rescaled input."""
+
+import numpy as np
+
+from equidyn import tables
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+
+def draw(rows, paper):
+    """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as markers."""
+    names = tables.runs(rows)
+    times = [c for c in tables.conditions(rows, names[0]) if not c.endswith("sc")]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.7))
+    place, width = np.arange(len(times)), 0.8 / len(names)
+    for k, run in enumerate(names):
+        last = [tables.curve(rows, run, condition=c)[-1] for c in times]
+        x = place + (k + 0.5) * width - 0.4
+        percent = np.array([r["percent"] for r in last])
+        bars = [percent - [r["percent_lo"] for r in last], [r["percent_hi"] for r in last] - percent]
+        left.bar(x, percent, width, color=style.colour(run), label=style.LABEL.get(run, run), yerr=np.maximum(bars, 0), error_kw=dict(lw=0.8))
+        right.bar(x, [r["total"] / r["trivial_loss"] for r in last], width, color=style.colour(run))
+    ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
+    left.plot([p for p, r in zip(place, ema) if r], [r[0]["percent"] for r in ema if r], "D", ms=4, mfc="none", mec="k", label="EMA weights")
+    with_sc = [tables.curve(rows, names[0], condition=f"{c},sc")[-1:] for c in times]
+    left.plot([p for p, r in zip(place, with_sc) if r], [r[0]["percent"] for r in with_sc if r], "s", ms=4, mfc="none", mec="#D55E00", label="self-conditioning on")
+    left.set_ylabel("equivariance error, % of held-out loss")
+    right.set_ylabel("total loss / loss of the rescaled input")
+    right.axhline(1, color=style.QUANTITY["zero"], ls="-.", lw=0.9)
+    for axis in (left, right):
+        axis.set_xticks(place, [c.removeprefix("t=") for c in times])
+        axis.set_xlabel("flow time t")
+    left.legend(fontsize=6.5)
+    return figure

@@ -1,0 +1,31 @@
+"""Flow matching: the three terms of the held-out loss against step, one panel per flow time."""
+
+from equidyn import tables
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+
+def draw(rows, paper):
+    """Figure of the first run, with the zero predictor, the rescaled input and the numerical floor."""
+    run = tables.runs(rows)[0]
+    times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+    columns = min(4, len(times))
+    figure, axes = plt.subplots(-(-len(times) // columns), columns, figsize=(1.9 * columns + 0.6, 2.1 * -(-len(times) // columns)), sharex=True, sharey=True, squeeze=False)
+    for axis, condition in zip(axes.flat, times):
+        curve = tables.curve(rows, run, condition=condition)
+        x = style.steps(curve)
+        for quantity in ("total", "twirled", "equivariance"):
+            axis.plot(x, [r[quantity] for r in curve], "--" if quantity == "twirled" else "-", marker="o", ms=2, color=style.QUANTITY[quantity], label=quantity)
+        axis.axhline(curve[0]["zero_loss"], color=style.QUANTITY["zero"], lw=0.9, label="zero predictor")
+        axis.axhline(curve[0]["trivial_loss"], color=style.QUANTITY["zero"], lw=0.9, ls="-.", label="rescaled input a(t)·x$_t$")
+        axis.plot(x, [r["floor"] for r in curve], ":", color=style.QUANTITY["floor"], label="numerical floor")
+        axis.set_title(condition, fontsize=8)
+        style.log_step(axis)
+        axis.set_yscale("log")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(f"velocity loss, {style.UNIT['flow']}")
+    for axis in axes[:-1].flat:
+        axis.set_xlabel("")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=6.5)
+    return figure
