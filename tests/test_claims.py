@@ -5,8 +5,10 @@ from equidyn.claims import claims, first_step, verdict
 
 def row(step, percent, ratio, run="r"):
     total = 2.0 * ratio
-    return dict(run=run, step=step, percent=percent, percent_lo=0.9 * percent, percent_hi=1.1 * percent, total=total, equivariance=total * percent / 100,
-                twirled=total - total * percent / 100, zero_loss=2.0, task="forces", condition="", trivial_loss=2.0, loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12)  # fmt: skip
+    return dict(
+        run=run, task="forces", condition="", step=step, percent=percent, percent_lo=0.9 * percent, percent_hi=1.1 * percent, total=total, equivariance=total * percent / 100,
+        twirled=total - total * percent / 100, zero_loss=2.0, trivial_loss=2.0, loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,10 @@ def _c2(curve: list[dict], paper: list[dict]) -> list[dict]:
     if last["equivariance"] <= 10 * last["floor"]:
         return []
     where = f"run {last['run']}" + (f", {last['condition']}" if last["condition"] else "")
+    drawn = "Haar" if last["rotations"] == "haar" else "cube"
     conditions = (
         f"{where}, step {last['step']:.0f}, total {last['total'] / last['zero_loss']:.3f} x zero-predictor loss, {last['n_items']:.0f} items x "
-        f"{last['n_rotations']:.0f} {'Haar' if last['rotations'] == 'haar' else 'cube'} rotations; first step <= 2 % below the zero-predictor loss: {'none' if first is None else _reached(curve, first)}"
+        f"{last['n_rotations']:.0f} {drawn} rotations; first step <= 2 % below the zero-predictor loss: {'none' if first is None else _reached(curve, first)}"
     )
     if last["trivial_loss"] < 0.999 * last["zero_loss"]:
         conditions += f"; total {last['total'] / last['trivial_loss']:.3f} x the loss of the rescaled input"

@@ -14,7 +14,8 @@ from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/molecules"
 WATER = "3\n{}\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
-QM9 = "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t 0.0\t-0.48\t 0.2\n1341.3\t1341.4\t1341.5\nO\tO\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
+QM9 = "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t 0.0\t-0.48\t 0.2\n"
+QM9 += "1341.3\t1341.4\t1341.5\nO\tO\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
 VOXELS = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=0.5, radius=0.5)
 
 

@@ -2,8 +2,9 @@ import csv
 
 import pytest
 import torch
-from conftest import TRAINING
+from conftest import SETTINGS, TRAINING
 
+from equidyn import tasks
 from equidyn.data.schema import DataError
 from equidyn.models import registry
 from equidyn.training import checkpoint, loop
@@ -46,6 +47,37 @@ def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
     assert names == sorted(p.name for p in (tmp_path / "killed/checkpoints").iterdir())
     assert [checkpoint.load(tmp_path / "killed/checkpoints" / n)["step"] for n in names] == checkpoint.log_spaced(12, 4)
     assert not (tmp_path / "killed/resume/state.pt").exists()
+
+
+def small_voxels(folder):
+    from equidyn.data.build import build
+
+    box = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=8, resolution=0.5, radius=0.5)
+    build({**SETTINGS, "labels": False, "max_atoms": 10, "n_molecules": 20, "n_conformers": 30, "voxels": box}, str(folder / "d.h5"))
+    training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar", "autocast": "none"}
+    return tasks.build("voxels", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))), "voxmol", training
+
+
+def small_flow(folder):
+    from equidyn.data.build import build
+
+    build(dict(source="backbones", n_chains=24, min_residues=20, max_residues=24, n_held_out=4, seed=0), str(folder / "d.h5"))
+    training = {**TRAINING, "self_conditioning": 0.5}
+    return tasks.build("flow", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))), "proteina", training
+
+
+@pytest.mark.parametrize("make", [small_voxels, small_flow])
+def test_restart_equals_straight_run_for_the_other_tasks(make, tmp_path):
+    task, architecture, training = make(tmp_path)
+
+    def run(task, name):
+        loop.train(registry.build(architecture, "tiny", 0), task, training, tmp_path / name, "a", seed=0, resume_every=0.0)
+        return checkpoint.load(tmp_path / name / "model.pt")
+
+    straight = run(task, "straight")
+    with pytest.raises(Killed):
+        run(Dying(task, 5), "killed")
+    assert equal(straight, run(task, "killed"))
 
 
 def test_resume_state_of_another_identity_is_discarded(task, tmp_path):

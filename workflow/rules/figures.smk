@@ -92,6 +92,29 @@ rule samples:
         "python {params.script} --config {input.config} --data {input.data} --model {input.model} --out {output.chains} --table {output.table} --threads {threads} > {log} 2>&1"
 
 
+rule chirality:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/chirality.csv",
+    log:
+        f"{LOGS}/chirality/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/chirality/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/chirality.py",
+        code=run_code("chirality.py"),
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+
+
 rule figure:
     input:
         tables=tables_of_task,

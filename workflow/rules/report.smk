@@ -28,6 +28,11 @@ rule report_page:
         claims=f"{RESULTS}/claims.csv",
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
+        more=expand(
+            f"{RESULTS}/runs/{{run}}/{{table}}.csv",
+            run=RUNS_OF["flow"],
+            table=["samples", "chirality"],
+        ),
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
     output:
         f"{RESULTS}/report.html",
@@ -40,6 +45,7 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
+        more=lambda wildcards, input: f"--more {input.more}" if input.more else "",
         captions=json.dumps(
             {
                 f"{task}-{figure}": text
@@ -49,4 +55,4 @@ rule report_page:
         ),
     shell:
         "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
-        " --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"
+        " {params.more} --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

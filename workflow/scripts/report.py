@@ -21,20 +21,26 @@ td,th{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left;vertical
 <p>The held-out loss of every checkpoint is split into the <b>twirled prediction error</b> (what is left after averaging over rotations) and the
 <b>equivariance error</b> (what imperfect symmetry costs). A percentage counts as learned symmetry only where the total loss is below that of predicting
 zero: a constant output is perfectly equivariant.</p>
-{% macro results(rows) %}<table><tr><th>run<th>condition<th>weights<th>rotations<th>loss<th>step<th>total / zero predictor<th>total / rescaled input<th>equivariance error, % of loss (95 %)<th>relative<th>floor / equivariance error</tr>
+{% macro results(rows) %}<table><tr><th>run<th>condition<th>weights<th>rotations<th>loss<th>step<th>total / zero predictor<th>total / rescaled input
+<th>equivariance error, % of loss (95 %)<th>relative<th>floor / equivariance error</tr>
 {% for r in rows %}<tr><td>{{r.run}}<td>{{r.condition}}<td>{{r.weights}}<td>{{r.rotations}}<td>{{r.loss}}<td>{{"%d"|format(r.step)}}<td>{{"%.3f"|format(r.total/r.zero_loss)}}
-<td>{{"%.3f"|format(r.total/r.trivial_loss) if r.trivial_loss < r.zero_loss else "–"}}<td>{{"%.3g"|format(r.percent)}} [{{"%.3g"|format(r.percent_lo)}}, {{"%.3g"|format(r.percent_hi)}}]<td>{{"%.2g"|format(r.relative_equivariance)}}
+<td>{{"%.3f"|format(r.total/r.trivial_loss) if r.trivial_loss < r.zero_loss else "–"}}
+<td>{{"%.3g"|format(r.percent)}} [{{"%.3g"|format(r.percent_lo)}}, {{"%.3g"|format(r.percent_hi)}}]<td>{{"%.2g"|format(r.relative_equivariance)}}
 <td>{{"%.2g"|format(r.floor/r.equivariance) if r.equivariance > 0 else "–"}}</tr>{% endfor %}</table>{% endmacro %}
 <h2>Results</h2>
 {% for task, rows in final.items() %}<h3>{{titles[task]}}</h3>{{results(rows)}}
-<p>{% for r in rows if r.total >= 0.9 * r.zero_loss %}<b>{{r.run}}{{" " + r.condition if r.condition}}</b> ends at {{"%.2f"|format(r.total/r.zero_loss)}} × the zero-predictor loss: its low percentage is mostly that of
+<p>{% for r in rows if r.total >= 0.9 * r.zero_loss %}<b>{{r.run}}{{" " + r.condition if r.condition}}</b>
+ends at {{"%.2f"|format(r.total/r.zero_loss)}} × the zero-predictor loss: its low percentage is mostly that of
 predicting next to nothing. {% endfor %}{{notes[task]}}</p>
 {% if rebounds[task] %}<p>Later rises of the percentage (by at least 1.3 × from its lowest value below the zero-predictor loss to the last step):
-{% for run, condition, low, step, last in rebounds[task] %}<b>{{run}}{{" " + condition if condition}}</b> from {{"%.2g"|format(low)}} % (step {{"%d"|format(step)}}) to {{"%.2g"|format(last)}} %{{"; " if not loop.last}}{% endfor %}.</p>{% endif %}
+{% for run, condition, low, step, last in rebounds[task] %}<b>{{run}}{{" " + condition if condition}}</b>
+from {{"%.2g"|format(low)}} % (step {{"%d"|format(step)}}) to {{"%.2g"|format(last)}} %{{"; " if not loop.last}}{% endfor %}.</p>{% endif %}
 <details><summary>Other weights, rotations and losses</summary>{{results(others[task])}}</details>{% endfor %}
 {% if reached %}<p>First step with at most 2 % <i>and</i> total at most 0.15 × the zero-predictor loss (forces, live weights, Haar rotations):
 {% for run, step in reached %}<b>{{run}}</b>: {{ "%d"|format(step) if step is not none else "not reached" }}{{ ", " if not loop.last }}{% endfor %}.</p>{% endif %}
 {% for caption, image in figures %}<figure><img src="data:image/png;base64,{{image}}"><figcaption>{{caption}}.</figcaption></figure>{% endfor %}
+{% for name, rows in more %}<h3>{{name}}</h3><table><tr>{% for c in rows[0] %}<th>{{c}}{% endfor %}</tr>
+{% for row in rows %}<tr>{% for v in row.values() %}<td>{{v}}{% endfor %}</tr>{% endfor %}</table>{% endfor %}
 <h2>Claims</h2><table><tr>{% for c in claims[0] %}<th>{{c}}{% endfor %}</tr>
 {% for row in claims %}<tr>{% for v in row.values() %}<td>{{v}}{% endfor %}</tr>{% endfor %}</table>
 <h2>Runs</h2><table><tr>{% for c in summaries[0] %}<th>{{c}}{% endfor %}</tr>{% for s in summaries %}<tr>{% for v in s.values() %}<td>{{v}}{% endfor %}</tr>{% endfor %}</table>
@@ -46,11 +52,12 @@ conformers; unlabelled conformers; synthetic backbones) unless the config names 
 
 TITLES = {"forces": "Forces", "voxels": "Denoising voxels", "flow": "Flow matching on protein backbones"}
 NOTES = {
-    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup value for other models. Rows l2 are the mean length of the force error, "
-    "with the jackknife over rotations; l2-plugin is the same without it.",
+    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup value for other models. Rows l2 are the mean length of the force "
+    "error, with the jackknife over rotations; l2-plugin is the same without it.",
     "voxels": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). Rows haar turn the atoms by any rotation and interpolate back; "
     "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not broken symmetry.",
-    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input a(t)·x_t, which is exactly equivariant, was not learned. Conditions ending in sc have self-conditioning on.",
+    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input a(t)·x_t, which is exactly equivariant, was not learned. "
+    "Conditions ending in sc have self-conditioning on.",
 }
 
 
@@ -79,6 +86,7 @@ def main() -> None:
     parser.add_argument("--claims", required=True)
     for name in ("tables", "summaries", "figures"):
         parser.add_argument(f"--{name}", required=True, nargs="+")
+    parser.add_argument("--more", nargs="*", default=[], help="further tables to show as they are")
     parser.add_argument("--captions", required=True, help="JSON: figure → caption")
     parser.add_argument("--out", required=True, type=Path)
     args = parser.parse_args()
@@ -98,6 +106,7 @@ def main() -> None:
         notes=NOTES,
         reached=[(run, first_step(tables.curve(rows, run), 2.0, 0.15)) for run in last if tables.curve(rows, run) and tables.curve(rows, run)[0]["task"] == "forces"],
         figures=[(captions[Path(f).stem], base64.b64encode(Path(f).read_bytes()).decode()) for f in args.figures],
+        more=[("/".join(Path(f).parts[-2:]), [{k: _short(v) for k, v in row.items()} for row in csv.DictReader(open(f, newline=""))]) for f in args.more],
         claims=[{k: _short(v) for k, v in row.items()} for row in csv.DictReader(open(args.claims, newline=""))],
         summaries=[json.loads(Path(s).read_text()) for s in args.summaries],
         commit=_cli.commit(),

@@ -13,24 +13,24 @@ LEVEL = 0.3  # occupancy of the surface
 
 
 def draw(rows, paper, extra):
-    """Figure with, per run and step, a row of slices (maximum over channels in the fullest plane) and a row of surfaces."""
-    stages = [(path, step) for path in extra for step in _steps(path)]
-    height = 2 * len(stages)
-    figure = plt.figure(figsize=(6.6, 1.65 * height))
-    for i, (path, step) in enumerate(stages):
+    """Figure with, per run, a row of slices for each step (maximum over channels in the fullest plane) and a row of surfaces at the last."""
+    lines = [(path, step, kind) for path in extra for kind, steps in (("slice", _steps(path)), ("surface", _steps(path)[-1:])) for step in steps]
+    figure = plt.figure(figsize=(6.6, 1.7 * len(lines)))
+    for i, (path, step, kind) in enumerate(lines):
         with h5py.File(path) as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
         plane = fields["clean"].sum((0, 1, 2)).argmax()
         run = path.split("/")[-2]
         for j, name in enumerate(COLUMNS):
-            axis = figure.add_subplot(height, 4, 8 * i + j + 1)
-            axis.imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
-            axis.set_title(name, fontsize=8)
-            if j == 0:
-                axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7)
-            if name != "noisy":  # its surface is everywhere
-                _surface(figure.add_subplot(height, 4, 8 * i + 5 + j, projection="3d"), fields[name])
+            place = (len(lines), 4, 4 * i + j + 1)
+            if kind == "slice":
+                axis = figure.add_subplot(*place)
+                axis.imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
+                axis.set(xticks=[], yticks=[], title=name)
+                if j == 0:
+                    axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7)
+            elif name != "noisy":  # its surface is everywhere
+                _surface(figure.add_subplot(*place, projection="3d"), fields[name], fields["clean"])
     return figure
 
 
@@ -39,11 +39,15 @@ def _steps(path):
         return sorted(int(step) for step in file)
 
 
-def _surface(axis, field):
-    grid = field.shape[-1]
+def _surface(axis, field, clean):
+    """Surfaces at LEVEL, one colour per channel, in the cube around the clean molecule."""
+    occupied = np.argwhere(clean.max(0) > LEVEL)
+    centre, half = (occupied.max(0) + occupied.min(0)) / 2, (np.ptp(occupied, axis=0).max() / 2 + 1.5)
     for channel, values in enumerate(field):
         if values.max() > LEVEL > values.min():
             points, faces, *_ = marching_cubes(np.pad(values, 1), LEVEL)
             axis.plot_trisurf(*(points.T - 1)[:2], faces, (points.T - 1)[2], color=ELEMENT[channel % len(ELEMENT)], lw=0, alpha=0.9, rasterized=True)
-    axis.set(xlim=(0, grid), ylim=(0, grid), zlim=(0, grid), xticks=[], yticks=[], zticks=[])
-    axis.set_box_aspect((1, 1, 1), zoom=1.25)
+    low, high = centre - half, centre + half
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+    axis.set_axis_off()
+    axis.set_box_aspect((1, 1, 1), zoom=1.3)
