@@ -19,19 +19,12 @@ def fields(model, task, batch) -> dict[str, torch.Tensor]:
 
     ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24 rotations; its mean is the equivariance error.
     """
-    total, first, n = torch.zeros_like(batch.target, dtype=torch.float64), None, len(ROTATIONS)
-    for prediction in _twisted(model, task, batch):
-        first = prediction[0] if first is None else first
-        total += prediction
-    twirled = total / n
-    errors = torch.stack([(prediction - twirled).square().mean() for prediction in _twisted(model, task, batch)])
-    # rotation 0 of the group is the identity, so the first prediction is the plain one
-    return dict(clean=batch.target[0], noisy=batch.inputs["noisy"][0], denoised=first, twirled=twirled[0], per_rotation=errors)
-
-
-def _twisted(model, task, batch):
     rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)
-    return twisted_predictions(lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations)
+    twisted = torch.stack(list(twisted_predictions(lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations)))  # (24, b, c, g, g, g)
+    twirled = twisted.mean(0)
+    errors = (twisted - twirled).square().flatten(1).mean(1)
+    # rotation 0 of the group is the identity, so the first prediction is the plain one
+    return dict(clean=batch.target[0], noisy=batch.inputs["noisy"][0], denoised=twisted[0, 0], twirled=twirled[0], per_rotation=errors)
 
 
 def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]]) -> None:

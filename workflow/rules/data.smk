@@ -28,6 +28,7 @@ rule dataset:
         f"{LOGS}/dataset/{{dataset}}.log",
     benchmark:
         f"{BENCHMARKS}/dataset/{{dataset}}.tsv"
+    priority: 10  # all datasets first: a job that wants both cores would otherwise wait for the last of the short ones
     conda:
         "../../envs/data.yaml"
     threads: 2

@@ -25,6 +25,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     settings = yaml.safe_load(args.config.read_text()) | {"grids": args.grids}
     device = resolve_device(settings["device"])
+    settings["measure"] = {**settings["measure"], "batch_size": min(8, settings["measure"]["n_items"])}  # the first batch is what is drawn
     task = tasks.build(settings["task"], str(args.data), settings, device)
     model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device)
     paths = sorted(args.checkpoints.glob("step_*.pt"))

@@ -6,7 +6,7 @@ from equidyn.figures.style import plt
 
 
 def draw(rows, paper):
-    """Figure of the first run, with the zero predictor, the rescaled input and the numerical floor."""
+    """Figure of the first run, with the zero predictor and the rescaled input; the numerical floor is in the legend."""
     run = tables.runs(rows)[0]
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
     columns = min(4, len(times))
@@ -18,14 +18,15 @@ def draw(rows, paper):
             axis.plot(x, [r[quantity] for r in curve], "--" if quantity == "twirled" else "-", marker="o", ms=2, color=style.QUANTITY[quantity], label=quantity)
         axis.axhline(curve[0]["zero_loss"], color=style.QUANTITY["zero"], lw=0.9, label="zero predictor")
         axis.axhline(curve[0]["trivial_loss"], color=style.QUANTITY["zero"], lw=0.9, ls="-.", label="rescaled input a(t)·x$_t$")
-        axis.plot(x, [r["floor"] for r in curve], ":", color=style.QUANTITY["floor"], label="numerical floor")
         axis.set_title(condition, fontsize=8)
         style.log_step(axis)
+        axis.set_xlabel("step (0 drawn at 0.5)")
         axis.set_yscale("log")
     for axis in axes[:, 0]:
         axis.set_ylabel(f"velocity loss, {style.UNIT['flow']}")
     for axis in axes[:-1].flat:
         axis.set_xlabel("")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=6.5)
+    floor = max(r["floor"] for r in rows if r["run"] == run)  # 12 decades below: drawn it would flatten everything else
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=6.5, title=f"numerical floor at most {floor:.0e} nm²", title_fontsize=6.5)
     return figure

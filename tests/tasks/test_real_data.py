@@ -1,0 +1,54 @@
+"""Real molecules and proteins, where they are at hand, go from file to a trained and measured tiny run by settings alone."""
+
+import pytest
+from conftest import REPOSITORY, TRAINING
+
+from equidyn import groups, tasks
+from equidyn.data import grids
+from equidyn.data.build import build
+from equidyn.measure import measure
+from equidyn.models import registry
+from equidyn.training import checkpoint, loop
+
+REAL = REPOSITORY.parent / "shared/data"
+BOX = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=1.0, radius=0.5)
+MOLECULES = {
+    "qm7": ("xyz", ["molecules/qm7_xyz.tar.gz"]),
+    "conformers": ("xyz", ["molecules/conformer_benchmark_neutral.tar.gz"]),
+    "sdf": ("sdf", ["molecules/MiniDrugBank.sdf", "molecules/cdk2.sdf", "molecules/egfr.sdf.gz", "molecules/setEEM1.sdf.gz"]),
+}
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="real files not at hand")
+
+
+def trained_and_measured(task, architecture, training, folder):
+    loop.train(registry.build(architecture, "tiny"), task, training, folder / "run", "a", 0)
+    model = registry.build(architecture, "tiny")
+    model.load_state_dict(checkpoint.load(folder / "run/model.pt")["live"])
+    batches = task.held_out(model, task.conditions[-1])
+    n = sum(len(b) for b in batches)
+    rotations, order = (groups.subset_per_item(groups.cube(), 4, n, 0), 24) if task.group == "cube" else (groups.haar_per_item(4, n, 0), None)
+    return measure(model.eval(), task.predict, batches, task.actions, task.output, rotations, order)
+
+
+@pytest.mark.parametrize("name", MOLECULES)
+def test_molecules(name, tmp_path):
+    source, files = MOLECULES[name]
+    settings = dict(source=source, files=[str(REAL / f) for f in files], licence="as published", n_held_out=60, seed=0, voxels=BOX)
+    counts = build(settings, str(tmp_path / "d.h5"))
+    grids.build(str(tmp_path / "d.h5"), str(tmp_path / "g.h5"))
+    training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar", "autocast": "none"}
+    run = dict(training=training, measure=dict(n_items=12, batch_size=6), grids=str(tmp_path / "g.h5"))
+    result = trained_and_measured(tasks.build("voxels", str(tmp_path / "d.h5"), run), "voxmol", training, tmp_path)
+    assert counts["items"] > 400 and result.total > 0 and 0 < result.percent < 100
+
+
+def test_proteins(tmp_path):
+    settings = dict(source="structures", files=[str(REAL / "proteins")], licence="as published", min_residues=50, max_residues=256, identity=0.5, n_held_out=40, seed=0)
+    counts = build(settings, str(tmp_path / "d.h5"))
+    training = {**TRAINING, "self_conditioning": 0.5}
+    run = dict(training=training, measure=dict(n_items=12, batch_size=6, times=[0.4, 0.9]))
+    result = trained_and_measured(tasks.build("flow", str(tmp_path / "d.h5"), run), "proteina", training, tmp_path)
+    assert counts["items"] > 300 and counts["clusters"] < counts["items"] and 0 < result.percent < 100
+    assert counts["rejected: too short"] > 0
+    pieces = build({**settings, "fragment": 64}, str(tmp_path / "f.h5"))
+    assert pieces["items"] > counts["items"] and pieces["clusters"] == counts["clusters"] or pieces["clusters"] <= counts["clusters"]
