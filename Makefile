@@ -1,10 +1,10 @@
-# make results | make test | make lint : set up the environment, then do that one thing
+# make results | make test | make lint | make gpu-check : set up the environment, then do that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: results test lint
+.PHONY: results test lint gpu-check
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -15,6 +15,9 @@ test: .venv/installed
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
+
+gpu-check: .venv/installed
+	python benchmarks/gpu_check.py --out docs/results/gpu/check.json
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -34,7 +34,8 @@ ends at {{"%.2f"|format(r.total/r.zero_loss)}} × the zero-predictor loss: its l
 predicting next to nothing. {% endfor %}{{notes[task]}}</p>
 {% if rebounds[task] %}<p>Later rises of the percentage (by at least 1.3 × from its lowest value below the zero-predictor loss to the last step):
 {% for run, condition, low, step, last in rebounds[task] %}<b>{{run}}{{" " + condition if condition}}</b>
-from {{"%.2g"|format(low)}} % (step {{"%d"|format(step)}}) to {{"%.2g"|format(last)}} %{{"; " if not loop.last}}{% endfor %}.</p>{% endif %}
+from {{"%.2g"|format(low)}} % (step {{"%d"|format(step)}}) to {{"%.2g"|format(last)}} %{{"; " if not loop.last}}{% endfor %}.</p>
+{% else %}<p>No percentage here ends 1.3 × or more above its lowest value below the zero-predictor loss.</p>{% endif %}
 <details><summary>Other weights, rotations and losses</summary>{{results(others[task])}}</details>{% endfor %}
 {% if reached %}<p>First step with at most 2 % <i>and</i> total at most 0.15 × the zero-predictor loss (forces, live weights, Haar rotations):
 {% for run, step in reached %}<b>{{run}}</b>: {{ "%d"|format(step) if step is not none else "not reached" }}{{ ", " if not loop.last }}{% endfor %}.</p>{% endif %}

@@ -16,30 +16,32 @@ import numpy as np
 from equidyn.data.schema import DataError
 
 
+SYMBOLS = (
+    "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe "
+    "Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
+).split()
+
+
 def channel_of(elements: list[str]) -> np.ndarray:
-    """Channel of every atomic number, 255 where it has none: uint8 [119].
+    """Channel of every atomic number, 255 where it has none: uint8 [256].
 
     Raises
     ------
     DataError
         an unknown element symbol
     """
-    from ase.data import atomic_numbers
-
-    unknown = [e for e in elements if e not in atomic_numbers or e == "X"]
+    unknown = [e for e in elements if e not in SYMBOLS[1:]]
     if unknown:
         raise DataError(f"voxels.elements: {unknown}, expected element symbols such as C or Cl")
-    table = np.full(119, 255, dtype=np.uint8)
+    table = np.full(256, 255, dtype=np.uint8)
     for channel, element in enumerate(elements):
-        table[atomic_numbers[element]] = channel
+        table[SYMBOLS.index(element)] = channel
     return table
 
 
 def symbol(number: int) -> str:
-    """Element symbol of an atomic number."""
-    from ase.data import chemical_symbols
-
-    return chemical_symbols[number]
+    """Element symbol of an atomic number, or the number where it has none here."""
+    return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
 
 
 Geometry = tuple[str, np.ndarray, np.ndarray, str]  # cluster key, numbers, positions [Å] about their mean, where

@@ -13,9 +13,13 @@ does the same on any device and is differentiable in the positions.
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
+
+try:
+    import numba
+except ImportError:  # a machine with a GPU may do without: the torch path serves there
+    numba = None
 
 WIDTH = 0.93  # of the radius: an occupancy of 1/e
 
@@ -61,7 +65,7 @@ def voxelize_batch(
         raise ValueError(f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}")
     if not torch.isfinite(positions).all():
         raise ValueError("voxelize: a position is not finite")
-    if positions.device.type == "cpu" and not positions.requires_grad:
+    if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
         if out is None:
             out = torch.empty(shape)
         elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
@@ -88,7 +92,11 @@ def _frame(grid: int, resolution: float, radius: float, compatible: bool) -> tup
     return (grid - 1) / 2, cutoff, 2 * math.ceil(cutoff) + 1
 
 
-@numba.njit(fastmath=True, inline="always")
+def _compiled(**options):
+    return numba.njit(fastmath=True, **options) if numba is not None else lambda function: function
+
+
+@_compiled(inline="always")
 def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
     """Window of one axis: fills ``values`` and returns (first index, number)."""
     start = int(math.floor(u + start_offset)) - 4 if cutoff < 0 else int(math.ceil(u - cutoff))
@@ -99,7 +107,7 @@ def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
     return start, stop - start
 
 
-@numba.njit(nogil=True, fastmath=True, cache=True)
+@_compiled(nogil=True, cache=True)
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
     scale = np.float32((resolution / (WIDTH * radius)) ** 2)
