@@ -124,3 +124,14 @@ def folder_of_output(wildcards, output):
 
 def stem_of_output(wildcards, output):
     return os.path.splitext(output[0])[0]
+
+
+def tables_of_task(wildcards):
+    return expand(
+        f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS_OF[wildcards.task]
+    )
+
+
+def extra_of_figure(wildcards):
+    name = EXTRA.get((wildcards.task, wildcards.figure))
+    return [f"{RESULTS}/runs/{run}/{name}" for run in RUNS_OF[wildcards.task] if name]

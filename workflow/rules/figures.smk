@@ -33,17 +33,6 @@ DRAWN = [
 ]
 
 
-def tables_of_task(wildcards):
-    return expand(
-        f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS_OF[wildcards.task]
-    )
-
-
-def extra_of_figure(wildcards):
-    name = EXTRA.get((wildcards.task, wildcards.figure))
-    return [f"{RESULTS}/runs/{run}/{name}" for run in RUNS_OF[wildcards.task] if name]
-
-
 rule pictures:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",

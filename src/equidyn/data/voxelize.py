@@ -22,6 +22,8 @@ except ImportError:  # a machine with a GPU may do without: the torch path serve
     numba = None
 
 WIDTH = 0.93  # of the radius: an occupancy of 1/e
+LANES = 16  # voxels of a row that the fast path treats at once; the published window has 12
+ONE = np.float32(1)
 
 
 def voxelize(positions, channels, *, n_channels: int, grid: int, resolution: float, radius: float, compatible: bool = False) -> torch.Tensor:
@@ -115,6 +117,7 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
         molecule = out[k]
         molecule[:] = 0.0
         x, y, z = np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32)
+        lanes = np.zeros(LANES, np.float32)
         for a in range(offsets[k], offsets[k + 1]):
             x0, nx = _axis(positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x)
             y0, ny = _axis(positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y)
@@ -122,12 +125,21 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
             if nx <= 0 or ny <= 0 or nz <= 0:
                 continue
             channel = molecule[channels[a]]
-            for i in range(nx):
-                for j in range(ny):
-                    row, xy = channel[x0 + i, y0 + j], x[i] * y[j]
-                    for m in range(nz):
-                        o = xy * z[m]
-                        row[z0 + m] += o - o * row[z0 + m]
+            if nz <= LANES <= grid:  # a row of constant length, padded with zeros: one vector operation
+                first = min(z0, grid - LANES)
+                lanes[:] = 0.0
+                lanes[z0 - first : z0 - first + nz] = z[:nz]
+                for i in range(nx):
+                    for j in range(ny):
+                        row, xy = channel[x0 + i, y0 + j, first : first + LANES], x[i] * y[j]
+                        for m in range(LANES):
+                            row[m] += xy * lanes[m] * (ONE - row[m])
+            else:
+                for i in range(nx):
+                    for j in range(ny):
+                        row, xy = channel[x0 + i, y0 + j, z0 : z0 + nz], x[i] * y[j]
+                        for m in range(nz):
+                            row[m] += xy * z[m] * (ONE - row[m])
 
 
 def _torch(positions, channels, offsets, shape, resolution, radius, compatible):
