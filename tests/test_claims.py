@@ -1,6 +1,11 @@
-import pytest
+import math
 
-from equidyn.claims import claims, first_step, verdict
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from equidyn import tables
+from equidyn.claims import COLUMNS, VERDICTS, agree, claims, correlation, first_step, robust, verdict
 
 
 def row(step, percent, ratio, run="r"):
@@ -40,3 +45,174 @@ def test_table_has_all_ten_claims_and_sees_a_broken_sum():
 def test_an_exactly_equivariant_control_is_no_evidence():
     control = [{**row(1, 1e-9, 0.5, "control"), "floor": 1e-11}]
     assert not [r for r in claims([row(1, 1, 0.5), *control], []) if r["claim"] == "C2" and "control" in r["conditions"]]
+
+
+GOOD = [row(1, 20, 3), row(10, 1, 0.5)]
+DIP = [row(1, 20, 3), row(10, 1, 0.5), row(100, 5, 0.2)]
+BAD = [row(1, 20, 3), row(10, 8, 0.5)]
+TRAP = [row(1, 0.1, 1.01), row(10, 0.01, 1.0)]  # predicts zero: nothing learned, and no symmetry error to see
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        ([], "not run"),
+        ([GOOD], "not run"),
+        ([GOOD, GOOD], "not testable at this scale"),
+        ([GOOD, GOOD, GOOD], "holds"),
+        ([GOOD, DIP, GOOD], "holds only at the dip"),
+        ([GOOD, GOOD, BAD], "does not hold here"),
+        ([GOOD, BAD], "does not hold here"),  # one contradiction is enough
+        ([BAD, BAD, GOOD], "does not hold here"),
+        ([BAD, BAD, BAD], "not testable at this scale"),
+        ([GOOD, GOOD, TRAP], "not testable at this scale"),
+        ([TRAP, TRAP, TRAP], "not testable at this scale"),
+        ([GOOD, BAD, TRAP], "does not hold here"),
+    ],
+)
+def test_robustness(curves, expected):
+    assert robust(curves) == expected
+
+
+def ends(*percents, ratio=0.5):
+    return [[row(1, 20, 3), row(10, 0.5, 0.9), row(100, p, ratio)] for p in percents]
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        (ends(1), "not run"),
+        (ends(1, 1.2), "not testable at this scale"),
+        (ends(1, 1.2, 1.5), "holds"),
+        (ends(3, 3.1, 3.2), "holds"),  # replicates agree on a value above 2 %
+        (ends(1, 1.2, 1.9 * 1.9), "holds only at the dip"),
+        (ends(1, 1.2, 1.5, ratio=1.0), "not testable at this scale"),
+        ([[row(10, p, 0.5)] for p in (0.1, 0.5, 1.5)], "does not hold here"),
+    ],
+)
+def test_replicates(curves, expected):
+    assert agree(curves) == expected
+
+
+def points(axis, reference, **values):
+    return {run: dict(group="g", axes={axis: value}, reference=reference, reference_axes={axis: None}) for run, value in values.items()}
+
+
+def test_an_axis_has_a_row_with_the_reference_and_the_paper_beside_it():
+    rows = [{**r, "run": run} for run in ("default", "few", "fewer") for r in GOOD] + [{**r, "run": "alone"} for r in BAD]
+    rows[-3]["percent_hi"] = 7.0
+    paper = tables.read_paper(REPOSITORY / "resources/paper_milestones.csv")
+    (found,) = [r for r in claims(rows, paper, points("training.n_train", "default", few=500, fewer=100)) if r["claim"] == "C4"]
+    assert tuple(found) == COLUMNS and found["verdict"] == "holds" and (found["ours"], found["lo"], found["hi"]) == (1, 0.9, 7.0)
+    assert "n_train all: 1 %" in found["conditions"] and "n_train 100" in found["conditions"] and "alone" not in found["conditions"]
+    assert found["paper"] == "0.0485-5.62 % at the end" and "the paper's largest 0.18" in found["conditions"]
+
+
+def test_axes_of_flow_are_judged_per_time():
+    rows = [
+        {**r, "run": run, "task": "flow", "condition": c, "trivial_loss": 1.5}
+        for run in "abc"
+        for c in ("t=0", "t=0.4", "t=0.4,sc")
+        for r in (BAD if (run, c) == ("c", "t=0.4") else GOOD)
+    ]
+    found = {r["conditions"].split(": ")[0]: r for r in claims(rows, [], points("seed", "a", b=1, c=2) | points("model.size", "a")) if r["claim"] == "C6"}
+    assert [r["verdict"] for r in found.values()] == ["holds", "does not hold here"]
+    assert all("x rescaled input" in r["conditions"] for r in found.values())
+
+
+def curvature(ratios, run="r"):
+    common = dict(run=run, task="forces", condition="", block="head", smallest_positive=1e-3, most_negative=-1.0, threshold=1e-6, trace=1.0, n_parameters=96.0, method="lanczos",
+                  residual=1e-9, seconds=1.0)  # fmt: skip
+    return [
+        {**common, "step": step, "term": term, "largest": 2.0, "condition_number": 10.0 * (ratio if term == "twirled" else 1)}
+        for step, ratio in ratios.items()
+        for term in ("twirled", "equivariance")
+    ]
+
+
+CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
+
+
+@pytest.mark.parametrize(
+    "ratios, expected, ours",
+    [
+        ({1: 0.1, 10: 50, 100: 20}, "holds", 20),  # the first is above the zero-predictor loss
+        ({10: 50, 100: 0.5}, "holds only at the dip", 0.5),
+        ({10: 0.5, 100: 50}, "does not hold here", 50),
+        ({10: 1 + 1e-12, 100: 1 + 1e-12}, "does not hold here", 1),  # equal but for rounding
+        ({1: 50}, "not testable at this scale", ""),
+        ({10: math.inf}, "not testable at this scale", ""),
+    ],
+)
+def test_curvature(ratios, expected, ours):
+    (found,) = [r for r in claims(CURVE, [], more={"curvature": curvature(ratios)}) if r["claim"] == "C7"]
+    assert found["verdict"] == expected and found["ours"] == (ours if ours == "" else pytest.approx(ours))
+
+
+def gradients(ratio_of, steps):
+    return [dict(run="r", task="forces", step=s, condition="", ratio=ratio_of(s), percent=100 / s, cosine=0.0, n_items=8, n_rotations=4) for s in steps]
+
+
+@pytest.mark.parametrize(
+    "ratio_of, steps, total, expected",
+    [
+        (lambda s: 1 / s, range(2, 12), 0.5, "holds"),
+        (lambda s: 10 / s, range(2, 12), 0.5, "does not hold here"),  # tracks, but is not small
+        (lambda s: s / 100, range(2, 12), 0.5, "does not hold here"),
+        (lambda s: 0.1 + 0.01 * (s % 2), range(2, 9), 0.5, "not testable at this scale"),
+        (lambda s: 1 / s, range(2, 6), 0.5, "not testable at this scale"),  # four points
+        (lambda s: 1 / s, range(2, 12), 1.5, "not testable at this scale"),  # all above the zero-predictor loss
+    ],
+)
+def test_gradients(ratio_of, steps, total, expected):
+    found = [r for r in claims([row(s, 100 / s, total) for s in steps], [], more={"gradients": gradients(ratio_of, steps)}) if r["claim"] == "C8"]
+    assert [r["verdict"] for r in found] == [expected] * 2
+
+
+def test_an_unresolved_eigenvalue_is_no_evidence():
+    table = [{**r, "residual": 1e-2} for r in curvature({10: 50, 100: 20})]
+    (found,) = [r for r in claims(CURVE, [], more={"curvature": table}) if r["claim"] == "C7"]
+    assert found["verdict"] == "not testable at this scale" and "not resolved" in found["conditions"]
+
+
+def test_correlation_interval_by_fishers_z():
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, 28))
+    r, lo, hi = correlation(x, x + noise)
+    assert r == pytest.approx(np.corrcoef(x, x + noise)[0, 1]) and math.atanh(hi) - math.atanh(lo) == pytest.approx(2 * 1.96 / 5) and lo < r < hi
+    assert correlation(x, x**3, "spearman")[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "power, n, gap, expected",
+    [
+        (1, 8, 0.0, ("holds", "holds")),
+        (2, 8, 0.1, ("does not hold here", "not testable at this scale")),
+        (1, 4, 0.5, ("not testable at this scale", "does not hold here")),
+    ],
+)
+def test_head(power, n, gap, expected):
+    rng = np.random.default_rng(0)
+    head = [
+        dict(run="r", step=s, head_variance=v, head_variance_relative=v, equivariance=(1 + gap) * e, quadratic_form=e, features_part=math.nan if s == 1 else -0.1)
+        for s in range(1, n + 1)
+        for v, e in [(1 / s, math.exp(0.01 * rng.normal()) / s**power)]
+    ]
+    found = [r for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], [], more={"head": head}) if r["claim"] == "C9"]
+    assert tuple(r["verdict"] for r in found) == expected and f"the features' part is {-0.1 * (n - 1):.2f}" in found[1]["conditions"]
+    above = [r for r in claims([row(s, 3, 1.5) for s in range(1, n + 1)], [], more={"head": head}) if r["claim"] == "C9"]
+    assert above[0]["verdict"] == "not testable at this scale"
+
+
+def test_what_exact_equivariance_could_gain():
+    (found,) = [r for r in claims(GOOD, []) if r["claim"] == "C10"]
+    assert found["verdict"] == "not testable at this scale" and found["ours"] == 1
+    (found,) = [r for r in claims(TRAP, []) if r["claim"] == "C10"]
+    assert found["verdict"] == "not run" and found["ours"] == ""
+
+
+def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():
+    table = claims([row(1, 0.02, 1.01), row(10, 3, 0.5)], [])
+    assert {r["verdict"] for r in table} <= set(VERDICTS) and [r["verdict"] for r in table if r["claim"] in ("C3", "C4", "C5", "C6", "C7", "C8", "C9")] == ["not run"] * 7
+    (found,) = [r for r in table if r["claim"] == "C2"]
+    assert "a dip to 0.02 % at step 1 is not counted: total 1.010 x zero-predictor loss" in found["conditions"]

@@ -1,7 +1,10 @@
 """Configuration: validate against the schema, fill in defaults, resolve one run or dataset. Experiments only, never machines."""
 
 import copy
+import itertools
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -13,22 +16,97 @@ class ConfigError(ValueError):
 
 
 def validate(config: dict, schema_path: str | Path) -> None:
-    """Check types, bounds, unknown keys, and that runs name existing datasets and tasks.
+    """Check types, bounds, unknown keys, and that runs, those of the matrix included, name existing datasets and tasks.
 
     Raises
     ------
     ConfigError
     """
     schema = json.loads(Path(schema_path).read_text())
+    _check(config, schema)
+    if "matrix" in config:
+        config, _ = expand(config)
+        _check(config, schema)
+    for name, run in config["runs"].items():
+        if run["dataset"] not in config["datasets"]:
+            raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
+        resolve_run(config, name)
+
+
+def _check(config, schema):
     error = best_match(Draft202012Validator(schema).iter_errors(config))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path) or "top level"
         allowed = f"; known keys: {', '.join(sorted(error.schema['properties']))}" if error.validator == "additionalProperties" and "properties" in error.schema else ""
         raise ConfigError(f"config, {place}: {error.message}{allowed}")
-    for name, run in config["runs"].items():
-        if run["dataset"] not in config["datasets"]:
-            raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
-        resolve_run(config, name)
+
+
+def expand(config: dict) -> tuple[dict, dict]:
+    """The config with the runs of ``matrix`` written out, and what each of them stands for.
+
+    A group of the matrix is ``{base, axes, reference}``: one run per element of the product of its axes, ``base`` with each axis's dotted key set, named
+    ``<group>-<value>[-<value>…]``. ``reference`` names a run with the same settings but for the axes, which counts as one more point; without it the
+    group's first point takes its place. Points are kept out of the runs, so that a further value changes the settings of no other run.
+
+    Returns
+    -------
+    config : without ``matrix``, all runs in ``runs``; nothing is changed in place
+    points : {run: {group, axes: {dotted key: value}, reference, reference_axes: {dotted key: value, None where the reference does not set it}}}
+
+    Raises
+    ------
+    ConfigError
+        two runs of one name, an axis without values, or a reference that is no run or has another task than the group
+    """
+    runs, points = dict(config.get("runs", {})), {}
+    groups = config.get("matrix", {})
+    for group, content in groups.items():
+        for axis, values in content["axes"].items():
+            if not values:
+                raise ConfigError(f"config, matrix.{group}.axes.{axis}: no values")
+        members = []
+        for values in itertools.product(*content["axes"].values()):
+            axes = dict(zip(content["axes"], values))
+            name = "-".join([group, *map(_readable, values)])
+            if name in runs:
+                owner = f"matrix.{points[name]['group']}" if name in points else "runs"
+                raise ConfigError(f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}")
+            runs[name] = merge(content["base"], *(_nested(axis, value) for axis, value in axes.items()))
+            points[name] = {"group": group, "axes": axes}
+            members.append(name)
+        for name in members:
+            points[name]["reference"] = content.get("reference", members[0])
+    result = {**{key: value for key, value in config.items() if key != "matrix"}, "runs": runs}
+    for name, point in points.items():
+        reference = point["reference"]
+        if reference not in runs:
+            raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}")
+        if runs[reference].get("task") != runs[name].get("task"):
+            raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
+        settings = _settings(result, reference)
+        point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
+    return result, points
+
+
+def _readable(value) -> str:
+    """A value as part of a run's name: 1e-3 is 0.001, and what a name may not hold becomes a hyphen."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        value = f"{Decimal(repr(value)):f}".removesuffix(".0")
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", str(value))
+
+
+def _nested(path: str, value) -> dict:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def _value(settings, path: str):
+    for key in path.split("."):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings
 
 
 def merge(base: dict, *overrides: dict) -> dict:
@@ -48,12 +126,16 @@ def resolve_run(config: dict, name: str) -> dict:
     ConfigError
         if the task has no defaults and the run lacks a section
     """
-    run = config["runs"][name]
-    settings = merge(config.get("defaults", {}).get(run["task"], {}), run)
+    settings = _settings(config, name)
     missing = [key for key in ("model", "training", "measure") if key not in settings]
     if missing:
-        raise ConfigError(f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{run['task']}")
-    return {"run": name, "seed": config["seed"], "device": config.get("device", "auto"), **settings}
+        raise ConfigError(f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}")
+    return settings
+
+
+def _settings(config, name):
+    run = config["runs"][name]
+    return {"run": name, "seed": config["seed"], "device": config.get("device", "auto"), **merge(config.get("defaults", {}).get(run.get("task"), {}), run)}
 
 
 def resolve_dataset(config: dict, name: str) -> dict:

@@ -6,11 +6,11 @@ from pathlib import Path
 from equidyn.data.schema import DataError
 
 MAIN = {"forces": "haar", "voxels": "cube", "flow": "haar"}  # rotations of every checkpoint, by task
-TEXT = {"run", "task", "condition", "weights", "rotations", "loss"}
+TEXT = {"run", "task", "condition", "weights", "rotations", "loss", "block", "term", "method"}
 
 
 def read(paths) -> list[dict]:
-    """Rows of decomposition tables, numbers as float.
+    """Rows of decomposition, gradient, curvature or head tables, numbers as float.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def read(paths) -> list[dict]:
         with open(Path(path), newline="") as file:
             found = list(csv.DictReader(file))
         if not found:
-            raise DataError(f"{path}: no rows; rerun the rule `decompose`")
+            raise DataError(f"{path}: no rows; rerun the rule that makes it")
         for row in found:
             try:
                 rows.append({k: v if k in TEXT else float(v) for k, v in row.items()})
@@ -49,6 +49,6 @@ def runs(rows: list[dict]) -> list[str]:
 
 
 def read_paper(path) -> list[dict]:
-    """The paper's milestones: task, run, quantity, step, percent."""
+    """The paper's numbers: task, run, quantity, step, percent (or what else the quantity names)."""
     with open(path, newline="") as file:
         return [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]

@@ -49,6 +49,28 @@ def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
     assert not (tmp_path / "killed/resume/state.pt").exists()
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_restart_equals_straight_run_for_the_other_optimizers(optimizer, task, tmp_path):
+    settings = {**TRAINING, "optimizer": optimizer}
+    straight, metrics = train(task, tmp_path / "straight", settings)
+    with pytest.raises(Killed):
+        train(Dying(task, 5), tmp_path / "killed", settings)
+    again, metrics_again = train(task, tmp_path / "killed", settings)
+    assert equal(straight, again) and metrics == metrics_again
+    assert not equal(straight, train(task, tmp_path / "adamw")[0])
+
+
+def test_muon_takes_each_parameter_once_and_no_embedding():
+    model = registry.build("escaip", "tiny", 0)
+    together = loop.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
+    held = [[id(p) for group in part.param_groups for p in group["params"]] for part in together.parts]
+    assert sorted(held[0] + held[1]) == sorted(id(p) for p in model.parameters())
+    assert not set(held[0]) & {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    for group in together.param_groups:
+        group["lr"] = 0.5
+    assert {group["lr"] for part in together.parts for group in part.param_groups} == {0.5}
+
+
 def small_voxels(folder):
     from equidyn.data.build import build
 

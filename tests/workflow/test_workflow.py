@@ -59,7 +59,17 @@ def copy_of(done, tmp_path) -> Path:
 
 def test_smoke_run_makes_everything(done):
     results = done / "results/smoke"
-    for name in ("report.html", "claims.csv", "figures/forces-percent.svg", "figures/forces-losses.png", "figures/forces-contrast.pdf", "figures/voxels-slices.png"):
+    for name in (
+        "report.html",
+        "claims.csv",
+        "figures/forces-percent.svg",
+        "figures/forces-losses.png",
+        "figures/forces-contrast.pdf",
+        "figures/voxels-slices.png",
+        "figures/forces-axes.png",
+        "figures/forces-head.png",
+        "figures/flow-chains.png",
+    ):
         assert (results / name).stat().st_size > 500, name
     rows = table(results / "runs/forces/decomposition.csv")
     assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {("live", "haar", "mse"), ("ema", "haar", "l2"), ("live", "cube", "mse"), ("live", "haar", "l2-plugin")}
@@ -89,6 +99,31 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     done_text = snakemake(folder, "-n").stdout
     assert "results/smoke/runs/forces-raw/model.pt" in done_text
     assert "output: results/smoke/runs/forces/checkpoints" not in done_text and "rule dataset" not in done_text
+
+
+@pytest.mark.parametrize(
+    "table, dependents",
+    [
+        ("runs/forces/gradients.csv", {"forces-gradients"}),
+        ("runs/voxels-0.3/pictures.h5", {"voxels-slices", "voxels-elements"}),
+        ("runs/flow/decomposition.csv", {"flow-times", "flow-time_losses", "flow-final_times", "flow-chains"}),
+    ],
+)
+def test_deleting_a_table_reruns_what_depends_on_it(done, tmp_path, table, dependents):
+    folder = copy_of(done, tmp_path)
+    (folder / "results/smoke" / table).unlink()
+    text = snakemake(folder, "-n").stdout
+    drawn = {Path(word).stem for line in text.splitlines() if line.strip().startswith("output:") for word in line.replace(",", " ").split() if word.endswith(".svg")}
+    assert drawn == dependents
+    assert ("rule claims:" in text) == table.endswith(".csv") and "rule train:" not in text and "rule dataset:" not in text
+
+
+def test_a_new_value_on_an_axis_trains_one_run(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    config = folder / "config/smoke.yaml"
+    config.write_text(config.read_text().replace("training.n_train: [20]", "training.n_train: [20, 30]"))
+    text = snakemake(folder, "-n").stdout
+    assert text.count("rule train:") == 1 and "runs/forces-data-30/model.pt" in text and "rule dataset:" not in text
 
 
 def test_figures_are_redrawn_without_checkpoints(done, tmp_path):

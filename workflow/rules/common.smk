@@ -1,6 +1,7 @@
 # Names, folders and helpers shared by all rules.
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ PAPER = os.path.normpath(f"{HERE}/resources/paper_milestones.csv")
 
 try:
     equidyn_config.validate(config, ROOT / "workflow/schemas/config.schema.json")
+    config, POINTS = equidyn_config.expand(config)
 except equidyn_config.ConfigError as error:
     raise WorkflowError(str(error)) from None
 
@@ -49,6 +51,16 @@ MODEL_MODULES = {
 RUNS_OF = {
     task: [run for run in RUNS if config["runs"][run]["task"] == task]
     for task in TASK_MODULES
+}
+
+
+DYNAMIC_RUNS = [
+    run for run in RUNS if "dynamics" in equidyn_config.resolve_run(config, run)
+]
+# Runs that figures of single runs show: those written out; the many of a matrix appear in the figure of its axes.
+SHOWN_OF = {
+    task: [run for run in runs if run not in POINTS] or runs
+    for task, runs in RUNS_OF.items()
 }
 
 
@@ -110,6 +122,17 @@ def run_code(script):
     return digest
 
 
+def dynamics_tables(wildcards):
+    """Gradient and curvature tables of the runs that declare ``dynamics``, and the head's where the model has a linear force head."""
+    return [
+        f"{RESULTS}/runs/{run}/{table}.csv"
+        for run in DYNAMIC_RUNS
+        for table in ("gradients", "curvature", "head")
+        if table != "head"
+        or equidyn_config.resolve_run(config, run)["model"]["architecture"] == "escaip"
+    ]
+
+
 def all_figures(wildcards):
     return expand(
         f"{RESULTS}/figures/{{figure}}.{{format}}",
@@ -126,12 +149,23 @@ def stem_of_output(wildcards, output):
     return os.path.splitext(output[0])[0]
 
 
-def tables_of_task(wildcards):
-    return expand(
-        f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS_OF[wildcards.task]
-    )
+def tables_of_figure(wildcards):
+    """Tables of the runs that a figure shows."""
+    runs = RUNS_OF if wildcards.figure == "axes" else SHOWN_OF
+    return expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=runs[wildcards.task])
 
 
 def extra_of_figure(wildcards):
-    name = EXTRA.get((wildcards.task, wildcards.figure))
-    return [f"{RESULTS}/runs/{run}/{name}" for run in RUNS_OF[wildcards.task] if name]
+    """Files that a figure needs beside the tables."""
+    if wildcards.figure in DYNAMIC_FIGURES:
+        name, runs = DYNAMIC_FIGURES[wildcards.figure][0], DYNAMIC_RUNS
+    else:
+        name, runs = EXTRA.get((wildcards.task, wildcards.figure)), RUNS
+    shown = [run for run in SHOWN_OF[wildcards.task] if run in runs and name]
+    return [f"{RESULTS}/runs/{run}/{name}" for run in shown]
+
+
+def extra_arguments(wildcards, input):
+    if wildcards.figure == "axes":
+        return f"--extra {shlex.quote(json.dumps(POINTS, sort_keys=True))}"
+    return f"--extra {input.extra}" if input.extra else ""

@@ -25,6 +25,34 @@ EXTRA = {
     ("voxels", "elements"): "pictures.h5",
     ("flow", "chains"): "samples",
 }
+DYNAMIC_FIGURES = {
+    "gradients": (
+        "gradients.csv",
+        "Gradient of the equivariance error against that of the twirled error, and the percentage, over training",
+    ),
+    "curvature": (
+        "curvature.csv",
+        "Curvature of both terms over a block of parameters: largest eigenvalue and effective condition number",
+    ),
+    "landscape": (
+        "landscape.h5",
+        "Both terms along two eigenvectors: the same rotations everywhere, and fresh ones (and dropout) at every point",
+    ),
+    "head": (
+        "head.csv",
+        "Deviation of the force head from the equivariant subspace, and the equivariance error",
+    ),
+}
+for task, runs in SHOWN_OF.items():
+    dynamic = [run for run in runs if run in DYNAMIC_RUNS]
+    if dynamic:
+        for figure, (_, caption) in DYNAMIC_FIGURES.items():
+            if figure != "head" or task == "forces":
+                FIGURES[task][figure] = caption
+    if any(run in POINTS for run in RUNS_OF[task]):
+        FIGURES[task][
+            "axes"
+        ] = "Percent of held-out loss due to equivariance error along the axes of the matrix"
 DRAWN = [
     f"{task}-{figure}"
     for task, figures in FIGURES.items()
@@ -106,7 +134,7 @@ rule chirality:
 
 rule figure:
     input:
-        tables=tables_of_task,
+        tables=tables_of_figure,
         extra=extra_of_figure,
         paper=PAPER,
     output:
@@ -130,6 +158,6 @@ rule figure:
             f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"
         ),
         stem=stem_of_output,
-        extra=lambda wildcards, input: f"--extra {input.extra}" if input.extra else "",
+        extra=extra_arguments,
     shell:
         "python {params.script} --figure {wildcards.figure} --tables {input.tables} {params.extra} --paper {input.paper} --out {params.stem} > {log} 2>&1"

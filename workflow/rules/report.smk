@@ -2,6 +2,7 @@
 rule claims:
     input:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
+        more=dynamics_tables,
         paper=PAPER,
     output:
         report(
@@ -19,8 +20,10 @@ rule claims:
     params:
         script=f"{SCRIPTS}/claims.py",
         code=code_digest(f"{SCRIPTS}/claims.py"),
+        points=json.dumps(POINTS),
+        more=lambda wildcards, input: f"--more {input.more}" if input.more else "",
     shell:
-        "python {params.script} --tables {input.tables} --paper {input.paper} --out {output} > {log} 2>&1"
+        "python {params.script} --tables {input.tables} --paper {input.paper} --points {params.points:q} {params.more} --out {output} > {log} 2>&1"
 
 
 rule report_page:
@@ -30,7 +33,7 @@ rule report_page:
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
         more=expand(
             f"{RESULTS}/runs/{{run}}/{{table}}.csv",
-            run=RUNS_OF["flow"],
+            run=SHOWN_OF["flow"],
             table=["samples", "chirality"],
         ),
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),

@@ -9,6 +9,7 @@ is equivariant for all inputs if and only if the three rows of W act alike. Shap
 """
 
 import copy
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ _MINI = dict(heads=4, n_gaussians=64, distance_width=32, atom_width=16, order_wi
 SIZES = {
     "tiny": dict(hidden=16, layers=1, **{**_MINI, "n_neighbours": 8}),
     "mini": dict(hidden=32, layers=2, **_MINI),
+    "small": dict(hidden=96, layers=3, **_MINI),  # 1.0M
     "1M": dict(hidden=64, layers=1, **_FULL),  # the paper's exact 1M configuration is not public
     "4M": dict(hidden=128, layers=4, **_FULL),
     "6M": dict(hidden=128, layers=6, **_FULL),
@@ -197,3 +199,40 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.uniform_(module.weight, -1e-3, 1e-3)
+
+
+def head_deviation(model: EScAIP) -> torch.Tensor:
+    """ΔW [3, H] in float64: the rows of the force head less their mean; zero (and [1, H]) where the head is tied."""
+    weight = model.force.weight.detach().double()
+    return weight - weight.mean(0, keepdim=True)
+
+
+def head_variance(model: EScAIP) -> tuple[float, float]:
+    """Population variance of the head W [3, H] over its rows, mean over columns; and that over the mean of W²."""
+    variance = head_deviation(model).square().mean().item()
+    return variance, variance / model.force.weight.detach().double().square().mean().item()
+
+
+@torch.no_grad()
+def head_gram(model: EScAIP, batches: Iterable[dict], scale: float = 1.0) -> torch.Tensor:
+    """Gram matrix G [H, H], float64, of what the head acts on: the equivariance error is tr(ΔW G ΔWᵀ), exactly, whatever ΔW.
+
+    With A_i = Σ_j e_ij h_ijᵀ [3, H] the closed form is E‖F_i − T_i‖² = m_i²/3 Σ_k ‖A_i ΔW_k‖², hence G = Σ_i m_i² A_iᵀ A_i / 3, here a mean
+    over atoms and components. G knows the features and nothing of W.
+
+    Parameters
+    ----------
+    batches : inputs of ``forward``, one dictionary per batch;  scale : unit of the forces (error in its square)
+    """
+    total, count = 0.0, 0
+    for inputs in batches:
+        f = model.features(**inputs)
+        a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double()) * f["magnitude"].double()[..., None]
+        a = a.reshape(-1, a.shape[-1])  # (3 n, H)
+        total, count = total + a.T @ a, count + len(a)
+    return scale**2 * total / (3 * count)
+
+
+def head_quadratic(deviation: torch.Tensor, gram: torch.Tensor) -> float:
+    """tr(ΔW G ΔWᵀ): the equivariance error of a head with this deviation [3, H] on features with this Gram matrix [H, H]."""
+    return torch.einsum("kh,hg,kg->", deviation, gram, deviation).item()

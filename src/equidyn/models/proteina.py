@@ -21,6 +21,7 @@ _FULL = dict(conditioning=512, registers=10)
 SIZES = {
     "tiny": dict(hidden=32, layers=2, heads=2, pair=16, conditioning=32, registers=2),
     "mini": dict(hidden=128, layers=4, heads=8, pair=16, conditioning=64, registers=4),
+    "small": dict(hidden=192, layers=6, heads=8, pair=16, conditioning=64, registers=4),  # 4.3M
     "60M": dict(hidden=512, layers=10, heads=8, pair=256, **_FULL),
     "60M-tri": dict(hidden=512, layers=10, heads=8, pair=256, update_every=2, **_FULL),
     "200M": dict(hidden=768, layers=15, heads=12, pair=512, **_FULL),

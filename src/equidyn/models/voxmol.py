@@ -20,6 +20,7 @@ PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=
 SIZES = {
     "tiny": dict(width=4, multipliers=(1, 2), attention=(1,), blocks=1, n_groups=4, dropout=0.1),
     "mini": dict(width=8, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),
+    "small": dict(width=16, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),  # 1.46M
     "7M": dict(width=8, **PUBLISHED),  # 6.98M
     "28M": dict(width=16, **PUBLISHED),  # 27.90M
     "111M": dict(width=32, **PUBLISHED),  # 111.52M

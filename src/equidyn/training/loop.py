@@ -1,4 +1,4 @@
-"""Train one run: AdamW, warm-up and cosine, clipping, EMA, log-spaced checkpoints, exact resume.
+"""Train one run: optimizer, warm-up and cosine, clipping, EMA, log-spaced checkpoints, exact resume.
 
 Everything is written into ``<run>/resume/`` and published at the end, because a workflow manager deletes a job's declared
 outputs before it restarts it. Batches and augmentation of step s depend on (seed, s) alone, so that a restart replays them.
@@ -43,18 +43,51 @@ def batch_items(step: int, n_train: int, batch_size: int, seed: int) -> torch.Te
     return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
 
 
-def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer:
-    """AdamW without decay on vectors and embeddings, or SGD with momentum 0.9.
+class Together:
+    """Optimizers of disjoint parameters that act as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict) -> None:
+        for part, saved in zip(self.parts, state["parts"]):
+            part.load_state_dict(saved)
+
+
+def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
+    """AdamW without decay on vectors and embeddings, SGD with momentum 0.9, or Muon on matrices with AdamW on all else.
 
     eps 0 means, as in the published voxel runs, that entries whose second moment is zero are left alone: 1e-30 does that.
+    Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both.
     """
     plain = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     decay = [p for p in model.parameters() if p.ndim > 1 and id(p) not in plain]
     rest = [p for p in model.parameters() if p.ndim <= 1 or id(p) in plain]
+    matrices = [p for p in decay if p.ndim == 2] if settings["optimizer"] == "muon" else []
+    if matrices:
+        decay = [p for p in decay if p.ndim > 2]
     parameters = [dict(params=decay, weight_decay=settings["weight_decay"]), dict(params=rest, weight_decay=0.0)]
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
-    return torch.optim.AdamW(parameters, lr=settings["lr"], betas=tuple(settings.get("betas", (0.9, 0.999))), eps=max(settings.get("eps", 1e-8), 1e-30))
+    adamw = torch.optim.AdamW(parameters, lr=settings["lr"], betas=tuple(settings.get("betas", (0.9, 0.999))), eps=max(settings.get("eps", 1e-8), 1e-30))
+    if not matrices:
+        return adamw
+    return Together(torch.optim.Muon(matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"), adamw)
 
 
 def train(model: torch.nn.Module, task, settings: dict, out: Path, identity: str, seed: int, resume_every: float = 15.0) -> None:

@@ -1,0 +1,43 @@
+"""Hessians of twirled error and equivariance error over a block of parameters: condition number, largest eigenvalue, effective rank, at a few checkpoints."""
+
+import csv
+
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+PANELS = {"condition_number": "condition number", "largest": "largest eigenvalue", "effective_rank": "effective rank\n(trace / largest)"}
+TERMS = {"twirled": "o", "equivariance": "s"}
+
+
+def draw(rows, paper, extra):
+    """Figure from curvature.csv files: a pair of points per checkpoint, log axes; the number beside a pair is twirled / equivariance.
+
+    The dotted line in the first panel is 1 / threshold: a condition number near it says where the threshold is, not how the landscape is.
+    """
+    found = []
+    for path in extra:
+        with open(path, newline="") as file:
+            found += list(csv.DictReader(file))
+    places = list(dict.fromkeys((r["run"], r["step"]) for r in found))
+    value = {(r["run"], r["step"], r["term"], quantity): float(r[quantity]) for r in found for quantity in PANELS}
+    figure, axes = plt.subplots(len(PANELS), 1, figsize=(max(4.2, 0.62 * len(places) + 1.4), 5.0), sharex=True)
+    for axis, (quantity, label) in zip(axes, PANELS.items()):
+        for i, place in enumerate(places):
+            pair = [value[(*place, term, quantity)] for term in TERMS]
+            if min(pair) > 0:
+                axis.plot([i, i], pair, "-", color="0.75", lw=1.2, zorder=1)
+                axis.annotate(f"{pair[0] / pair[1]:.2g}", (i, (pair[0] * pair[1]) ** 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=6.5, color="0.3")
+        for term, marker in TERMS.items():
+            points = [(i, value[(*place, term, quantity)]) for i, place in enumerate(places) if value[(*place, term, quantity)] > 0]
+            axis.plot(*zip(*points), marker, ms=8 if marker == "o" else 4, color=style.QUANTITY[term], label=f"{term} error", zorder=2)
+        axis.set_yscale("log")
+        axis.margins(y=0.2)
+        axis.set_ylabel(label)
+    threshold = float(found[0]["threshold"]) / float(found[0]["largest"])
+    axes[0].axhline(1 / threshold, color="0.5", lw=0.9, ls=":", label="1 / threshold")
+    axes[-1].set_xticks(range(len(places)), [f"{run}\nstep {step}" for run, step in places], fontsize=6.5)
+    axes[-1].set_xlim(-0.5, len(places) - 0.3)
+    blocks = dict.fromkeys(f"{r['run']}: {r['block']}, {r['n_parameters']} parameters, {r['method']}" for r in found)
+    figure.suptitle("\n".join(blocks) + f"\neigenvalues below {threshold:.0e} of the largest count as zero; numbers: twirled / equivariance", fontsize=6.5, color="0.35")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
+    return figure

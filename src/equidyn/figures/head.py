@@ -1,0 +1,54 @@
+"""EScAIP's head: variance of its rows against equivariance error over training, and what part of the change is due to the features."""
+
+import csv
+
+import numpy as np
+from matplotlib.ticker import NullLocator
+
+from equidyn.figures import style
+from equidyn.figures.style import plt
+
+PARTS = {"features_part": ("#009E73", "features"), "head_part": ("#CC79A7", "head (ΔW)"), "change": (style.QUANTITY["equivariance"], "both")}
+TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
+
+
+def draw(rows, paper, extra):
+    """Figure from head.csv files: left log-log with the fitted slope, right the two parts of ln(error / first error) along training."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0))
+    for path in extra:
+        with open(path, newline="") as file:
+            table = [{k: v if k == "run" else float(v) for k, v in r.items()} for r in csv.DictReader(file)]
+        table = sorted((r for r in table if r["head_variance"] > TIED and r["quadratic_form"] > 0), key=lambda r: r["step"])
+        if len(table) < 2:
+            continue
+        run, colour = table[0]["run"], style.colour(table[0]["run"])
+        x, y, measured = (np.array([r[key] for r in table]) for key in ("head_variance", "quadratic_form", "equivariance"))
+        slope = fitted_slope(x, y)
+        left.plot(x, y, "o-", ms=3.5, lw=0.6, color=colour, label=f"{style.LABEL.get(run, run)}: slope {slope:.3g}")
+        left.plot(x, measured, "x", ms=5, mew=0.8, color="0.45", label="from rotations")
+        left.plot(x[-1], y[-1], "*", ms=10, color=colour, mec="white", mew=0.5)
+        left.plot(x, y[0] * x / x[0], ":", color="0.5", lw=1, label="head alone: slope 1")
+        steps = style.steps(table)
+        for key, (shade, name) in PARTS.items():
+            right.plot(steps, np.cumsum([0.0] + [r[key] for r in table[1:]]) / np.log(10), "o-", ms=2.5, color=shade, label=name)
+    left.set_xscale("log")
+    left.set_yscale("log")
+    low, high = left.get_xlim()
+    ticks = np.geomspace(low, high, 6)[1:-1]
+    left.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])  # the range is often far less than a decade
+    left.xaxis.set_minor_locator(NullLocator())
+    left.set_xlabel("variance of the head over x, y, z (star: last step)")
+    left.set_ylabel("equivariance error, (eV/Å)²")
+    left.legend(fontsize=6)
+    style.log_step(right)
+    right.axhline(0, color="0.6", lw=0.6)
+    right.set_ylabel("change of equivariance error since step 0,\ndecades, due to")
+    handles, labels = right.get_legend_handles_labels()
+    right.legend(handles[:3], labels[:3], fontsize=6.5)
+    return figure
+
+
+def fitted_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Least-squares slope of log y against log x; nan where x does not vary."""
+    x, y = np.log(x), np.log(y)
+    return float(np.polyfit(x, y, 1)[0]) if np.ptp(x) > 1e-9 else float("nan")

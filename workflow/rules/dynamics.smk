@@ -1,0 +1,71 @@
+# Training dynamics of the runs that declare a `dynamics` section: gradients at every checkpoint, curvature and landscape at three, the linear head.
+rule gradients:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        grids=grids_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/gradients.csv",
+    log:
+        f"{LOGS}/gradients/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/gradients/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/gradients.py",
+        code=run_code("gradients.py"),
+        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+
+
+rule curvature:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        grids=grids_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        table=f"{RESULTS}/runs/{{run}}/curvature.csv",
+        landscape=f"{RESULTS}/runs/{{run}}/landscape.h5",
+    log:
+        f"{LOGS}/curvature/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/curvature/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/curvature.py",
+        code=run_code("curvature.py"),
+        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
+
+
+rule head:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/head.csv",
+    log:
+        f"{LOGS}/head/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/head/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    params:
+        script=f"{SCRIPTS}/head.py",
+        code=run_code("head.py"),
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
