@@ -30,9 +30,10 @@ def draw(rows, paper, extra):
             axis.plot(0, 0, "+", color="white", ms=8)
             for place, ends in ((axis.xaxis, a), (axis.yaxis, b)):
                 place.set_ticks([ends[0], 0, ends[-1]], [f"{ends[0]:.2g}", "0", f"{ends[-1]:.2g}"])
-            scatter, share = scatter_of(values, a, b)
-            text = f"scatter {100 * share:.{0 if share > 1 else 1}{'f' if share > 0.01 else 'g'}} % of its level" if share > 1e-9 else "no scatter (below 10⁻⁷ %)"
-            axis.set_title(f"{title}\n{text}", fontsize=7, color=style.QUANTITY[name])
+            left = f"a smooth surface leaves {percent(scatter_of(values, a, b))}"
+            if suffix:  # the two grids differ by the draws alone
+                left += f"\n(the draws alone: {percent(scatter_of(values - both[0], a, b) * np.abs(values - both[0]).mean() / np.abs(values).mean())})"
+            axis.set_title(f"{title}\n{left}", fontsize=7, color=style.QUANTITY[name])
             box = dict(boxstyle="round,pad=0.2", fc="black", ec="none", alpha=0.55)
             axis.text(0.03, 0.96, label.format(**attributes), transform=axis.transAxes, va="top", fontsize=6, color="white", bbox=box)
             if column == 0:
@@ -49,14 +50,18 @@ def draw(rows, paper, extra):
     return figure
 
 
-def scatter_of(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Standard deviation of what the best polynomial surface leaves of values [a, b], and that over their mean size.
+def scatter_of(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+    """Standard deviation of what the best polynomial surface leaves of values [a, b], over their mean size.
 
-    Of degree 6 at most, less on coarse grids: enough for any smooth valley, far too little for white noise.
+    Of degree 6 at most, less on coarse grids: enough for a wide valley, far too little for white noise.
     """
     degree = min(6, (len(a) + 1) // 2)
     x, y = (axis / np.abs(axis).max() for axis in np.meshgrid(a, b, indexing="ij"))
     terms = np.stack([(x**i * y**j).ravel() for i in range(degree + 1) for j in range(degree + 1 - i)], 1)
     residual = values.ravel() - terms @ np.linalg.lstsq(terms, values.ravel(), rcond=None)[0]
-    left = float(np.sqrt(np.square(residual).sum() / max(1, len(residual) - terms.shape[1])))
-    return left, left / float(np.abs(values).mean())
+    return float(np.sqrt(np.square(residual).sum() / max(1, len(residual) - terms.shape[1])) / np.abs(values).mean())
+
+
+def percent(share: float) -> str:
+    """A share of the level in words; rounding of float64 is nothing."""
+    return f"{100 * share:.{1 if share > 0.001 else 3}f} %" if share > 1e-7 else "nothing"
