@@ -25,3 +25,19 @@ def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
         results[device] = measure(model.eval(), task.predict, batches, task.actions, task.output, rotations)
     assert results["cuda"].total == pytest.approx(results["cpu"].total, rel=1e-3)
     assert results["cuda"].equivariance == pytest.approx(results["cpu"].equivariance, rel=1e-2)
+
+
+def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
+    from equidyn.config import resolve_device
+    from equidyn.data.voxelize import voxelize
+
+    assert resolve_device("cuda") == "cuda" and not torch.backends.cudnn.allow_tf32
+    generator = torch.Generator().manual_seed(0)
+    positions, channels = torch.randn(10, 3, generator=generator), torch.randint(0, 8, (10,), generator=generator)
+    box = dict(n_channels=8, grid=16, resolution=0.5, radius=0.5)
+    grid = voxelize(positions, channels, **box)
+    assert (voxelize(positions.cuda(), channels.cuda(), **box).cpu() - grid).abs().max() < 1e-6
+    model = registry.build("voxmol", "tiny").eval()
+    with torch.no_grad():
+        expected = model(grid[None])
+        assert (model.cuda()(grid[None].cuda()).cpu() - expected).abs().max() < 1e-4 * expected.abs().max()

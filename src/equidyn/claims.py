@@ -1,6 +1,7 @@
 """The paper's claims, with verdicts computed from tables: ``VERDICTS``, by the rules in each function's docstring.
 
-A percentage counts only where the total loss is below the zero-predictor loss, here and in every rule below ("counted"): a constant output is equivariant too.
+A percentage counts only where the total loss is below the zero-predictor loss and that of the rescaled input (``baseline``), here and in every rule below
+("counted"): both are exactly equivariant without anything learned.
 """
 
 import math
@@ -32,15 +33,20 @@ BETTER = 1.1  # times better conditioned; over a linear head alone the two spect
 LEARNED = 0.9  # x zero-predictor loss: steps are compared with the paper's only below it, because a curve passes 1.0 while its output is still next to nothing
 
 
+def baseline(row: dict) -> float:
+    """What must be beaten before a percentage counts: the zero predictor, and the best rescaling of the input where that is better."""
+    return min(row["zero_loss"], row.get("trivial_loss", row["zero_loss"]))
+
+
 def first_step(curve: list[dict], percent: float, ratio: float = 1.0) -> float | None:
     """First step with at most ``percent`` of the loss from equivariance error *and* total below ratio × zero-predictor loss."""
-    return next((r["step"] for r in curve if r["percent"] <= percent and r["total"] < ratio * r["zero_loss"]), None)
+    return next((r["step"] for r in curve if r["percent"] <= percent and r["total"] < ratio * baseline(r)), None)
 
 
 def verdict(curve: list[dict], percent: float = 2.0) -> str:
     """`holds` (at the last step), `holds only at the dip` (at some earlier step) or `does not hold here`.
 
-    A percentage counts only where the total loss is below the zero-predictor loss: a constant output is equivariant too.
+    A percentage counts only below ``baseline``: a constant output is equivariant too.
     """
     if first_step(curve[-1:], percent) is not None:
         return HOLDS
@@ -59,7 +65,7 @@ def _reached(curve: list[dict], step: float) -> str:
 
 def _dip(curve: list[dict]) -> dict | None:
     """The row of the lowest counted percentage."""
-    return min((r for r in curve if r["total"] < r["zero_loss"]), key=lambda r: r["percent"], default=None)
+    return min((r for r in curve if r["total"] < baseline(r)), key=lambda r: r["percent"], default=None)
 
 
 def _c2(curve: list[dict], paper: list[dict]) -> list[dict]:
@@ -144,7 +150,7 @@ def agree(curves: list[list[dict]]) -> str:
     """
     if len(curves) < 2:
         return NOT_RUN
-    if len(curves) < MIN_POINTS or any(curve[-1]["total"] >= curve[-1]["zero_loss"] for curve in curves):
+    if len(curves) < MIN_POINTS or any(curve[-1]["total"] >= baseline(curve[-1]) for curve in curves):
         return UNTESTABLE
     if len({verdict(curve) for curve in curves}) == 1 and _close([curve[-1] for curve in curves]):
         return HOLDS
@@ -220,7 +226,7 @@ def _span(values, unit=""):
 
 def _counted(rows: list[dict], run: str, condition: str) -> dict[float, dict]:
     """Step → row of the run's curve, where its percentage counts."""
-    return {r["step"]: r for r in tables.curve(rows, run, condition=condition) if r["total"] < r["zero_loss"]}
+    return {r["step"]: r for r in tables.curve(rows, run, condition=condition) if r["total"] < baseline(r)}
 
 
 def _groups(table):

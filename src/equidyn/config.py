@@ -144,7 +144,7 @@ def resolve_dataset(config: dict, name: str) -> dict:
 
 
 def resolve_device(name: str) -> str:
-    """`cpu` or `cuda` from `auto`, `cpu`, `cuda`; never a silent fallback.
+    """`cpu` or `cuda` from `auto`, `cpu`, `cuda`; never a silent fallback. Also turns TF32 off.
 
     Raises
     ------
@@ -153,6 +153,8 @@ def resolve_device(name: str) -> str:
     """
     import torch
 
+    # TF32's ten bits would be counted as equivariance error; bfloat16 training is an option of its own
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         build = torch.version.cuda or "none, a CPU build"

@@ -42,6 +42,15 @@ def test_xyz_in_its_dialects(tmp_path):
     assert np.abs(plain[0][2].mean(0)).max() < 1e-6 and plain[0][1].tolist() == [8, 1, 1]
 
 
+def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
+    (tmp_path / "blank.xyz").write_text(WATER.format("a") + "\n" + WATER.format("b"))
+    kept, rejected, _ = read_xyz(tmp_path / "blank.xyz")
+    assert len(kept) == 2 and not rejected
+    (tmp_path / "tail.xyz").write_text(WATER.format("a") + "and so on\n" + WATER.format("b"))
+    kept, rejected, _ = read_xyz(tmp_path / "tail.xyz")
+    assert len(kept) == 1 and len(rejected) == 1 and "frame 2" in rejected[0][0]
+
+
 def test_archives_are_read_in_memory_only(tmp_path):
     (tmp_path / "w.xyz").write_text(WATER.format(""))
     (tmp_path / "note.txt").write_text("no molecule")

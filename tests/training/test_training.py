@@ -18,7 +18,7 @@ class Dying:
     """A task whose training step dies at the given step."""
 
     def __init__(self, task, step):
-        self.task, self.step, self.n_train = task, step, task.n_train
+        self.task, self.step, self.n_train, self.lengths = task, step, task.n_train, getattr(task, "lengths", None)
 
     def training_loss(self, model, items, seed):
         if self.step == 0:
@@ -130,6 +130,16 @@ def test_training_lowers_the_loss(task, tmp_path):
     _, metrics = train(task, tmp_path / "run", {**TRAINING, "steps": 60, "log_every": 1})
     losses = [float(r["loss"]) for r in csv.DictReader(metrics.splitlines())]
     assert sum(losses[-10:]) < 0.5 * sum(losses[:3]) / 3 * 10
+
+
+def test_batches_of_similar_length_still_visit_every_item_once_an_epoch():
+    lengths = torch.arange(500).numpy() % 97 + 30
+    batches = [loop.batch_items(step, 500, 8, 3, lengths) for step in range(62)]
+    assert len(set(torch.cat(batches).tolist())) == 496
+    plain = [loop.batch_items(step, 500, 8, 3) for step in range(62)]
+    padding = [sum(lengths[b].max() * len(b) - lengths[b].sum() for b in found) for found in (batches, plain)]
+    assert padding[0] < 0.25 * padding[1]
+    assert not torch.equal(loop.batch_items(62, 500, 8, 3, lengths), batches[0])  # the next epoch is another permutation
 
 
 def test_log_spacing():

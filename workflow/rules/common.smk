@@ -57,6 +57,11 @@ RUNS_OF = {
 DYNAMIC_RUNS = [
     run for run in RUNS if "dynamics" in equidyn_config.resolve_run(config, run)
 ]
+HEAD_RUNS = [
+    run
+    for run in DYNAMIC_RUNS
+    if equidyn_config.resolve_run(config, run)["model"]["architecture"] == "escaip"
+]
 # Runs that figures of single runs show: those written out; the many of a matrix appear in the figure of its axes.
 SHOWN_OF = {
     task: [run for run in runs if run not in POINTS] or runs
@@ -128,8 +133,7 @@ def dynamics_tables(wildcards):
         f"{RESULTS}/runs/{run}/{table}.csv"
         for run in DYNAMIC_RUNS
         for table in ("gradients", "curvature", "head")
-        if table != "head"
-        or equidyn_config.resolve_run(config, run)["model"]["architecture"] == "escaip"
+        if table != "head" or run in HEAD_RUNS
     ]
 
 
@@ -158,7 +162,8 @@ def tables_of_figure(wildcards):
 def extra_of_figure(wildcards):
     """Files that a figure needs beside the tables."""
     if wildcards.figure in DYNAMIC_FIGURES:
-        name, runs = DYNAMIC_FIGURES[wildcards.figure][0], DYNAMIC_RUNS
+        name = DYNAMIC_FIGURES[wildcards.figure][0]
+        runs = HEAD_RUNS if wildcards.figure == "head" else DYNAMIC_RUNS
     else:
         name, runs = EXTRA.get((wildcards.task, wildcards.figure)), RUNS
     shown = [run for run in SHOWN_OF[wildcards.task] if run in runs and name]

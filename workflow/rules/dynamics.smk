@@ -64,6 +64,8 @@ rule head:
     conda:
         "../../envs/torch.yaml"
     threads: 1
+    resources:
+        gpu=gpus,
     params:
         script=f"{SCRIPTS}/head.py",
         code=run_code("head.py"),

@@ -47,7 +47,7 @@ for task, runs in SHOWN_OF.items():
     dynamic = [run for run in runs if run in DYNAMIC_RUNS]
     if dynamic:
         for figure, (_, caption) in DYNAMIC_FIGURES.items():
-            if figure != "head" or task == "forces":
+            if figure != "head" or any(run in HEAD_RUNS for run in runs):
                 FIGURES[task][figure] = caption
     if any(run in POINTS for run in RUNS_OF[task]):
         FIGURES[task][

@@ -22,8 +22,8 @@ def run(main) -> None:
     print(f"{' '.join(sys.argv)}\npython {platform.python_version()} on {platform.platform()}, commit {commit()}", flush=True)
     try:
         main()
-    except (ConfigError, DataError, KeyError, RuntimeError) as error:
+    except (ConfigError, DataError, KeyError, ValueError, RuntimeError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        if type(error) is RuntimeError or (type(error) is KeyError and "expected" not in str(text)):
+        if type(error) is RuntimeError or (type(error) in (KeyError, ValueError) and "expected" not in str(text)):
             raise  # not one of ours: the traceback is wanted
         sys.exit(f"error: {text}")

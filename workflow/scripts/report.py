@@ -11,7 +11,7 @@ import _cli
 from jinja2 import Template
 
 from equidyn import tables
-from equidyn.claims import first_step
+from equidyn.claims import baseline, first_step
 
 PAGE = Template(
     """<!doctype html><meta charset="utf-8"><title>Equidyn report</title>
@@ -67,7 +67,7 @@ def rebounds(rows: list[dict], task: str) -> list[tuple]:
     found = []
     for run in tables.runs([r for r in rows if r["task"] == task]):
         for condition in tables.conditions(rows, run):
-            curve = [r for r in tables.curve(rows, run, condition=condition) if r["total"] < r["zero_loss"] and r["equivariance"] > 10 * r["floor"]]
+            curve = [r for r in tables.curve(rows, run, condition=condition) if r["total"] < baseline(r) and r["equivariance"] > 10 * r["floor"]]
             if curve:
                 low = min(curve, key=lambda r: r["percent"])
                 if curve[-1]["percent"] >= 1.3 * low["percent"]:

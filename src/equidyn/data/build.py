@@ -83,7 +83,8 @@ def _conformers(settings, workers, resume) -> Found:
     listed = [row for row in listed if row[0] not in set(large)]
     if wanted > len(listed):
         listed = conformers.recombine(listed, wanted, limit, settings["seed"])
-    structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["max_atoms"], settings["seed"], workers, resume, labels)
+    structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
+    rejected = [(name, "too many atoms") for name in large] + rejected
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
     if not labels:
         return _molecules(settings, source, "Apache-2.0 (generated)", [(s[0], s[1], s[2], listed[s[0]][0]) for s in structures], rejected)
@@ -152,9 +153,12 @@ def _structures(settings, workers, resume) -> Found:
 
     chains, rejections = structures.read_structures(settings["files"], settings["min_residues"], settings["max_residues"], settings.get("max_resolution"))
     label = structures.cluster_by_sequence([chain.sequence for chain in chains], settings["identity"]) if chains else []
-    rows, items, clusters = dict(positions=[], residues=[], breaks=[]), {"name": []}, []
+    rows, items, clusters, short, unused = dict(positions=[], residues=[], breaks=[]), {"name": []}, [], [], 0
     for chain, cluster in zip(chains, label):
         length = settings.get("fragment", len(chain.positions))
+        if len(chain.positions) < length:
+            short.append((chain.name, f"shorter than the fragment: {len(chain.positions)} residues"))
+        unused += len(chain.positions) % length
         for start in range(0, len(chain.positions) - length + 1, length):
             piece = slice(start, start + length)
             rows["positions"].append(chain.positions[piece])
@@ -162,8 +166,18 @@ def _structures(settings, workers, resume) -> Found:
             rows["breaks"].append(np.append(chain.breaks[piece][:-1], 0))  # what follows the last residue of a piece is not in it
             items["name"].append(f"{chain.name}/{start + 1}".encode() if "fragment" in settings else chain.name.encode())
             clusters.append(int(cluster))
-    rejected = [(f"{r.file}, chain {r.chain}" if r.chain else r.file, r.reason) for r in rejections]
-    return Found("backbones", f"structures: {', '.join(settings['files'])}", settings["licence"], rows, items, clusters, rejected, "sequence cluster", {"chains": len(chains)})
+    rejected = [(f"{r.file}, chain {r.chain}" if r.chain else r.file, r.reason) for r in rejections] + short
+    return Found(
+        "backbones",
+        f"structures: {', '.join(settings['files'])}",
+        settings["licence"],
+        rows,
+        items,
+        clusters,
+        rejected,
+        "sequence cluster",
+        {"chains": len(chains), "residues left over by fragments": unused},
+    )
 
 
 SOURCES = {

@@ -156,10 +156,8 @@ def _hessian(field, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
     return (hessian + hessian.T) / 2
 
 
-def _structure(job: tuple[int, str, float, int, int, bool]):
-    cluster, smiles, temperature, seed, max_atoms, labels = job
-    if n_atoms(smiles) > max_atoms:
-        return cluster, "too many atoms", None
+def _structure(job: tuple[int, str, float, int, bool]):
+    cluster, smiles, temperature, seed, labels = job
     geometry = displaced(smiles, temperature, seed)
     if geometry is None:
         return cluster, "no force-field geometry", None
@@ -200,7 +198,7 @@ def _load(path: Path) -> list:
 CHUNK = 200  # structures per resume file
 
 
-def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, max_atoms: int, seed: int, workers: int = 2, resume: Path | None = None, labels: bool = True):
+def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, seed: int, workers: int = 2, resume: Path | None = None, labels: bool = True):
     """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
 
     Parameters
@@ -213,7 +211,7 @@ def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: floa
     (structures, rejected) : structures are (cluster, numbers, positions [Å], energy [eV], forces [eV/Å]);
         rejected are (molecule, reason), one per structure
     """
-    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, max_atoms, labels) for i in range(n_conformers)]
+    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels) for i in range(n_conformers)]
     # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two workers made labels 3 x slower.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     results = []

@@ -135,18 +135,22 @@ def _texts(path) -> Iterator[tuple[str, str]]:
 
 
 def _frames(text: str) -> Iterator[list[str]]:
-    """Frames of n + 2 lines; what follows the first frame without starting another one (QM9's trailing lines) is dropped."""
+    """Frames of n + 2 lines, blank lines between them skipped. What starts no frame ends the file and is yielded for the parser to refuse,
+    but for the lines that follow the one frame of a raw QM9 file."""
     lines = text.splitlines()
     start = 0
     while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
         try:
-            n = int(lines[start])
+            n = max(int(lines[start]), 0)
         except ValueError:
-            if start == 0:
-                yield lines[:1]  # not an XYZ file: let the parser say so
+            if not (start > 1 and lines[1].startswith("gdb")):
+                yield lines[start : start + 1]
             return
-        yield lines[start : start + max(n, 0) + 2]
-        start += max(n, 0) + 2
+        yield lines[start : start + n + 2]
+        start += n + 2
 
 
 def _unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:

@@ -24,6 +24,7 @@ def draw(rows, paper, extra):
                 axis.plot(*trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="butt", zorder=1)
                 axis.plot(*trace[i : i + 2, :2].T, "-", color=colours[i], lw=1.6 + 1.2 * depth[i], solid_capstyle="round", zorder=1)
         line[0].set_ylabel(kind.replace("_", "-"), fontsize=8)
+    figure.suptitle(f"run {folder.parent.name}", fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)

@@ -28,5 +28,7 @@ def draw(rows, paper):
         axis.set_xlabel("")
     handles, labels = axes[0][0].get_legend_handles_labels()
     floor = max(r["floor"] for r in rows if r["run"] == run)  # 12 decades below: drawn it would flatten everything else
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=6.5, title=f"numerical floor at most {floor:.0e} nm²", title_fontsize=6.5)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=5, fontsize=6.5, title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²", title_fontsize=6.5
+    )
     return figure

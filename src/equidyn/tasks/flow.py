@@ -76,6 +76,7 @@ class Flow:
                 raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training chains")
             training = training[:limit]
         self.train, self.n_train = torch.from_numpy(training), len(training)
+        self.lengths = lengths[training]  # batches are drawn from chains of similar length
         held_out = np.flatnonzero(arrays["split"] == 1)
         _, first = np.unique(arrays["cluster"][held_out], return_index=True)
         wanted = settings["measure"]["n_items"]
@@ -159,8 +160,17 @@ class Flow:
         return batches
 
     def held_out_chains(self, n: int) -> list[np.ndarray]:
-        """The first n held-out chains, positions [n_residues, 3] in Å, centred."""
-        return [10 * self.positions[item][self.mask[item]].numpy() for item in self.test[:n].tolist()]
+        """n held-out chains of all lengths, positions [n_residues, 3] in Å, centred.
+
+        Raises
+        ------
+        DataError
+            more than ``measure.n_items``
+        """
+        if n > len(self.test):
+            raise DataError(f"sample.n_chains = {n}, expected at most measure.n_items = {len(self.test)}")
+        chosen = self.test[np.linspace(0, len(self.test) - 1, n).round().astype(int)]
+        return [10 * self.positions[item][self.mask[item]].numpy() for item in chosen.tolist()]
 
     def _noised(self, items, t: float, seed: int):
         x_1, mask, fixed = self._chains(items)

@@ -20,7 +20,7 @@ def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class Forces:
-    """See the module; ``settings`` are the keys ``held_out_items``, ``batch_size`` and ``training`` of a run's config."""
+    """See the module; ``settings`` are the keys ``training`` and ``measure`` of a run's config."""
 
     name = "forces"
     actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())

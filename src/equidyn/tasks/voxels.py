@@ -106,7 +106,8 @@ class Voxels:
         """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by trilinear interpolation.
 
         Interpolation is not exact, so this measures interpolation too: the same for an exactly equivariant model is the floor.
-        Noise is turned by interpolation and scaled to unit variance voxel by voxel (neighbours stay correlated). Only voxels within
+        Noise is turned by interpolation and scaled to unit variance voxel by voxel (neighbours stay correlated); where it would come from
+        outside the box it is drawn anew, because a network that sees clean corners sees something it was not trained on. Only voxels within
         g/2 − 1 of the centre count, whose interpolation stays inside the box.
         """
         data = self._frozen()
@@ -117,9 +118,11 @@ class Voxels:
             target, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
 
             def twisted(rows=rows, noise=noise):
-                for rotation in rotations[:, rows]:
+                for k, rotation in enumerate(rotations[:, rows]):
                     turned, spread = resample(noise, rotation)
-                    noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned / spread
+                    rim = torch.from_numpy(np.random.default_rng([seed, int(rows[0]), k]).standard_normal(noise.shape, dtype=np.float32)).to(noise)
+                    turned = torch.where(_outside(rotation, noise), rim, turned / spread)
+                    noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned
                     yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[0]
 
             mask = ball.expand(len(rows), target.shape[1], *ball.shape)
@@ -130,6 +133,21 @@ class Voxels:
 def _ball(grid: int) -> torch.Tensor:
     axis = torch.arange(grid) - (grid - 1) / 2
     return axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 <= (grid / 2 - 1) ** 2
+
+
+def _outside(rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Voxels [n_items, 1, g, g, g] that ``resample`` would fill, in part, from outside the grid of x."""
+    size = x.shape[-1]
+    return (_sources(rotation, x).abs() > 1 - 1 / size + 1e-4).any(-1)[:, None]
+
+
+def _sources(rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Where every voxel comes from, in the coordinates of ``grid_sample``: [n_items, g, g, g, 3]."""
+    b, _, *grid = x.shape
+    matrix = torch.zeros(b, 3, 4, dtype=torch.float64)
+    # affine_grid maps output to input coordinates and orders them z, y, x
+    matrix[:, :, :3] = rotation.to("cpu", torch.float64).transpose(1, 2).flip(1, 2)
+    return F.affine_grid(matrix, [b, 1, *grid], align_corners=False).to(x)
 
 
 def resample(x: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,14 +161,10 @@ def resample(x: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, tor
     -------
     [n_items, c, g, g, g] and [n_items, 1, g, g, g]
     """
-    b, _, *grid = x.shape
-    matrix = torch.zeros(b, 3, 4, dtype=torch.float64)
-    # affine_grid maps output to input coordinates and orders them z, y, x
-    matrix[:, :, :3] = rotation.to("cpu", torch.float64).transpose(1, 2).flip(1, 2)
-    where = F.affine_grid(matrix, [b, 1, *grid], align_corners=False).to(x)
+    where, grid = _sources(rotation, x), x.shape[2:]
     turned = F.grid_sample(x, where, padding_mode="zeros", align_corners=False)
     # Σ w² of the eight trilinear weights (1−f, f per axis) is Π (1 − 2 f + 2 f²)
-    size = torch.tensor(grid[::-1]).to(x)
+    size = torch.tensor(tuple(grid)[::-1]).to(x)
     fraction = (((where + 1) * size - 1) / 2).frac().abs()
     spread = (1 - 2 * fraction + 2 * fraction**2).prod(-1).sqrt()[:, None]
     return turned, spread

@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from equidyn.training import checkpoint
 
+POOL = 16  # batches whose items are sorted by length together
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the message says at which step and why."""
@@ -35,11 +37,21 @@ def learning_rate(step: int, settings: dict) -> float:
     return settings["lr"] * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def batch_items(step: int, n_train: int, batch_size: int, seed: int) -> torch.Tensor:
-    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end is dropped."""
+def batch_items(step: int, n_train: int, batch_size: int, seed: int, lengths: np.ndarray | None = None) -> torch.Tensor:
+    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end is dropped.
+
+    With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that little is padded, and
+    then shuffled as batches.
+    """
     per_epoch = max(1, n_train // batch_size)
     epoch, position = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, epoch]).permutation(n_train)
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(n_train)
+    if lengths is not None:
+        for start in range(0, per_epoch * batch_size, POOL * batch_size):
+            pool = order[start : min(start + POOL * batch_size, per_epoch * batch_size)]
+            batches = pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, min(batch_size, len(pool)))
+            order[start : start + len(pool)] = rng.permutation(batches).reshape(-1)
     return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
 
 
@@ -131,7 +143,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         for group in optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
-        loss, log = task.training_loss(model, batch_items(step, task.n_train, settings["batch_size"], seed), seed * 1_000_003 + step)
+        loss, log = task.training_loss(model, batch_items(step, task.n_train, settings["batch_size"], seed, getattr(task, "lengths", None)), seed * 1_000_003 + step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
