@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir).resolve()
@@ -21,6 +22,9 @@ shell.prefix(
 
 HERE = os.path.relpath(ROOT)  # relative, so that moving a checkout changes no command
 SCRIPTS = os.path.normpath(f"{HERE}/workflow/scripts")
+DOWNLOADS = "downloads"
+TABLE = os.path.normpath(f"{HERE}/resources/datasets.yaml")
+LOCK = os.path.normpath(f"{HERE}/resources/datasets.lock.json")
 PAPER = os.path.normpath(f"{HERE}/resources/paper_milestones.csv")
 
 try:
@@ -69,7 +73,15 @@ SHOWN_OF = {
 }
 
 
+# read here without the package's own reader, whose imports a driver need not have; the job checks the table
+DOWNLOADABLE = sorted(
+    row["name"]
+    for row in yaml.safe_load((ROOT / "resources/datasets.yaml").read_text())
+)
+
+
 wildcard_constraints:
+    entry="|".join(DOWNLOADABLE),
     run="|".join(RUNS),
     dataset="|".join(DATASETS),
     task="|".join(TASK_MODULES),

@@ -1,0 +1,18 @@
+# Datasets of the paper: `snakemake --cores 1 downloads/qm9.json`, by a name in resources/datasets.yaml. No other rule asks for them yet.
+# The list of checked files is the output, not the files: Snakemake deletes outputs before a job, and these are large, resumable or put there by hand.
+rule download:
+    output:
+        f"{DOWNLOADS}/{{entry}}.json",
+    log:
+        f"{LOGS}/download/{{entry}}.log",
+    conda:
+        "../../envs/data.yaml"
+    params:
+        script=f"{SCRIPTS}/download.py",
+        table=TABLE,
+        lock=LOCK,
+        folder=folder_of_output,
+        offline="--offline" if config.get("offline") else "",
+        code=code_digest(f"{SCRIPTS}/download.py"),
+    shell:
+        "python {params.script} --table {params.table} --name {wildcards.entry} --folder {params.folder} --lock {params.lock} --out {output} --workers 4 {params.offline} > {log} 2>&1"
