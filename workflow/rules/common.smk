@@ -149,6 +149,19 @@ def dynamics_tables(wildcards):
     ]
 
 
+def all_tables(wildcards):
+    """What figures and claims are made from: asked for by name, so that a deleted one is made again, and what depends on it."""
+    per_run = {
+        "decomposition.csv": RUNS,
+        "pictures.h5": SHOWN_OF["voxels"],
+        "samples.csv": SHOWN_OF["flow"],
+        "chirality.csv": SHOWN_OF["flow"],
+    }
+    return [
+        f"{RESULTS}/runs/{run}/{name}" for name, runs in per_run.items() for run in runs
+    ] + dynamics_tables(wildcards)
+
+
 def all_figures(wildcards):
     return expand(
         f"{RESULTS}/figures/{{figure}}.{{format}}",
