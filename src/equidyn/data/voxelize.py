@@ -10,6 +10,7 @@ The fast path (numba, CPU) fills the output molecule by molecule, each grid whil
 does the same on any device and is differentiable in the positions.
 """
 
+import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -80,10 +81,14 @@ def voxelize_batch(
         if threads == 1:
             _fill(*parts[0])
         else:  # threads of our own: numba's parallel loops take 15 s to compile
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda part: _fill(*part), parts))
+            list(_pool(threads).map(lambda part: _fill(*part), parts))
         return out
     return _torch(positions, channels, offsets, shape, resolution, radius, compatible)
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)  # starting one takes as long as a batch of small grids
 
 
 def _frame(grid: int, resolution: float, radius: float, compatible: bool) -> tuple[float, float, int]:
