@@ -6,8 +6,6 @@ along the eigenvectors of the largest eigenvalues of P̂ (axis a) and of Ê (axi
 The HDF5 file has one group per step: ``twirled``, ``equivariance``, the same with ``_fresh`` draws per point, axes ``a``, ``b``, and whole spectra.
 """
 
-import argparse
-import csv
 import os
 import time
 from pathlib import Path
@@ -15,14 +13,9 @@ from pathlib import Path
 import _cli
 import h5py
 import numpy as np
-import torch
-import yaml
 from tqdm import tqdm
 
-from equidyn import dynamics, groups, tasks
-from equidyn.config import resolve_device
-from equidyn.data.schema import DataError
-from equidyn.models import registry
+from equidyn import dynamics, groups, runs
 from equidyn.training import checkpoint
 
 COLUMNS = (
@@ -50,24 +43,15 @@ def chosen(paths: list[Path], n: int) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--grids", help="held-out grids (task voxels)")
+    parser = runs.arguments(__doc__)
     parser.add_argument("--checkpoints", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path, help="CSV of spectra")
-    parser.add_argument("--landscape", required=True, type=Path, help="HDF5 of landscapes")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--landscape", required=True, type=Path, help="HDF5 of landscapes; --out is the CSV of spectra")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    settings = yaml.safe_load(args.config.read_text()) | {"grids": args.grids}
-    dynamic, measured = settings["dynamics"], settings["measure"]
+    settings = runs.read_settings(args)
+    dynamic = settings["dynamics"]
     n_items, n = dynamic["n_items"], dynamic["n_rotations"]
-    settings["measure"] = {**measured, "n_items": n_items, "batch_size": min(measured["batch_size"], n_items)}
-    device = resolve_device(settings["device"])
-    print(f"device: {device}", flush=True)
-    task = tasks.build(settings["task"], str(args.data), settings, device)
-    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device).double()
+    run = runs.build(args, runs.few_items(settings, dynamic["n_items"]))
+    task, model = run.task, run.model.double()
     name = dynamic.get("rotations", task.group)
     order, fresh_order = (groups.CUBE_ORDER if group == "cube" else None for group in (name, task.group))
 
@@ -76,9 +60,7 @@ def main() -> None:
 
     n_fresh = min(n, FRESH[task.group])
     condition = "t=0.8" if "t=0.8" in task.conditions else task.conditions[len(task.conditions) // 2]
-    paths = sorted(args.checkpoints.glob("step_*.pt"))
-    if not paths:
-        raise DataError(f"{args.checkpoints}: no step_*.pt; rerun the rule `train`")
+    paths = runs.checkpoints(args.checkpoints)
     rows, grids = [], {}
     for path in tqdm(chosen(paths, dynamic["n_checkpoints"]), desc="checkpoints"):
         saved = checkpoint.load(path)
@@ -107,12 +89,7 @@ def main() -> None:
             for key, value in grid.items():
                 group.create_dataset(key, data=value)
     os.replace(temporary, args.landscape)
-    temporary = args.out.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    os.replace(temporary, args.out)
+    runs.write_table(args.out, rows, COLUMNS)
 
 
 if __name__ == "__main__":

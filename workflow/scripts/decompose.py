@@ -1,21 +1,13 @@
 """Decompose the held-out loss at every checkpoint of a run into twirled error and equivariance error."""
 
-import argparse
-import csv
-import os
 import time
 from pathlib import Path
 
 import _cli
-import torch
-import yaml
 from tqdm import tqdm
 
-from equidyn import groups, tasks
-from equidyn.config import resolve_device
-from equidyn.data.schema import DataError
+from equidyn import groups, runs
 from equidyn.measure import measure_losses
-from equidyn.models import registry
 from equidyn.training import checkpoint
 
 COLUMNS = (
@@ -90,32 +82,17 @@ def row(settings, task, step, condition, weights, rotations, loss, r, floor, sec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--grids", help="held-out grids (task voxels)")
+    parser = runs.arguments(__doc__)
     parser.add_argument("--checkpoints", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    settings = yaml.safe_load(args.config.read_text()) | {"grids": args.grids}
-    device = resolve_device(settings["device"])
-    print(f"device: {device}", flush=True)
-    task = tasks.build(settings["task"], str(args.data), settings, device)
-    model = registry.build(settings["model"]["architecture"], settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device)
+    settings = runs.read_settings(args)
+    run = runs.build(args, settings)
+    task, model = run.task, run.model
     n_items = sum(len(batch) for batch in task.held_out(model, task.conditions[0]))
     rotations = rotations_for(task, settings, n_items)
-    paths = sorted(args.checkpoints.glob("step_*.pt"))
-    if not paths:
-        raise DataError(f"{args.checkpoints}: no step_*.pt; rerun the rule `train`")
+    paths = runs.checkpoints(args.checkpoints)
     rows = [row for path in tqdm(paths, desc="checkpoints") for row in rows_of(path, settings, task, model, rotations, path == paths[-1])]
-    temporary = args.out.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    os.replace(temporary, args.out)
+    runs.write_table(args.out, rows, COLUMNS)
 
 
 if __name__ == "__main__":

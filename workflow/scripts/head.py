@@ -9,22 +9,16 @@ the mean over both fixed heads, and the head's part, the same with the roles exc
 summed over rows is its part of the whole training (ln 10 = 2.3 per decade). First row: nan. ``equivariance`` is Ê from rotations of the same items.
 """
 
-import argparse
-import csv
 import math
-import os
 from pathlib import Path
 
 import _cli
-import torch
-import yaml
 from tqdm import tqdm
 
-from equidyn import dynamics, groups, tasks
-from equidyn.config import ConfigError, resolve_device
-from equidyn.data.schema import DataError
+from equidyn import dynamics, groups, runs
+from equidyn.config import ConfigError
 from equidyn.measure import measure
-from equidyn.models import escaip, registry
+from equidyn.models import escaip
 from equidyn.training import checkpoint
 
 COLUMNS = "run step head_variance head_variance_relative equivariance quadratic_form features_part head_part change".split()
@@ -46,28 +40,18 @@ def parts(old: tuple, new: tuple) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--data", required=True, type=Path)
+    parser = runs.arguments(__doc__)
     parser.add_argument("--checkpoints", required=True, type=Path)
-    parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    settings = yaml.safe_load(args.config.read_text())
+    settings = runs.read_settings(args)
     if settings["model"]["architecture"] != "escaip":
         raise ConfigError(f"head: run {settings['run']} has architecture {settings['model']['architecture']!r}, expected 'escaip': no other model has this force head")
-    dynamic, measured = settings["dynamics"], settings["measure"]
-    settings["measure"] = {**measured, "n_items": dynamic["n_items"], "batch_size": min(measured["batch_size"], dynamic["n_items"])}
-    device = resolve_device(settings["device"])
-    print(f"device: {device}", flush=True)
-    task = tasks.build(settings["task"], str(args.data), settings, device)
-    model = registry.build("escaip", settings["model"]["size"], **settings["model"].get("options", {})).eval().to(device).double()
+    dynamic = settings["dynamics"]
+    run = runs.build(args, runs.few_items(settings, dynamic["n_items"]))
+    task, model = run.task, run.model.double()
     rotations = groups.haar_per_item(dynamic["n_rotations"], dynamic["n_items"], ROTATION_SEED)
     batches = [dynamics.cast(batch) for batch in task.held_out(model)]
-    paths = sorted(args.checkpoints.glob("step_*.pt"))
-    if not paths:
-        raise DataError(f"{args.checkpoints}: no step_*.pt; rerun the rule `train`")
+    paths = runs.checkpoints(args.checkpoints)
     rows, old = [], None
     for path in tqdm(paths, desc="checkpoints"):
         saved = checkpoint.load(path)
@@ -79,12 +63,7 @@ def main() -> None:
         change = parts(old, new) if old else dict.fromkeys(("features_part", "head_part", "change"), math.nan)
         rows.append(dict(**row, equivariance=found.equivariance, quadratic_form=escaip.head_quadratic(*new), **change))
         old = new
-    temporary = args.out.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    os.replace(temporary, args.out)
+    runs.write_table(args.out, rows, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -304,8 +304,3 @@ def _greedy(sequences: list[str], identity: float) -> list[int]:
             for word in words:
                 holders[word].append(i)
     return label
-
-
-def counts(rejections: list[Rejection]) -> dict[str, int]:
-    """Number of rejections by reason, details left out, most frequent first."""
-    return dict(Counter(rejection.reason.split(":")[0] for rejection in rejections).most_common())

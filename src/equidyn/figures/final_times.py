@@ -30,5 +30,6 @@ def draw(rows, paper):
     for axis in (left, right):
         axis.set_xticks(place, [c.removeprefix("t=") for c in times])
         axis.set_xlabel("flow time t")
+    left.set_ylim(top=1.35 * left.get_ylim()[1])  # room for the legend
     left.legend(fontsize=6.5)
     return figure

@@ -102,6 +102,13 @@ class VoxMol(nn.Module):
         self.to(memory_format=torch.channels_last_3d)  # a fifth faster per step on CPU
 
     def forward(self, noisy):
+        """Estimate of the clean grids [b, n_channels, g, g, g] (occupancy) from noisy ones of that shape.
+
+        Raises
+        ------
+        ValueError
+            another number of channels, or an edge that the levels do not divide
+        """
         if noisy.shape[1] != self.stem.in_channels or noisy.shape[-1] % self.multiple:
             raise ValueError(
                 f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels (model.options.n_channels) and edges that are multiples of {self.multiple}"
