@@ -1,10 +1,10 @@
-# make results | make test | make lint | make gpu-check : set up the environment, then do that one thing
+# make results | make test | make lint | make gpu-check | make gpu-data | make gpu-replicate : set up the environment, then do that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 
-.PHONY: results test lint gpu-check
+.PHONY: results test lint gpu-check gpu-data gpu-replicate
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -18,6 +18,13 @@ lint: .venv/installed
 
 gpu-check: .venv/installed
 	python benchmarks/gpu_check.py --out docs/results/gpu/check.json
+
+# on the CPU, before gpu-replicate; the data files and nothing else of the config
+gpu-data: .venv/installed
+	snakemake $(addprefix results/gpu-data/data/,conformers.h5 voxels.h5 voxels/grids.h5 backbones.h5) --cores all --configfile config/gpu-data.yaml
+
+gpu-replicate: .venv/installed
+	python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

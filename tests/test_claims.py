@@ -5,7 +5,7 @@ import pytest
 from conftest import REPOSITORY
 
 from equidyn import tables
-from equidyn.claims import COLUMNS, VERDICTS, agree, claims, correlation, first_step, robust, verdict
+from equidyn.claims import COLUMNS, VERDICTS, agree, break_even, claims, correlation, first_step, robust, verdict
 
 
 def row(step, percent, ratio, run="r"):
@@ -209,6 +209,13 @@ def test_what_exact_equivariance_could_gain():
     assert found["verdict"] == "not testable at this scale" and found["ours"] == 1
     (found,) = [r for r in claims(TRAP, []) if r["claim"] == "C10"]
     assert found["verdict"] == "not run" and found["ours"] == ""
+
+
+@pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
+def test_break_even_of_a_power_law(slope):
+    curve = [row(step, 10, 0.9 * step**-slope) for step in (1, 3, 10, 30, 100)]  # twirled is 0.9 x total, hence ahead by a factor 0.9 ** (1 / slope) in steps
+    assert break_even(curve) == pytest.approx(100 * 0.9 ** (1 / slope))
+    assert break_even([row(step, 10, 2 * step**-0.1) for step in (1, 3, 10)]) is None
 
 
 def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():

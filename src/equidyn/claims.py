@@ -347,6 +347,21 @@ def _c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
     return result
 
 
+def break_even(curve: list[dict]) -> float | None:
+    """Step at which the twirled loss first reaches the last total, by interpolation in log step and log loss; None if nothing was learned.
+
+    The last step over this one is how many times dearer per step an exactly equivariant model with the same twirled curve may be before it loses.
+    """
+    last = curve[-1]
+    if last["total"] >= baseline(last):
+        return None
+    for a, b in zip(curve[:-1], curve[1:]):
+        if b["twirled"] <= last["total"] < a["twirled"] and a["step"] > 0:
+            share = math.log(a["twirled"] / last["total"]) / math.log(a["twirled"] / b["twirled"])
+            return a["step"] * (b["step"] / a["step"]) ** share
+    return None
+
+
 def _c10(rows: list[dict], points: dict) -> list[dict]:
     """Per task, from the runs that are no points of an axis: the largest counted share of the loss that a perfectly equivariant model of the same twirled error would save.
 
@@ -365,7 +380,10 @@ def _c10(rows: list[dict], points: dict) -> list[dict]:
             continue
         most = max(ends, key=lambda r: r["percent"])
         told = f"exact equivariance at the same twirled error could save at most {most['percent']:.3g} % of the loss (total {most['total']:.3g}, twirled {most['twirled']:.3g})"
-        conditions = f"{told}: {_where(most['run'], most['condition'])}, step {most['step']:.0f}, the largest of {len(ends)}; no equivariant model was trained for the same time"
+        conditions = f"{told}: {_where(most['run'], most['condition'])}, step {most['step']:.0f}, the largest of {len(ends)}"
+        if step := break_even(tables.curve(rows, most["run"], condition=most["condition"])):
+            conditions += f"; an equivariant model with its twirled curve has the last total at step {step:.0f} and wins only if a step costs less than {most['step'] / step:.2f} x"
+        conditions += "; no equivariant model was trained for the same time"
         result.append(_row("C10", UNTESTABLE, conditions, most["percent"], most["percent_lo"], most["percent_hi"], place=f"discussion, {task}"))
     return result
 

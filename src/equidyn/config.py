@@ -27,6 +27,8 @@ def validate(config: dict, schema_path: str | Path) -> None:
     if "matrix" in config:
         config, _ = expand(config)
         _check(config, schema)
+    for name, dataset in config["datasets"].items():
+        _check_files(f"config, datasets.{name}", dataset)
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
@@ -39,6 +41,24 @@ def _check(config, schema):
         place = ".".join(str(part) for part in error.absolute_path) or "top level"
         allowed = f"; known keys: {', '.join(sorted(error.schema['properties']))}" if error.validator == "additionalProperties" and "properties" in error.schema else ""
         raise ConfigError(f"config, {place}: {error.message}{allowed}")
+
+
+def _check_files(place: str, dataset: dict) -> None:
+    """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
+    if dataset["source"] in ("conformers", "backbones"):
+        return
+    if ("files" in dataset) == ("download" in dataset):
+        raise ConfigError(f"{place}: {'both files and download' if 'files' in dataset else 'neither files nor download'}, expected exactly one of the two")
+    published = [key for key in ("held_out_files", "held_out_download") if key in dataset]
+    if len(published) == 2:
+        raise ConfigError(f"{place}: both held_out_files and held_out_download, expected at most one of the two")
+    if not published and "n_held_out" not in dataset:
+        raise ConfigError(f"{place}.n_held_out: missing, expected unless held_out_files or held_out_download give the held-out items")
+    if "leaks" in dataset and not published:
+        raise ConfigError(f"{place}.leaks: {dataset['leaks']!r} without held_out_files or held_out_download, expected only beside one of them")
+    for sort in ("files", "download"):
+        if twice := sorted(set(dataset.get(sort, [])) & set(dataset.get(f"held_out_{sort}", []))):
+            raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
 
 
 def expand(config: dict) -> tuple[dict, dict]:

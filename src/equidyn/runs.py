@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import yaml
 
 from equidyn import tasks
 from equidyn.config import resolve_device
+from equidyn.data import store
 from equidyn.data.schema import DataError
 from equidyn.models import registry
 
@@ -78,10 +78,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def write_table(path: Path, rows: list[dict], columns: list[str] | None = None) -> None:
-    """Rows as CSV, floats in full precision, under a temporary name and then renamed."""
-    temporary = path.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
+    """Rows as CSV, floats in full precision, whole or not at all; raises DataError as ``store.whole`` does."""
+    with store.whole(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns or list(rows[0]))
         writer.writeheader()
         writer.writerows({k: repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    os.replace(temporary, path)

@@ -1,4 +1,5 @@
 import csv
+import gzip
 from pathlib import Path
 
 import ase
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, SETTINGS
 
-from equidyn.data import build, conformers, files, store
+from equidyn.data import build, conformers, files, store, stream
 from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
+EXTXYZ, NPZ = (stream.Reader("forces", reader.records, reader.parse) for reader in (build.READERS["extxyz"], build.READERS["npz"]))  # without the comparison of labels
 
 
 def test_molecules_file_is_what_the_readme_says():
@@ -54,13 +56,31 @@ def test_recombination_gives_new_distinct_molecules():
         ("name,smiles\na,CC\nb,C C\n", "line 3.*does not parse"),
         ("name,smiles\na,CC\nb,CC\n", "line 3.*same molecule"),
         ("name,smiles\na,[Na+]\n", "line 2"),
+        ("name,smiles\n", "no usable molecules"),
+        ("name,smiles\na,\udcff\n", "not a readable list"),
     ],
 )
 def test_bad_molecules_files(tmp_path, content, message):
     path = tmp_path / "m.csv"
-    path.write_text(content)
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match=message):
         conformers.read_molecules(path)
+
+
+@pytest.mark.parametrize("name", ["m.smi", "m.smi.gz", "m.csv", "m.csv.gz"])
+def test_published_lists_lose_only_what_cannot_be_used(tmp_path, name):
+    """Names may be missing or repeat themselves; every line is kept or listed with a reason."""
+    if ".smi" in name:
+        text = "CCO ethanol\nC(C broken\nOCC again\nC[NH3+] ion\nCC.CC two\n[Xe] xenon\nCCC ethanol\n\nc1ccccc1\n"
+    else:
+        text = "Compound ID,logP,SMILES\nethanol,1,CCO\nbroken,1,C(C\nagain,1,OCC\nion,1,C[NH3+]\ntwo,1,CC.CC\nxenon,1,[Xe]\nethanol,1,CCC\n,1,c1ccccc1\n"
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    rejected = []
+    rows = conformers.read_molecules(tmp_path / name, rejected)
+    assert [smiles for _, smiles in rows] == ["CCO", "CCC", "c1ccccc1"] and len({n for n, _ in rows}) == 3 and rows[0][0] == "ethanol"
+    assert len(rejected) == 5 and len({where for where, _ in rejected}) == 5 and len({reason for _, reason in rejected}) == 3
+    with pytest.raises(DataError, match="line .*broken.*does not parse"):
+        conformers.read_molecules(tmp_path / name)
 
 
 def test_truncated_and_foreign_hdf5(dataset, tmp_path):
@@ -86,7 +106,7 @@ def extxyz(tmp_path, change=lambda frame: None, scale=1.0):
     frames = []
     for i in range(40):
         frame = ase.Atoms("OH2", positions=np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) + 0.01 * i)
-        frame.info["energy"], frame.arrays["forces"] = -10.0, scale * np.ones((3, 3))
+        frame.info["energy"], frame.arrays["forces"] = -10.0, scale * np.ones((3, 3))  # no structure's forces, but of a possible size
         frames.append(frame)
     change(frames[3])
     path = tmp_path / "w.xyz"
@@ -94,7 +114,8 @@ def extxyz(tmp_path, change=lambda frame: None, scale=1.0):
     return path
 
 
-def test_extxyz_round_trip_and_frame_split(tmp_path):
+def test_extxyz_round_trip_and_frame_split(tmp_path, monkeypatch):
+    monkeypatch.setitem(build.READERS, "extxyz", EXTXYZ)
     settings = dict(source="extxyz", files=[str(extxyz(tmp_path))], energy_unit="eV", licence="", n_held_out=3, seed=0)
     build.build(settings, str(tmp_path / "w.h5"))
     arrays, attributes = store.read(tmp_path / "w.h5")
@@ -109,29 +130,66 @@ def _bohr(frame):
     frame.positions *= 10
 
 
-@pytest.mark.parametrize(
-    "change, scale, message",
-    [(lambda f: f.arrays.pop("forces"), 1, "frame 3: no forces"), (_nan, 1, "frame 3: positions"), (_bohr, 1, "frame 3: shortest"), (lambda f: None, 100, "frame 0: r.m.s. force")],
-)
-def test_bad_extxyz(tmp_path, change, scale, message):
-    with pytest.raises(DataError, match=message):
-        files.read_extxyz(extxyz(tmp_path, change, scale))
+@pytest.mark.parametrize("change, reason", [(lambda f: f.arrays.pop("forces"), "no forces"), (_nan, "positions holds NaN"), (_bohr, files.NOT_POSITIONS)])
+def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
+    items, rejected = stream.read(EXTXYZ, extxyz(tmp_path, change))
+    assert len(items) == 39 and len(rejected) == 1 and rejected[0].where.endswith("frame 4") and rejected[0].reason.startswith(reason)
+
+
+def test_a_file_of_impossible_forces_is_refused(tmp_path):
+    with pytest.raises(DataError, match="w.xyz: all .*frame 1: r.m.s. force"):
+        stream.read(EXTXYZ, extxyz(tmp_path, scale=100))
 
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "a.xyz").write_text("12\nfoo\nC 0 0\n")
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 broken")
-    for reader, name in ((files.read_extxyz, "a.xyz"), (files.read_npz, "a.npz"), (files.read_npz, "gone.npz"), (files.read_extxyz, "gone.xyz")):
+    items, rejected = stream.read(EXTXYZ, tmp_path / "a.xyz")
+    assert not items and [r.reason for r in rejected] == ["does not parse"]
+    for reader, name in ((NPZ, "a.npz"), (NPZ, "gone.npz"), (EXTXYZ, "gone.xyz")):
         with pytest.raises(DataError, match=name):
-            reader(tmp_path / name)
+            stream.read(reader, tmp_path / name)
+
+
+def _npz(**changes):
+    arrays = dict(nuclear_charges=np.array([8, 1, 1]), coords=np.zeros((4, 3, 3)), energies=np.zeros(4), forces=np.zeros((4, 3, 3)))
+    arrays["coords"][:] = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
+    return {name: array for name, array in {**arrays, **changes}.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(forces=None), "no forces; expected"),
+        (dict(energies=np.zeros(5)), "energies .5,"),
+        (dict(nuclear_charges=np.array([8, 1])), "nuclear_charges .2,"),
+        (dict(coords=np.array([{}], dtype=object)), "not readable"),
+        (dict(coords=np.asfortranarray(np.zeros((4, 3, 3)))), "Fortran"),
+    ],
+)
+def test_bad_npz(tmp_path, changes, message):
+    np.savez(tmp_path / "m.npz", **_npz(**changes))
+    with pytest.raises(DataError, match=f"m.npz.*{message}"):
+        stream.read(NPZ, tmp_path / "m.npz")
+
+
+def test_npz_in_blocks_is_the_whole(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    coords = _npz()["coords"][:1] + 0.01 * rng.normal(size=(50, 3, 3))
+    whole = _npz(coords=coords, forces=rng.normal(size=(50, 3, 3)), energies=rng.normal(size=50))
+    np.savez_compressed(tmp_path / "m.npz", **whole)
+    monkeypatch.setattr(files, "FRAMES", 7)
+    items, rejected = stream.read(NPZ, tmp_path / "m.npz", {"energy_unit": "eV"})
+    assert not rejected and np.array_equal([i.rows["positions"] for i in items], coords.astype(np.float32))
+    assert np.array_equal([i.rows["forces"] for i in items], whole["forces"].astype(np.float32)) and [i.values["energy"] for i in items] == whole["energies"].tolist()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real force files on this machine")
-def test_real_files(tmp_path):
-    structures = files.read_npz(next(REAL.glob("rmd17_ethanol_train_01.npz")))
-    assert len(structures) == 1000 and 0.3 < np.sqrt(np.mean([s[4] ** 2 for s in structures])) < 3
-    with pytest.raises(DataError, match="r.m.s. force"):
-        files.read_npz(next(REAL.glob("rmd17_ethanol_train_01.npz")), "eV")
-    structures = files.read_extxyz(REAL / "3bpa_train_300K.xyz")
-    assert len(structures) == 500 and len(structures[0][1]) == 27
-    assert len(files.read_extxyz(REAL / "3bpa_train_mixedT.xyz")) == 500
+def test_real_files():
+    items, rejected = stream.read(build.READERS["npz"], REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"})
+    assert len(items) == 1000 and not rejected and 0.3 < np.sqrt(np.mean([i.rows["forces"] ** 2 for i in items])) < 3
+    for name in ("300K", "mixedT"):
+        items, rejected = stream.read(build.READERS["extxyz"], REAL / f"3bpa_train_{name}.xyz", {"energy_unit": "eV", "source": "extxyz"})
+        assert len(items) == 500 and not rejected and len(items[0].rows["numbers"]) == 27 and len({i.cluster for i in items}) == 1
+    items, rejected = stream.read(build.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz")
+    assert not items and {r.reason for r in rejected} == {"isolated atom without forces"} and len(rejected) == 4

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from equidyn.data import grids, store
-from equidyn.data.build import build
-from equidyn.data.molecules import channel_of, read_sdf, read_xyz
+from equidyn.data import grids, store, stream
+from equidyn.data.build import READERS, build
+from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/molecules"
@@ -17,6 +17,14 @@ WATER = "3\n{}\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
 QM9 = "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t 0.0\t-0.48\t 0.2\n"
 QM9 += "1341.3\t1341.4\t1341.5\nO\tO\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
 VOXELS = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=0.5, radius=0.5)
+
+
+def read_sdf(path):
+    return stream.read(READERS["sdf"], path)
+
+
+def read_xyz(path):
+    return stream.read(READERS["xyz"], path)
 
 
 def sdf(smiles, three_dimensional=True, hydrogens=True):
@@ -35,20 +43,20 @@ def sdf(smiles, three_dimensional=True, hydrogens=True):
 def test_xyz_in_its_dialects(tmp_path):
     (tmp_path / "plain.xyz").write_text(WATER.format("water") + WATER.format("again"))
     (tmp_path / "qm9.xyz").write_text(QM9)
-    plain, rejected, _ = read_xyz(tmp_path / "plain.xyz")
-    raw, rejected_raw, _ = read_xyz(tmp_path / "qm9.xyz")
+    plain, rejected = read_xyz(tmp_path / "plain.xyz")
+    raw, rejected_raw = read_xyz(tmp_path / "qm9.xyz")
     assert len(plain) == 2 and len(raw) == 1 and not rejected and not rejected_raw
-    assert np.allclose(plain[0][2], raw[0][2], atol=1e-6) and plain[0][0] == raw[0][0]  # same positions, same cluster
-    assert np.abs(plain[0][2].mean(0)).max() < 1e-6 and plain[0][1].tolist() == [8, 1, 1]
+    assert np.allclose(plain[0].rows["positions"], raw[0].rows["positions"], atol=1e-6) and plain[0].cluster == raw[0].cluster  # same positions, same cluster
+    assert np.abs(plain[0].rows["positions"].mean(0)).max() < 1e-6 and plain[0].rows["numbers"].tolist() == [8, 1, 1]
 
 
 def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
     (tmp_path / "blank.xyz").write_text(WATER.format("a") + "\n" + WATER.format("b"))
-    kept, rejected, _ = read_xyz(tmp_path / "blank.xyz")
+    kept, rejected = read_xyz(tmp_path / "blank.xyz")
     assert len(kept) == 2 and not rejected
     (tmp_path / "tail.xyz").write_text(WATER.format("a") + "and so on\n" + WATER.format("b"))
-    kept, rejected, _ = read_xyz(tmp_path / "tail.xyz")
-    assert len(kept) == 1 and len(rejected) == 1 and "frame 2" in rejected[0][0]
+    kept, rejected = read_xyz(tmp_path / "tail.xyz")
+    assert len(kept) == 2 and len(rejected) == 1 and "frame 2" in rejected[0].where  # reading goes on at the next number of atoms
 
 
 def test_archives_are_read_in_memory_only(tmp_path):
@@ -57,7 +65,7 @@ def test_archives_are_read_in_memory_only(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "w.xyz", "../../escaped.xyz")
         archive.add(tmp_path / "note.txt", "note.txt")
-    kept, rejected, _ = read_xyz(tmp_path / "a.tar.gz")
+    kept, rejected = read_xyz(tmp_path / "a.tar.gz")
     assert len(kept) == 1 and not rejected and not (tmp_path.parent.parent / "escaped.xyz").exists()
 
 
@@ -74,8 +82,8 @@ def test_archives_are_read_in_memory_only(tmp_path):
 )
 def test_bad_xyz_frames_are_counted_with_a_reason(tmp_path, content, reason):
     (tmp_path / "bad.xyz").write_text(content)
-    kept, rejected, _ = read_xyz(tmp_path / "bad.xyz")
-    assert not kept and len(rejected) == 1 and reason in rejected[0][1] and "bad.xyz" in rejected[0][0]
+    kept, rejected = read_xyz(tmp_path / "bad.xyz")
+    assert not kept and len(rejected) == 1 and reason in rejected[0].reason and "bad.xyz" in rejected[0].where
 
 
 def test_sdf_records_are_kept_or_counted(tmp_path):
@@ -83,10 +91,10 @@ def test_sdf_records_are_kept_or_counted(tmp_path):
     text = sdf("CCO") + sdf("c1ccccc1C", three_dimensional=False) + bad + sdf("CCN", hydrogens=False)
     with gzip.open(tmp_path / "m.sdf.gz", "wt") as file:
         file.write(text)
-    kept, rejected, bare = read_sdf(tmp_path / "m.sdf.gz")
-    assert [k[0] for k in kept] == ["CCO", "CCN"] and bare == 1
-    assert [reason for _, reason in rejected] == ["no 3D coordinates", "does not parse (RDKit)"]
-    assert "record 2" in rejected[0][0]
+    kept, rejected = read_sdf(tmp_path / "m.sdf.gz")
+    assert [item.cluster for item in kept] == ["CCO", "CCN"] and [item.bare for item in kept] == [False, True]
+    assert [r.reason for r in rejected] == ["no 3D coordinates", "does not parse (RDKit)"]
+    assert "record 2" in rejected[0].where
 
 
 def test_broken_files_are_errors_or_rejections(tmp_path):
@@ -95,9 +103,9 @@ def test_broken_files_are_errors_or_rejections(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b broken")
     with pytest.raises(DataError, match="not readable"):
         read_xyz(tmp_path / "a.tar.gz")
-    (tmp_path / "cut.sdf.gz").write_bytes(gzip.compress(sdf("CCO").encode())[:-20])
-    kept, rejected, _ = read_sdf(tmp_path / "cut.sdf.gz")
-    assert len(kept) <= 1 and rejected
+    (tmp_path / "cut.sdf.gz").write_bytes(gzip.compress((sdf("CCO") * 2).encode())[:-4])
+    kept, rejected = read_sdf(tmp_path / "cut.sdf.gz")
+    assert len(kept) == 2 and [r.reason.split(" (")[0] for r in rejected] == ["file breaks off"]
 
 
 def test_foreign_elements_are_rejected_and_listed(tmp_path):
@@ -121,14 +129,14 @@ def test_foreign_elements_are_rejected_and_listed(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="real molecules not at hand")
 def test_real_files(tmp_path):
     """Counts as published with the files: 5673 QM7 molecules; MiniDrugBank 371 records, of which RDKit refuses 19."""
-    kept, rejected, _ = read_xyz(REAL / "qm7_xyz.tar.gz")
+    kept, rejected = read_xyz(REAL / "qm7_xyz.tar.gz")
     assert len(kept) == 5673 and not rejected
-    kept, rejected, _ = read_sdf(REAL / "MiniDrugBank.sdf")
-    assert len(kept) + len(rejected) == 371 and sum(reason == "does not parse (RDKit)" for _, reason in rejected) == 19
-    kept, rejected, bare = read_sdf(REAL / "bzr.sdf")
-    assert len(kept) == 163 and bare > 100  # heavy atoms only
-    kept, rejected, _ = read_xyz(REAL / "dsgdb9nsd_000212.xyz")
-    assert len(kept) == 1 and len(kept[0][1]) == 13
+    kept, rejected = read_sdf(REAL / "MiniDrugBank.sdf")
+    assert len(kept) + len(rejected) == 371 and sum(r.reason == "does not parse (RDKit)" for r in rejected) == 19
+    kept, rejected = read_sdf(REAL / "bzr.sdf")
+    assert len(kept) == 163 and sum(item.bare for item in kept) > 100  # heavy atoms only
+    kept, rejected = read_xyz(REAL / "dsgdb9nsd_000212.xyz")
+    assert len(kept) == 1 and len(kept[0].rows["numbers"]) == 13
     for path in sorted(REAL.glob("*.sdf.gz")):
-        kept, rejected, _ = read_sdf(path)
+        kept, rejected = read_sdf(path)
         assert kept

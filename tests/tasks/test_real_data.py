@@ -1,4 +1,4 @@
-"""Real molecules and proteins, where they are at hand, go from file to a trained and measured tiny run by settings alone."""
+"""Real molecules, forces, proteins and lists of SMILES, where they are at hand, go from file to a trained and measured tiny run by settings alone."""
 
 import pytest
 from conftest import REPOSITORY, TRAINING
@@ -17,6 +17,11 @@ MOLECULES = {
     "conformers": ("xyz", ["molecules/conformer_benchmark_neutral.tar.gz"]),
     "sdf": ("sdf", ["molecules/MiniDrugBank.sdf", "molecules/cdk2.sdf", "molecules/egfr.sdf.gz", "molecules/setEEM1.sdf.gz"]),
 }
+FORCES = {
+    "rmd17": ("npz", ["forces/rmd17_ethanol_train_01.npz"], "kcal/mol"),
+    "3bpa": ("extxyz", ["forces/3bpa_train_300K.xyz"], "eV"),
+}
+SMILES = ["smiles/chembl_drugs.smi", "smiles/delaney-processed.csv", "smiles/tox21.csv.gz"]
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="real files not at hand")
 
 
@@ -52,3 +57,26 @@ def test_proteins(tmp_path):
     assert counts["rejected: too short"] > 0
     pieces = build({**settings, "fragment": 64}, str(tmp_path / "f.h5"))
     assert pieces["items"] > counts["items"] and pieces["clusters"] == counts["clusters"] or pieces["clusters"] <= counts["clusters"]
+
+
+def measured_forces(file, folder):
+    training = {**TRAINING, "loss": "l2", "energy_weight": 0.05, "force_weight": 1.0}
+    run = dict(training=training, measure=dict(n_items=8, batch_size=4))
+    return trained_and_measured(tasks.build("forces", str(file), run), "escaip", training, folder)
+
+
+@pytest.mark.parametrize("name", FORCES)
+def test_forces(name, tmp_path):
+    source, files, unit = FORCES[name]
+    settings = dict(source=source, files=[str(REAL / f) for f in files], licence="as published", energy_unit=unit, n_held_out=20, seed=0)
+    counts = build(settings, str(tmp_path / "d.h5"))
+    result = measured_forces(tmp_path / "d.h5", tmp_path)
+    assert counts["items"] >= 495 and 0.3 < counts["force_rms_eV_per_angstrom"] < 3 and 0 < result.percent < 100
+
+
+@pytest.mark.parametrize("file", SMILES)
+def test_smiles(file, tmp_path):
+    settings = dict(source="conformers", molecules=str(REAL / file), n_molecules=12, n_conformers=24, temperature=200, max_atoms=32, n_held_out=8, seed=0)
+    counts = build(settings, str(tmp_path / "d.h5"))
+    result = measured_forces(tmp_path / "d.h5", tmp_path)
+    assert counts["items"] == 24 and counts["rejected: too many atoms"] > 100 and 0 < result.percent < 100

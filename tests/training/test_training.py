@@ -145,3 +145,21 @@ def test_batches_of_similar_length_still_visit_every_item_once_an_epoch():
 def test_log_spacing():
     steps = checkpoint.log_spaced(1200, 13)
     assert steps[0] == 0 and steps[-1] == 1200 and steps == sorted(set(steps)) and len(steps) <= 13
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8, None])
+def test_gradient_in_parts_is_that_of_the_whole_batch(micro_batch):
+    """A loss that is a mean over items; parts never share a seed."""
+    x, seeds = torch.randn(20, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), []
+
+    class Task:
+        def training_loss(self, model, items, seed):
+            seeds.append(seed)
+            loss = model(x[items]).square().mean()
+            return loss, {"same": loss.item()}
+
+    model, items = torch.nn.Linear(5, 1).double(), torch.arange(8)
+    loss, log = loop.accumulate_gradient(model, Task(), items, 7, micro_batch)
+    found, expected = model.weight.grad.clone(), torch.autograd.grad(model(x[items]).square().mean(), model.weight)[0]
+    assert torch.allclose(found, expected, rtol=1e-12) and log == {"same": pytest.approx(loss)} and loss == pytest.approx(model(x[items]).square().mean().item())
+    assert len(set(seeds)) == len(seeds) == -(-8 // (micro_batch or 8)) and seeds[0] == 7

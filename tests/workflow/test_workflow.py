@@ -66,7 +66,9 @@ def test_smoke_run_makes_everything(done):
         "figures/forces-losses.png",
         "figures/forces-contrast.pdf",
         "figures/voxels-slices.png",
-        "figures/forces-axes.png",
+        "figures/forces-axis_data.png",
+        "figures/forces-cost.png",
+        "figures/flow-times_linear.png",
         "figures/forces-head.png",
         "figures/flow-chains.png",
     ):
@@ -106,7 +108,7 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     [
         ("runs/forces/gradients.csv", {"forces-gradients"}),
         ("runs/voxels-0.3/pictures.h5", {"voxels-slices", "voxels-elements"}),
-        ("runs/flow/decomposition.csv", {"flow-times", "flow-time_losses", "flow-final_times", "flow-chains"}),
+        ("runs/flow/decomposition.csv", {"flow-times", "flow-times_linear", "flow-time_losses", "flow-final_times", "flow-chains", "flow-cost"}),
     ],
 )
 def test_deleting_a_table_reruns_what_depends_on_it(done, tmp_path, table, dependents):

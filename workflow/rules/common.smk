@@ -99,13 +99,25 @@ def settings_json(wildcards):
     )
 
 
+for name, settings in config["datasets"].items():
+    for key in ("download", "held_out_download"):
+        unknown = sorted(set(settings.get(key, [])) - set(DOWNLOADABLE))
+        if unknown:
+            raise WorkflowError(
+                f"config, datasets.{name}.{key}: {unknown}, expected names of resources/datasets.yaml: {', '.join(DOWNLOADABLE)}"
+            )
+
+
 def dataset_inputs(wildcards):
+    """Files that a dataset is made from; for downloads, the lists of checked files."""
     settings = config["datasets"][wildcards.dataset]
-    return (
-        [settings["molecules"]]
-        if "molecules" in settings
-        else settings.get("files", [])
-    )
+    files = [settings["molecules"]] if "molecules" in settings else []
+    for key in ("", "held_out_"):
+        files += settings.get(f"{key}files", [])
+        files += [
+            f"{DOWNLOADS}/{entry}.json" for entry in settings.get(f"{key}download", [])
+        ]
+    return files
 
 
 def dataset_of(wildcards):
@@ -178,9 +190,14 @@ def stem_of_output(wildcards, output):
     return os.path.splitext(output[0])[0]
 
 
+def module_of(wildcards):
+    """Module of equidyn.figures that draws a figure: its own name, but for those along an axis of the matrix."""
+    return "axes" if wildcards.figure in AXIS_FIGURES else wildcards.figure
+
+
 def tables_of_figure(wildcards):
     """Tables of the runs that a figure shows."""
-    runs = RUNS_OF if wildcards.figure == "axes" else SHOWN_OF
+    runs = RUNS_OF if wildcards.figure in AXIS_FIGURES else SHOWN_OF
     return expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=runs[wildcards.task])
 
 
@@ -196,6 +213,7 @@ def extra_of_figure(wildcards):
 
 
 def extra_arguments(wildcards, input):
-    if wildcards.figure == "axes":
-        return f"--extra {shlex.quote(json.dumps(POINTS, sort_keys=True))}"
+    if wildcards.figure in AXIS_FIGURES:
+        asked = {"axes": AXIS_FIGURES[wildcards.figure][0], "points": POINTS}
+        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))}"
     return f"--extra {input.extra}" if input.extra else ""

@@ -24,6 +24,8 @@ rule dataset:
     output:
         data=f"{RESULTS}/data/{{dataset}}.h5",
         rejected=f"{RESULTS}/data/{{dataset}}/rejected.csv",
+        split=f"{RESULTS}/data/{{dataset}}/split.csv",
+        digests=f"{RESULTS}/data/{{dataset}}/split.json",
     log:
         f"{LOGS}/dataset/{{dataset}}.log",
     benchmark:
@@ -34,9 +36,10 @@ rule dataset:
     threads: 2
     params:
         script=f"{SCRIPTS}/dataset.py",
+        downloads=DOWNLOADS,
         code=code_digest(f"{SCRIPTS}/dataset.py"),
     shell:
-        "python {params.script} --config {input.config} --out {output.data} --code {params.code} --workers {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --out {output.data} --downloads {params.downloads} --code {params.code} --workers {threads} > {log} 2>&1"
 
 
 rule grids:

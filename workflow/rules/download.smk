@@ -1,4 +1,4 @@
-# Datasets of the paper: `snakemake --cores 1 downloads/qm9.json`, by a name in resources/datasets.yaml. No other rule asks for them yet.
+# Datasets of the paper: `snakemake --cores 1 downloads/qm9.json`, by a name in resources/datasets.yaml; datasets with the key `download` ask for them.
 # The list of checked files is the output, not the files: Snakemake deletes outputs before a job, and these are large, resumable or put there by hand.
 rule download:
     output:

@@ -3,11 +3,13 @@
 FIGURES = {
     "forces": {
         "percent": "Percent of held-out loss due to equivariance error, against training step",
+        "percent_linear": "The same on linear axes, cut at 25 %",
         "losses": "Total loss, twirled error and equivariance error, with zero-predictor line and numerical floor",
         "contrast": "EScAIP, raw-direction transformer with and without augmentation, and the tied head",
     },
     "voxels": {
         "percent": "Percent of held-out loss due to equivariance error at both noise levels",
+        "percent_linear": "The same on linear axes, cut at 25 %",
         "losses": "Total loss, twirled error and equivariance error, with zero-predictor line, rescaled input and numerical floor",
         "contrast": "Percent against what was learned: a constant output sits at 1, learned symmetry to the left of it",
         "slices": "One held-out molecule, clean, noisy, denoised and twirled, at an early and the last checkpoint",
@@ -15,6 +17,7 @@ FIGURES = {
     },
     "flow": {
         "times": "Percent of held-out loss due to equivariance error against training step, one line per flow time (raw behind, running mean in front)",
+        "times_linear": "The same on linear axes, cut at 25 %",
         "time_losses": "The three terms of the held-out loss per flow time, with zero predictor and rescaled input",
         "final_times": "Last step by flow time: percent, and how far the loss lies below that of the rescaled input",
         "chains": "Held-out chains and chains generated from the last checkpoint (Cα traces, blue to red along the chain)",
@@ -43,16 +46,33 @@ DYNAMIC_FIGURES = {
         "Deviation of the force head from the equivariant subspace, and the equivariance error",
     ),
 }
+COST = "Total and twirled loss against training time; dotted: when the twirled loss passes the last total, hence what an equivariant step may cost at most"
+AXIS_FIGURES = {
+    "axis_size": (["model.size"], "by model size"),
+    "axis_data": (["training.n_train"], "by training-set size"),
+    "axis_optimizer": (
+        ["training.optimizer", "training.lr"],
+        "by optimizer and learning rate",
+    ),
+    "axis_seed": (["seed"], "of replicates"),
+    "axis_augment": (["training.augment"], "by probability of augmentation"),
+}
 for task, runs in SHOWN_OF.items():
+    FIGURES[task]["cost"] = COST
+    EXTRA[task, "cost"] = "summary.json"
     dynamic = [run for run in runs if run in DYNAMIC_RUNS]
     if dynamic:
         for figure, (_, caption) in DYNAMIC_FIGURES.items():
             if figure != "head" or any(run in HEAD_RUNS for run in runs):
                 FIGURES[task][figure] = caption
-    if any(run in POINTS for run in RUNS_OF[task]):
-        FIGURES[task][
-            "axes"
-        ] = "Percent of held-out loss due to equivariance error along the axes of the matrix"
+    varied = {
+        path for run in RUNS_OF[task] if run in POINTS for path in POINTS[run]["axes"]
+    }
+    for figure, (paths, caption) in AXIS_FIGURES.items():
+        if varied & set(paths):
+            FIGURES[task][
+                figure
+            ] = f"Percent of held-out loss due to equivariance error {caption}; grey: the paper's runs"
 DRAWN = [
     f"{task}-{figure}"
     for task, figures in FIGURES.items()
@@ -155,9 +175,10 @@ rule figure:
     params:
         script=f"{SCRIPTS}/figure.py",
         code=lambda wildcards: code_digest(
-            f"{SCRIPTS}/figure.py", f"equidyn.figures.{wildcards.figure}"
+            f"{SCRIPTS}/figure.py", f"equidyn.figures.{module_of(wildcards)}"
         ),
         stem=stem_of_output,
+        module=module_of,
         extra=extra_arguments,
     shell:
-        "python {params.script} --figure {wildcards.figure} --tables {input.tables} {params.extra} --paper {input.paper} --out {params.stem} > {log} 2>&1"
+        "python {params.script} --figure {params.module} --tables {input.tables} {params.extra} --paper {input.paper} --out {params.stem} > {log} 2>&1"

@@ -36,6 +36,7 @@ rule report_page:
             run=SHOWN_OF["flow"],
             table=["samples", "chirality"],
         ),
+        dynamics=dynamics_tables,
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
     output:
         f"{RESULTS}/report.html",
@@ -48,7 +49,9 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
-        more=lambda wildcards, input: f"--more {input.more}" if input.more else "",
+        more=lambda wildcards, input: " ".join(
+            f"--{name} {input[name]}" for name in ("more", "dynamics") if input[name]
+        ),
         captions=json.dumps(
             {
                 f"{task}-{figure}": text

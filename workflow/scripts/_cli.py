@@ -1,10 +1,12 @@
 """What every step shares: a log header, and errors of the user's making as one paragraph instead of a traceback."""
 
+import errno
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}  # full, read-only, no folder
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -22,6 +24,10 @@ def run(main) -> None:
     print(f"{' '.join(sys.argv)}\npython {platform.python_version()} on {platform.platform()}, commit {commit()}", flush=True)
     try:
         main()
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        sys.exit(f"error: {error}; outputs are written under temporary names, so that none is half-written. Expected a folder to write to with room on its disk")
     except (ConfigError, DataError, KeyError, ValueError, RuntimeError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         if type(error) is RuntimeError or (type(error) in (KeyError, ValueError) and "expected" not in str(text)):

@@ -4,17 +4,20 @@ A source returns items and rejections. Items that share a cluster key never stra
 """
 
 import csv
+import fcntl
 import json
-import os
 import random
 import shutil
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import conformers, files, molecules, store
-from equidyn.data.schema import DataError
+from equidyn.data import conformers, download, files, geom, molecules, spice, splits, store, stream
+from equidyn.data.schema import KINDS, DataError
+from equidyn.data.stream import Item, Reader
 
 
 @dataclass
@@ -27,13 +30,17 @@ class Found:
     rows: dict[str, list[np.ndarray]]  # per-row arrays, one entry per item
     items: dict[str, list]  # per-item values
     clusters: list
+    where: list[str]  # of every item, for the list of the split
     rejected: list[tuple[str, str]]
     split: str = "molecule"
+    held_out: np.ndarray | None = None  # of a published split
     notes: dict | None = None  # counts beside those of rejections
 
 
 def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[str, int]:
-    """Make the dataset file and, in a folder of its name, ``rejected.csv``; returns counts (kept, and rejected by reason).
+    """Make the dataset file and, in a folder of its name, ``rejected.csv``, ``split.csv`` and ``split.json``.
+
+    Returns counts (kept, and rejected by reason).
 
     Raises
     ------
@@ -41,42 +48,144 @@ def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[st
         see the readers; also when a source gives too little to split
     """
     folder = Path(out).with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    resume = folder / "resume" / (code or "code")
-    found = SOURCES[settings["source"]](settings, workers, resume)
-    _write_rejected(folder / "rejected.csv", found.rejected)
-    reasons: dict[str, int] = {}
-    for _, reason in found.rejected:
-        phrase = reason.split(":")[0] if found.kind == "backbones" else reason
-        reasons[phrase] = reasons.get(phrase, 0) + 1
+    make = _stream if settings["source"] in READERS else _at_once
+    with _alone(folder):
+        counts = make(settings, out, code, workers, folder)
+        shutil.rmtree(folder / "resume", ignore_errors=True)
+    return counts
+
+
+@contextmanager
+def _alone(folder: Path):
+    """Make the folder and hold its lock; a second conversion into it waits, or the first would delete shards under its hands."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written to ({error})") from error
+    with lock:
+        download.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _at_once(settings, out, code, workers, folder) -> dict[str, int]:
+    """A source whose items fit into memory."""
+    found = SOURCES[settings["source"]](settings, workers, folder / "resume" / (code or "code"))
+    reasons = Counter(reason.split(":")[0] if found.kind == "backbones" else reason for _, reason in found.rejected)
+    with _rejected(folder) as rejected:
+        rejected.writerows(found.rejected)
     if not found.clusters:
-        raise DataError(f"{out}: nothing usable in {found.source}; rejected: {reasons}")
+        raise DataError(f"{out}: nothing usable in {found.source}; rejected: {dict(reasons)}")
     names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
     cluster = np.array([names[key] for key in found.clusters])
-    lengths = [len(positions) for positions in found.rows["positions"]]
+    split = splits.assign(out, cluster, [str(key) for key in names], settings, found.split, found.held_out)
+    kept = np.flatnonzero(split.keep)
+    rows = {name: [values[i] for i in kept] for name, values in found.rows.items()}
+    lengths = [len(positions) for positions in rows["positions"]]
     arrays = dict(
-        offsets=np.cumsum([0, *lengths]), cluster=cluster, split=store.split_by_cluster(cluster, settings["n_held_out"], settings["seed"]),
-        **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
+        offsets=np.cumsum([0, *lengths]), cluster=split.cluster, split=split.split,
+        **{name: np.concatenate(values) for name, values in rows.items()}, **{name: np.array([values[i] for i in kept]) for name, values in found.items.items()},
     )  # fmt: skip
-    attributes = dict(
-        kind=found.kind, source=found.source, licence=found.licence, split=found.split, split_seed=settings["seed"], code=code, settings=json.dumps(settings, sort_keys=True)
+    with splits.Lists(folder) as lists:
+        for k, i in enumerate(kept):
+            lists.add(split.split[k], int(split.cluster[k]), split.names(split.cluster[k]), found.where[i])
+        store.write(out, arrays, _attributes(settings, found.kind, found.source, found.licence, split, code))
+    dropped = Counter(splits.REASONS[i] for i in split.reason[~split.keep])
+    if dropped:
+        with _rejected(folder) as rejected:
+            rejected.writerows(found.rejected + [(found.where[i], splits.REASONS[split.reason[i]]) for i in np.flatnonzero(~split.keep)])
+    return _counts(len(kept), split, found.notes or {}, reasons + dropped)
+
+
+def _stream(settings, out, code, workers, folder) -> dict[str, int]:
+    """A source that is read in bounded memory, see ``stream``: shards, then the split from their lists alone, then the arrays."""
+    reader = READERS[settings["source"]]
+    inputs = [(path, False) for path in settings["files"]] + [(path, True) for path in settings.get("held_out_files", [])]
+    resume = folder / "resume" / stream.inputs_digest(settings, inputs, code)
+    names, cluster, lengths, held_out, notes, shards = {}, [], [], [], Counter(), []
+    for shard in stream.shards(reader, inputs, settings, resume, workers, notes):
+        items = stream.meta_of(shard.path)["items"]
+        shards.append((shard.path, shard.origin))
+        cluster.append(np.array([names.setdefault(row[2], len(names)) for row in items], np.int64))
+        lengths.append(np.array([row[3] for row in items], np.int64))
+        held_out.append(np.full(len(items), shard.held_out))
+    cluster, lengths, held_out = map(np.concatenate, (cluster, lengths, held_out))
+    reasons = Counter()
+    if not len(cluster):
+        with _rejected(folder) as rejected:
+            for path, _ in shards:
+                rows = stream.meta_of(path)["rejected"]
+                reasons.update(row[2] for row in rows)
+                rejected.writerows(_row(*row[1:4]) for row in rows)
+        raise DataError(f"{out}: nothing usable in {', '.join(path for path, _ in inputs)}; rejected: {dict(reasons)}")
+    published = held_out if "held_out_files" in settings else None
+    split = splits.assign(out, cluster, list(names), settings, "molecule", published, frames=reader.kind == "forces")
+    source = f"{settings['source']}: {', '.join(path for path, _ in inputs)}"
+    attributes = _attributes(settings, reader.kind, source, settings["licence"], split, code)
+    short, item, row, squares = splits.short_names([path for path, _ in inputs]), 0, 0, 0.0
+    offsets = np.concatenate([[0], np.cumsum(lengths[split.keep])])
+    with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(offsets[-1]), len(offsets) - 1) as file:
+        file["offsets"][...], file["cluster"][...], file["split"][...] = offsets, split.cluster, split.split
+        start = 0
+        for path, origin in shards:
+            meta, arrays = stream.arrays_of(path)
+            keep = split.keep[start : start + len(meta["items"])]
+            order = [(r[0], _row(*r[1:4]), r[2]) for r in meta["rejected"]]
+            first, place = item, short[origin]
+            for k, (number, where, _, _, bare, peculiar) in enumerate(meta["items"]):
+                if not keep[k]:
+                    reason = splits.REASONS[split.reason[start + k]]
+                    order.append((number, (where, reason), reason))
+                    continue
+                lists.add(int(split.split[item]), int(split.cluster[item]), split.names(split.cluster[item]), place + where.removeprefix(origin))
+                notes.update([*peculiar, *(["with hydrogens missing"] if bare else [])])
+                item += 1
+            order.sort(key=lambda entry: entry[0])
+            rejected.writerows(entry[1] for entry in order)
+            reasons.update(entry[2] for entry in order)
+            keep_rows = np.repeat(keep, lengths[start : start + len(keep)])
+            for name, values in arrays.items():
+                per_row = KINDS[reader.kind][name].per == "row"
+                values = values[keep_rows if per_row else keep]
+                at = row if per_row else first
+                if len(values):
+                    file[name][at : at + len(values)] = values
+            squares += float((arrays["forces"][keep_rows].astype(np.float64) ** 2).sum()) if "forces" in arrays else 0.0
+            row += int(keep_rows.sum())
+            start += len(keep)
+    if reader.kind == "forces":
+        notes["force_rms_eV_per_angstrom"] = round((squares / (3 * row)) ** 0.5, 4)
+    return _counts(item, split, notes, reasons)
+
+
+def _attributes(settings, kind, source, licence, split, code) -> dict:
+    return dict(
+        kind=kind, source=source, licence=licence, split=split.label, split_seed=settings["seed"], code=code, settings=json.dumps(settings, sort_keys=True), **split.attributes
     )
-    store.write(out, arrays, attributes)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
-    return {"items": len(lengths), "clusters": len(names), **(found.notes or {}), **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
 
 
-def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    with open(temporary, "w", newline="") as file:
+def _counts(n_items, split, notes, reasons) -> dict[str, int]:
+    counts = {"items": n_items, "held out": int((split.split == 1).sum()), "clusters": int(split.cluster.max()) + 1, **split.attributes, **notes}
+    return {**counts, **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
+
+
+def _row(where, reason, detail) -> tuple[str, str]:
+    return where, f"{reason} ({detail})" if detail else reason
+
+
+@contextmanager
+def _rejected(folder: Path):
+    """A writer of ``rejected.csv``, which gets its name when all is written."""
+    path = folder / "rejected.csv"
+    with store.whole(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "reason"])
-        writer.writerows(rejected)
-    os.replace(temporary, path)
+        yield writer
 
 
 def _conformers(settings, workers, resume) -> Found:
-    listed = conformers.read_molecules(settings["molecules"])
+    unusable: list[tuple[str, str]] = []
+    listed = conformers.read_molecules(settings["molecules"], unusable)
     random.Random(settings["seed"]).shuffle(listed)
     wanted, labels, limit = settings["n_molecules"], settings.get("labels", True), settings["max_atoms"]
     large = [name for name, smiles in listed if conformers.n_atoms(smiles) > limit]
@@ -84,58 +193,28 @@ def _conformers(settings, workers, resume) -> Found:
     if wanted > len(listed):
         listed = conformers.recombine(listed, wanted, limit, settings["seed"])
     structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
-    rejected = [(name, "too many atoms") for name in large] + rejected
+    rejected = unusable + [(name, "too many atoms") for name in large] + rejected
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
+    seen = Counter()
+    items = []
+    for cluster, numbers, positions, energy, forces in structures:
+        name = listed[cluster][0]
+        item = Item(f"{name}, conformer {seen[name]}", name, {"numbers": numbers, "positions": positions, "forces": forces}, {"energy": energy})
+        seen[name] += 1
+        items.append(item)
     if not labels:
-        return _molecules(settings, source, "Apache-2.0 (generated)", [(s[0], s[1], s[2], listed[s[0]][0]) for s in structures], rejected)
-    return _forces(source, "Apache-2.0 (generated)", structures, rejected)
-
-
-def _forces(source, licence, structures, rejected, split="molecule") -> Found:
-    rows = {name: [s[i] for s in structures] for name, i in (("numbers", 1), ("positions", 2), ("forces", 4))}
-    squares = sum(float((s[4] ** 2).sum()) for s in structures)
-    notes = {"force_rms_eV_per_angstrom": round((squares / max(1, sum(s[4].size for s in structures))) ** 0.5, 4)}
-    return Found("forces", source, licence, rows, {"energy": [s[3] for s in structures]}, [s[0] for s in structures], rejected, split, notes)
-
-
-def _molecules(settings, source, licence, geometries, rejected, notes=None) -> Found:
-    """Geometries alone, (cluster key, numbers, positions, where); those with elements outside the channels are rejected."""
-    kept = geometries
-    if box := settings.get("voxels"):
-        table, kept = molecules.channel_of(box["elements"]), []
-        for molecule in geometries:
-            foreign = sorted({molecules.symbol(z) for z in molecule[1][table[molecule[1]] == 255]})
-            if foreign:
-                rejected.append((molecule[3], f"element outside the channels: {' '.join(foreign)}"))
-            else:
-                kept.append(molecule)
-    rows = {"numbers": [m[1] for m in kept], "positions": [m[2] for m in kept]}
-    return Found("molecules", source, licence, rows, {}, [m[0] for m in kept], rejected, notes=notes)
-
-
-def _force_files(settings, workers, resume) -> Found:
-    reader = {"extxyz": files.read_extxyz, "npz": files.read_npz}[settings["source"]]
-    structures, split = [s for path in settings["files"] for s in reader(path, settings["energy_unit"])], "molecule"
-    if len({s[0] for s in structures}) <= settings["n_held_out"]:
-        split = "frames"  # too few molecules to hold some out: blocks of consecutive frames take their place
-        block = max(1, len(structures) // (4 * settings["n_held_out"]))
-        structures = [(i // block, *s[1:]) for i, s in enumerate(structures)]
-    return _forces(f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"], structures, [], split)
-
-
-def _molecule_files(settings, workers, resume) -> Found:
-    reader = {"sdf": molecules.read_sdf, "xyz": molecules.read_xyz}[settings["source"]]
-    kept, rejected, bare = [], [], 0
-    for path in settings["files"]:
-        found, bad, without = reader(path)
-        rejected += bad
-        bare += without
-        for record in found:
-            if len(record[1]) > settings.get("max_atoms", np.inf):
-                rejected.append((record[3], "too many atoms"))
-            else:
-                kept.append(record)
-    return _molecules(settings, f"{settings['source']}: {', '.join(settings['files'])}", settings["licence"], kept, rejected, {"with hydrogens missing": bare})
+        admitted = [molecules.admit(item, {"voxels": settings["voxels"]} if "voxels" in settings else {}) for item in items]
+        rejected += [(item.cluster, result.reason) for item, result in zip(items, admitted) if not isinstance(result, Item)]
+        items = [result for result in admitted if isinstance(result, Item)]
+    rows = {name: [item.rows[name] for item in items] for name in (("numbers", "positions", "forces") if labels else ("numbers", "positions"))}
+    notes = {}
+    if labels:
+        squares, n = sum(float((f**2).sum()) for f in rows["forces"]), sum(f.size for f in rows["forces"])
+        notes["force_rms_eV_per_angstrom"] = round((squares / max(1, n)) ** 0.5, 4)
+    values = {"energy": [item.values["energy"] for item in items]} if labels else {}
+    where = [item.where for item in items]
+    kind = "forces" if labels else "molecules"
+    return Found(kind, source, "Apache-2.0 (generated)", rows, values, [item.cluster for item in items], where, rejected, notes=notes)
 
 
 def _backbones(settings, workers, resume) -> Found:
@@ -145,16 +224,32 @@ def _backbones(settings, workers, resume) -> Found:
     rows = dict(positions=chains, residues=[np.full(len(c), 255) for c in chains], breaks=[np.zeros(len(c)) for c in chains])
     notes = {f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())}
     names = [f"synthetic {i}".encode() for i in range(len(chains))]
-    return Found("backbones", "synthetic C-alpha traces (no real protein)", "Apache-2.0 (generated)", rows, {"name": names}, list(range(len(chains))), [], "chain", notes)
+    return Found(
+        "backbones",
+        "synthetic C-alpha traces (no real protein)",
+        "Apache-2.0 (generated)",
+        rows,
+        {"name": names},
+        list(range(len(chains))),
+        [n.decode() for n in names],
+        [],
+        "chain",
+        notes=notes,
+    )
 
 
 def _structures(settings, workers, resume) -> Found:
     from equidyn.data import structures
 
-    chains, rejections = structures.read_structures(settings["files"], settings["min_residues"], settings["max_residues"], settings.get("max_resolution"))
+    limits = (settings["min_residues"], settings["max_residues"], settings.get("max_resolution"))
+    chains, rejections = structures.read_structures(settings["files"], *limits)
+    n_files = len(chains)
+    if "held_out_files" in settings:
+        more, rejections_more = structures.read_structures(settings["held_out_files"], *limits)
+        chains, rejections = chains + more, rejections + rejections_more
     label = structures.cluster_by_sequence([chain.sequence for chain in chains], settings["identity"]) if chains else []
-    rows, items, clusters, short, unused = dict(positions=[], residues=[], breaks=[]), {"name": []}, [], [], 0
-    for chain, cluster in zip(chains, label):
+    rows, items, clusters, held_out, short, unused = dict(positions=[], residues=[], breaks=[]), {"name": []}, [], [], [], 0
+    for number, (chain, cluster) in enumerate(zip(chains, label)):
         length = settings.get("fragment", len(chain.positions))
         if len(chain.positions) < length:
             short.append((chain.name, f"shorter than the fragment: {len(chain.positions)} residues"))
@@ -166,26 +261,21 @@ def _structures(settings, workers, resume) -> Found:
             rows["breaks"].append(np.append(chain.breaks[piece][:-1], 0))  # what follows the last residue of a piece is not in it
             items["name"].append(f"{chain.name}/{start + 1}".encode() if "fragment" in settings else chain.name.encode())
             clusters.append(int(cluster))
+            held_out.append(number >= n_files)
     rejected = [(f"{r.file}, chain {r.chain}" if r.chain else r.file, r.reason) for r in rejections] + short
-    return Found(
-        "backbones",
-        f"structures: {', '.join(settings['files'])}",
-        settings["licence"],
-        rows,
-        items,
-        clusters,
-        rejected,
-        "sequence cluster",
-        {"chains": len(chains), "residues left over by fragments": unused},
-    )
+    source = f"structures: {', '.join(settings['files'] + settings.get('held_out_files', []))}"
+    notes = {"chains": len(chains), "residues left over by fragments": unused}
+    where, published = [name.decode() for name in items["name"]], np.array(held_out, bool) if "held_out_files" in settings else None
+    return Found("backbones", source, settings["licence"], rows, items, clusters, where, rejected, "sequence cluster", published, notes)
 
 
-SOURCES = {
-    "backbones": _backbones,
-    "structures": _structures,
-    "conformers": _conformers,
-    "extxyz": _force_files,
-    "npz": _force_files,
-    "sdf": _molecule_files,
-    "xyz": _molecule_files,
+SOURCES = {"backbones": _backbones, "structures": _structures, "conformers": _conformers}  # those that fit into memory
+
+READERS = {  # those that are streamed
+    "extxyz": Reader("forces", files.extxyz_records, files.parse_extxyz, check=files.check),
+    "npz": Reader("forces", files.npz_records, files.parse_npz, check=files.check),
+    "spice": Reader("forces", spice.records, spice.parse, check=spice.check, chunk=8),
+    "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
+    "sdf": Reader("molecules", molecules.sdf_records, molecules.parse_sdf, molecules.admit),
+    "xyz": Reader("molecules", molecules.xyz_records, molecules.parse_xyz, molecules.admit),
 }

@@ -8,15 +8,20 @@ a label can be reproduced exactly from the file.
 """
 
 import csv
+import gzip
 import hashlib
 import multiprocessing
 import os
 import random
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from equidyn.data import store
+from equidyn.data.molecules import LONGEST_SMILES
 from equidyn.data.schema import DataError
 
 BOLTZMANN = 8.617333262e-5  # eV / K
@@ -26,41 +31,64 @@ SOFTEST = 25.0  # eV / Å²
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
 
 
-def read_molecules(path: str | Path) -> list[tuple[str, str]]:
-    """(name, SMILES) rows of a CSV with those two columns, each SMILES checked with RDKit.
+def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
+    """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier optional), or .smi lines; also .gz.
+
+    A molecule that cannot be used (SMILES that does not parse, charge, fragments, elements outside ``ELEMENTS``, a duplicate) is appended to
+    ``rejected`` as (where, reason), or, without such a list, refused.
 
     Raises
     ------
     DataError
-        no such file or columns, a SMILES that does not parse, has charges, fragments or elements outside ``ELEMENTS``, or a duplicate
+        no such file or column, no usable molecule; without ``rejected`` also any molecule that cannot be used
     """
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    path = Path(path)
+    rows, seen, names = [], {}, set()
+    for where, name, smiles in _listed(Path(path)):
+        molecule = None if len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES else Chem.MolFromSmiles(smiles)  # RDKit would take what follows a space as a name
+        canonical, reason = None, None
+        if molecule is None or molecule.GetNumAtoms() == 0:
+            reason = "SMILES does not parse"
+        elif {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS) or "." in smiles or Chem.GetFormalCharge(molecule):
+            reason = "not one neutral molecule of the elements " + " ".join(ELEMENTS)
+        elif (canonical := Chem.MolToSmiles(molecule)) in seen:
+            reason = "same molecule as an earlier one"
+        if reason is None:
+            seen[canonical] = name = name if name not in names else f"{name} ({where.rsplit(', ', 1)[1]})"
+            names.add(name)
+            rows.append((name, canonical))
+        elif rejected is not None:
+            rejected.append((where, reason))
+        else:
+            raise DataError(f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found {smiles!r}")
+    if not rows:
+        raise DataError(f"{path}: no usable molecules")
+    return rows
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(where, name, SMILES) of every line of a list."""
     if not path.is_file():
         raise DataError(f"{path}: no such molecules file")
-    rows, seen = [], {}
-    with open(path, newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"name", "smiles"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{path}: columns {reader.fieldnames}, expected at least name, smiles")
-        for line, row in enumerate(reader, 2):
-            smiles = (row["smiles"] or "").strip()
-            molecule = None if len(smiles.split()) != 1 else Chem.MolFromSmiles(smiles)  # RDKit would take what follows a space as a name
-            if molecule is None or molecule.GetNumAtoms() == 0:
-                raise DataError(f"{path}, line {line} ({row['name']}): SMILES {row['smiles']!r} does not parse")
-            symbols = {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()}
-            if symbols - set(ELEMENTS) or "." in row["smiles"] or Chem.GetFormalCharge(molecule):
-                raise DataError(f"{path}, line {line} ({row['name']}): expected one neutral molecule of {sorted(ELEMENTS)}, found {row['smiles']!r}")
-            canonical = Chem.MolToSmiles(molecule)
-            if canonical in seen:
-                raise DataError(f"{path}, line {line} ({row['name']}): same molecule as {seen[canonical]!r}")
-            seen[canonical] = row["name"]
-            rows.append((row["name"], canonical))
-    if not rows:
-        raise DataError(f"{path}: no molecules")
-    return rows
+    try:
+        with gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else open(path, newline="", encoding="utf-8") as file:
+            if ".smi" in path.suffixes:
+                for number, line in enumerate(file, 1):
+                    smiles, _, name = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
+                    if smiles:
+                        yield f"{path}, line {number}", name.strip() or f"line {number}", smiles
+                return
+            reader = csv.DictReader(file)
+            columns = {column.lower(): column for column in reader.fieldnames or () if column}
+            if "smiles" not in columns:
+                raise DataError(f"{path}: columns {reader.fieldnames}, expected at least smiles")
+            named = next((columns[c] for c in ("name", "id", "mol_id", "compound id") if c in columns), None)
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", (row[named] or "" if named else "").strip() or f"line {reader.line_num}", (row[columns["smiles"]] or "").strip()
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DataError(f"{path}: not a readable list of molecules ({type(error).__name__}: {error})") from error
 
 
 def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
@@ -177,13 +205,11 @@ def _save(path: Path, results: list) -> None:
     empty = (np.zeros(0, np.uint8), np.zeros((0, 3), np.float32), 0.0, np.zeros((0, 3)))
     numbers, positions, energy, forces = zip(*(empty if result is None else result for _, _, result in results))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    with open(temporary, "wb") as file:
+    with store.whole(path) as temporary, open(temporary, "wb") as file:
         np.savez(
             file, cluster=[c for c, _, _ in results], reason=[reason for _, reason, _ in results], length=[len(n) for n in numbers],
             numbers=np.concatenate(numbers), positions=np.concatenate(positions), energy=np.array(energy), forces=np.concatenate(forces),
         )  # fmt: skip
-    os.replace(temporary, path)
 
 
 def _load(path: Path) -> list:

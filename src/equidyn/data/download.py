@@ -60,7 +60,7 @@ def read_table(path: str | Path) -> dict[str, dict]:
     """
     try:
         rows = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, OverflowError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # of dates, numbers and tags that are none
         raise DataError(f"{path}: not readable as a table of datasets ({error})") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of entries")
@@ -78,7 +78,9 @@ def _wrong(row: dict) -> str | None:
     if missing := [field for field in FIELDS if field not in row]:
         return f"without {missing}"
     if unknown := set(row) - {*FIELDS, *OPTIONAL}:
-        return f"unknown fields {sorted(unknown)}"
+        return f"unknown fields {sorted(map(str, unknown))}"
+    if wrong := [field for field in ("name", "version", "file") if not isinstance(row[field], str)]:
+        return f"{wrong[0]} {row[wrong[0]]!r}, expected text, in quotes where it looks like a number"
     ids = row.get("ids", [""])
     if not isinstance(row["urls"], list) or not isinstance(ids, list):
         return "urls and ids must be lists"
@@ -95,7 +97,7 @@ def _wrong(row: dict) -> str | None:
         return "size and checksum must be null where ids make many files, and ids unique"
     try:
         expand(row)
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         return f"placeholder {error} in urls or file, expected {{id}} or {{middle}}"
     if type(row["verified"]) is not bool or not (row["verified"] or row.get("note")):
         return "verified must be true or false, false with a note"
@@ -414,7 +416,7 @@ def _read_lock(path) -> dict:
         raise ValueError("entries need sha256, size, date and from")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not readable as a lock file of datasets ({error})") from error
 
 
@@ -423,7 +425,7 @@ def _record(path, key: str, row: dict) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     while True:
         with open(path, "a+") as file:
-            _flock(file, fcntl.LOCK_EX)
+            flock(file, fcntl.LOCK_EX)
             if not _is(file, path):
                 continue  # replaced while we waited for it
             rows = _read_lock(path)
@@ -442,7 +444,7 @@ def _part(entry: dict, target: Path) -> Iterator:
     path = target.with_name(f"{target.name}.part")
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0, closefd=True) as opened:
         try:
-            _flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(f"{_title(entry)}: {path}: another process downloads it at this moment") from None
         if not _is(opened, path):
@@ -467,7 +469,8 @@ class _Named:
             view = view[self._file.write(view) :]
 
 
-def _flock(file, operation: int) -> None:
+def flock(file, operation: int) -> None:
+    """Lock an open file, where its file system has locks."""
     try:
         fcntl.flock(file, operation)
     except OSError as error:

@@ -4,21 +4,27 @@ Every record is kept or listed with a reason. The cluster key of a record is its
 from the distances (XYZ), so that conformers of a molecule share one.
 """
 
-import gzip
+import hashlib
 import io
-import tarfile
-import zipfile
+from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from equidyn.data import archives
 from equidyn.data.schema import DataError
+from equidyn.data.stream import Item, Rejected
 
 SYMBOLS = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe "
     "Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
 ).split()
+NUMBERS = {element: number for number, element in enumerate(SYMBOLS)}
+LARGEST = 16 << 20  # bytes of an SDF record
+LONGEST_SMILES = 4000  # characters; RDKit's time to read and write SMILES grows with the square of the size, and faster with many rings
+MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
 
 
 def channel_of(elements: list[str]) -> np.ndarray:
@@ -43,114 +49,101 @@ def symbol(number: int) -> str:
     return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
 
 
-Geometry = tuple[str, np.ndarray, np.ndarray, str]  # cluster key, numbers, positions [Å] about their mean, where
+def formula(numbers: np.ndarray) -> str:
+    """Elements in alphabetical order with their counts."""
+    return "".join(f"{element}{n}" for element, n in sorted(Counter(symbol(int(z)) for z in numbers).items()))
 
 
-def read_sdf(path: str | Path) -> tuple[list[Geometry], list[tuple[str, str]], int]:
-    """Records of an SDF file (.sdf or .sdf.gz): geometries, (where, reason) of rejected records, number with hydrogens missing.
+@lru_cache
+def covalent_radii() -> np.ndarray:
+    """Å, by atomic number, of the elements of ``SYMBOLS`` (RDKit's table)."""
+    from rdkit import Chem
 
-    Hydrogens are kept as they are. Raises DataError where there is no such file or it holds no record at all.
-    """
+    return np.array([1.0] + [Chem.GetPeriodicTable().GetRcovalent(z) for z in range(1, len(SYMBOLS))])
+
+
+def sdf_records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
+    """(where, text) of the records of an SDF file, compressed, or of the .sdf members of an archive."""
+    for where, stream in archives.members(path, (".sdf", ".sd")):
+        number, taken, size = 0, [], 0
+        for line in archives.lines(stream):
+            ends = line.startswith(b"$$$$")
+            size += len(line)
+            if not ends:
+                if size <= LARGEST:
+                    taken.append(line)
+                continue
+            number += 1
+            yield _sdf_record(where, number, taken, size)
+            taken, size = [], 0
+        if any(line.strip() for line in taken):  # the last record may lack its end
+            yield _sdf_record(where, number + 1, taken, size)
+
+
+def _sdf_record(where, number, taken, size):
+    place = f"{where}, record {number}"
+    return Rejected(place, f"record of more than {LARGEST} bytes") if size > LARGEST else (place, b"".join(taken).decode("utf-8", "replace"))
+
+
+def parse_sdf(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
+    """One molecule; hydrogens are kept as they are, and where some are missing the item says so."""
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    kept, rejected, bare = [], [], 0
-    with _opened(path) as file:
-        try:
-            for number, molecule in enumerate(Chem.ForwardSDMolSupplier(file, removeHs=False), 1):
-                where = f"{path}, record {number}"
-                if molecule is None:
-                    rejected.append((where, "does not parse (RDKit)"))
-                    continue
-                positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
-                numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
-                if reason := _unusable(numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()):
-                    rejected.append((where, reason))
-                    continue
-                bare += any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
-                kept.append((Chem.MolToSmiles(Chem.RemoveHs(molecule)), numbers, _centred(positions), where))
-        except (OSError, EOFError, RuntimeError, SystemError, UnicodeDecodeError) as error:
-            rejected.append((f"{path}, after record {len(kept) + len(rejected)}", f"file breaks off ({type(error).__name__})"))
-    if not kept and not rejected:
-        raise DataError(f"{path}: no SDF record")
-    return kept, rejected, bare
+    where, text = record
+    try:
+        molecule = Chem.MolFromMolBlock(text, removeHs=False)
+    except (RuntimeError, ValueError):  # RDKit's invariants
+        molecule = None
+    if molecule is None:
+        return [Rejected(where, "does not parse (RDKit)")]
+    positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+    if reason := _unusable(numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()):
+        return [Rejected(where, reason)]
+    bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+    try:
+        smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
+    except (RuntimeError, ValueError):  # a valence that shows only now
+        return [Rejected(where, "does not parse (RDKit)")]
+    return [Item(where, smiles, {"numbers": numbers, "positions": _centred(positions)}, bare=bare)]
 
 
-def read_xyz(path: str | Path) -> tuple[list[Geometry], list[tuple[str, str]], int]:
-    """Frames of XYZ files: .xyz (also .gz), or all .xyz members of a .tar.gz, .tgz, .tar or .zip archive, read in memory.
+def xyz_records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
+    """Frames as text, see ``archives.frames``."""
+    return archives.frames(path)
 
-    QM9's raw files are understood: numbers such as 1.2*^-6, a charge column, trailing lines. Returns as ``read_sdf``; whether
-    hydrogens are missing cannot be told, 0.
-    """
+
+def parse_xyz(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
+    """One frame. QM9's raw files are understood: numbers such as 1.2*^-6, a charge column. Whether hydrogens are missing cannot be told."""
     import ase.io
 
-    kept, rejected, found = [], [], False
-    for where, text in _texts(path):
-        found = True
-        for frame, lines in enumerate(_frames(text), 1):
-            place = f"{where}, frame {frame}"
-            try:
-                atoms = ase.io.read(io.StringIO("\n".join(lines).replace("*^", "e")), format="xyz", index=0)
-            except Exception as error:  # ase raises many types on malformed text
-                rejected.append((place, f"does not parse ({type(error).__name__})"))
-                continue
-            numbers = atoms.numbers.astype(np.uint8)
-            if reason := _unusable(numbers, atoms.positions, True):
-                rejected.append((place, reason))
-                continue
-            key = _connectivity(numbers, atoms.positions)
-            kept.append((key or place, numbers, _centred(atoms.positions), place))
-    if not found:
-        raise DataError(f"{path}: no .xyz file in it")
-    return kept, rejected, 0
-
-
-def _opened(path):
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    return gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb")
-
-
-def _texts(path) -> Iterator[tuple[str, str]]:
-    """(name, content) of every XYZ file of a path; members of archives are read, never extracted."""
-    name = str(path)
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
+    where, text = record
     try:
-        if name.endswith((".tar.gz", ".tgz", ".tar")):
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    if member.isfile() and member.name.endswith(".xyz"):
-                        yield f"{path}, {member.name}", archive.extractfile(member).read().decode("utf-8", "replace")
-        elif name.endswith(".zip"):
-            with zipfile.ZipFile(path) as archive:
-                for member in sorted(archive.namelist()):
-                    if member.endswith(".xyz"):
-                        yield f"{path}, {member}", archive.read(member).decode("utf-8", "replace")
-        else:
-            with _opened(path) as file:
-                yield name, file.read().decode("utf-8", "replace")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not readable, perhaps truncated ({type(error).__name__}: {error})") from error
+        atoms = ase.io.read(io.StringIO(text.replace("*^", "e")), format="xyz", index=0)
+    except Exception as error:  # ase raises many types on malformed text
+        return [Rejected(where, f"does not parse ({type(error).__name__})")]
+    numbers = atoms.numbers.astype(np.uint8)
+    if reason := _unusable(numbers, atoms.positions, True):
+        return [Rejected(where, reason)]
+    return [Item(where, _connectivity(numbers, atoms.positions) or where, {"numbers": numbers, "positions": _centred(atoms.positions)})]
 
 
-def _frames(text: str) -> Iterator[list[str]]:
-    """Frames of n + 2 lines, blank lines between them skipped. What starts no frame ends the file and is yielded for the parser to refuse,
-    but for the lines that follow the one frame of a raw QM9 file."""
-    lines = text.splitlines()
-    start = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        try:
-            n = max(int(lines[start]), 0)
-        except ValueError:
-            if not (start > 1 and lines[1].startswith("gdb")):
-                yield lines[start : start + 1]
-            return
-        yield lines[start : start + n + 2]
-        start += n + 2
+def admit(item: Item, settings: dict) -> Item | Rejected:
+    """The limits that the settings set: ``max_atoms``, and the elements that have a channel in ``voxels``."""
+    if len(item.rows["numbers"]) > settings.get("max_atoms", np.inf):
+        return Rejected(item.where, "too many atoms")
+    if box := settings.get("voxels"):
+        numbers = item.rows["numbers"]
+        foreign = sorted({symbol(z) for z in numbers[_channels(tuple(box["elements"]))[numbers] == 255]})
+        if foreign:
+            return Rejected(item.where, f"element outside the channels: {' '.join(foreign)}")
+    return item
+
+
+@lru_cache
+def _channels(elements: tuple[str, ...]) -> np.ndarray:
+    return channel_of(list(elements))
 
 
 def _unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:
@@ -158,7 +151,7 @@ def _unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: boo
         return "no atoms"
     if (numbers == 0).any():
         return "dummy atom or unknown element"
-    if not np.isfinite(positions).all():
+    if not (np.abs(positions) < 1e9).all():  # also what would overflow in single precision
         return "positions that are not finite"
     if not three_dimensional or (len(numbers) > 1 and np.ptp(positions, axis=0).max() == 0):
         return "no 3D coordinates"
@@ -170,14 +163,26 @@ def _centred(positions: np.ndarray) -> np.ndarray:
 
 
 def _connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
-    """Canonical SMILES of the bonds that RDKit perceives, all single; None where it cannot."""
+    """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too long; None where it cannot."""
     from rdkit import Chem
     from rdkit.Chem import rdDetermineBonds
 
-    block = f"{len(numbers)}\n\n" + "\n".join(f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers, positions))
+    if len(numbers) > MOST_ATOMS:
+        return formula(numbers)
+    block = f"{len(numbers)}\n\n" + "\n".join(f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist()))
     try:
         molecule = Chem.MolFromXYZBlock(block)
         rdDetermineBonds.DetermineConnectivity(molecule)
-        return Chem.MolToSmiles(molecule)
-    except (ValueError, RuntimeError):
+        if molecule.GetNumBonds() - molecule.GetNumAtoms() > MOST_RINGS:
+            return formula(numbers)
+        key = hashlib.sha256(numbers.tobytes() + Chem.GetAdjacencyMatrix(molecule).tobytes()).digest()
+        if key not in _SMILES:  # frames of a trajectory share one, and writing SMILES takes longest
+            if len(_SMILES) >= 4096:
+                _SMILES.clear()
+            _SMILES[key] = Chem.MolToSmiles(molecule)
+        return _SMILES[key]
+    except (ValueError, RuntimeError, TypeError):  # TypeError: no molecule, for an element that RDKit's reader does not know
         return None
+
+
+_SMILES: dict[bytes, str] = {}

@@ -1,12 +1,22 @@
 """Write and read dataset files: HDF5, written under a temporary name and renamed, checked on both ways."""
 
+import errno
+import math
 import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS, DataError
+
+METADATA = 1 << 16  # bytes of a file beside its arrays
+STALE = 3600  # seconds
+DEFLATE = 1032  # bytes that one byte of deflate's output can stand for at most
 
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> None:
@@ -25,22 +35,83 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
     path, keys = Path(path), KINDS.get(attributes.get("kind"))
     if keys is None:
         raise DataError(f"{path}: kind {attributes.get('kind')!r}, expected one of {sorted(KINDS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     _check(path, arrays, keys)
+    with writing(path, attributes, len(arrays["positions"]), len(arrays["offsets"]) - 1) as file:
+        for name in keys:
+            file[name][...] = np.asarray(arrays[name], dtype=keys[name].dtype)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path``, which becomes ``path`` when the block ends without an error; else nothing is left and ``path`` is as it was.
+
+    Raises
+    ------
+    DataError
+        a full disk, a folder that cannot be written to
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's
+        raise DataError(
+            f"{path}: could not be written ({' '.join(str(error).split())[:300]}){_room(path.parent)}; nothing was left under that name but what was there before"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def _roomy(path: Path, size: int) -> Iterator[None]:
+    """Ask for the space before HDF5 does: on a full disk it cannot close its file, says so many times over, and may end the process."""
+    with open(path, "wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # file systems that cannot tell
+                raise
+    yield
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed writers left: of processes that are no more here, and untouched for an hour, in case they are at work on another machine."""
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        with suppress(OSError, ValueError, OverflowError):
+            pid, age = int(left.name.split(".")[-2]), time.time() - left.stat().st_mtime
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                if age > STALE:
+                    left.unlink()
+
+
+def _room(folder: Path) -> str:
+    try:
+        return f", {shutil.disk_usage(folder).free / 1e6:.0f} MB are free there"
+    except OSError:
+        return ""
+
+
+@contextmanager
+def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> Iterator[h5py.File]:
+    """An HDF5 file with the empty arrays of its kind, to be filled; it gets its name when the block ends without an error, else nothing is left."""
+    path, keys = Path(path), KINDS[attributes["kind"]]
+    lengths = {"row": n_rows, "item": n_items, "boundary": n_items + 1}
     attributes = {
         **attributes, "schema": SCHEMA_VERSION, "splits": list(SPLITS),
         "units": " ".join(f"{name}:{key.unit}" for name, key in keys.items()),
     }  # fmt: skip
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name, key in keys.items():
-                dataset = file.create_dataset(name, data=np.asarray(arrays[name], dtype=key.dtype))
-                dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
-            file.attrs.update(attributes)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    size = sum(lengths[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize for key in keys.values())
+    with whole(path) as temporary, _roomy(temporary, size + METADATA), h5py.File(temporary, "w") as file:
+        for name, key in keys.items():
+            dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype)
+            dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
+        file.attrs.update(attributes)
+        yield file
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:
@@ -58,27 +129,43 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
         with h5py.File(path, "r") as file:
             version = file.attrs.get("schema")
             if version != SCHEMA_VERSION:
-                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; delete the file and rerun the rule `dataset`")
+                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {_again(path)}")
             found = file.attrs.get("kind")
             if found != kind and (found, kind) != ("forces", "molecules"):
                 raise DataError(f"{path}: a dataset of kind {found!r}, expected {kind!r}")
             missing = [name for name in keys if name not in file] + [name for name in ATTRIBUTES if name not in file.attrs]
             if missing:
-                raise DataError(f"{path}: missing {missing}; delete the file and rerun the rule `dataset`")
+                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {_again(path)}")
+            for name, key in keys.items():
+                if not stored(file[name], path.stat().st_size) or file[name].dtype != np.dtype(key.dtype):
+                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {_again(path)}")
             arrays = {name: file[name][()] for name in keys}
             attributes = dict(file.attrs)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error}); delete it and rerun the rule `dataset`") from error
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:  # h5py raises many types on damaged files
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error}); {_again(path)}") from error
     _check(path, arrays, keys)
     return arrays, attributes
+
+
+def stored(found, file_size: int) -> bool:
+    """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than compression can have packed into its size."""
+    here = isinstance(found, h5py.Dataset) and found.shape is not None and not found.is_virtual and not found.external
+    return here and found.size * found.dtype.itemsize <= DEFLATE * file_size
+
+
+def _again(path: Path) -> str:
+    return f"make it again: `snakemake {path} --forcerun dataset` (with the --configfile of its config)"
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], keys: dict) -> None:
     if set(arrays) != set(keys):
         raise DataError(f"{path}: keys {sorted(arrays)}, expected {sorted(keys)}")
-    n_items = len(arrays["offsets"]) - 1
-    rows = int(arrays["offsets"][-1]) if n_items > 0 else 0
-    if n_items < 1 or (np.diff(arrays["offsets"]) < 1).any():
+    offsets = np.asarray(arrays["offsets"])
+    n_items = len(offsets) - 1 if offsets.ndim == 1 else 0
+    rows = int(offsets[-1]) if n_items > 0 else 0
+    if n_items < 1 or offsets[0] != 0 or (offsets[1:] <= offsets[:-1]).any():  # differences would overflow
         raise DataError(f"{path}: offsets do not describe one or more items of one or more rows")
     lengths = {"row": rows, "item": n_items, "boundary": n_items + 1}
     for name, key in keys.items():
@@ -87,6 +174,8 @@ def _check(path: Path, arrays: dict[str, np.ndarray], keys: dict) -> None:
             raise DataError(f"{path}: {name} has shape {arrays[name].shape}, expected {expected}")
         if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
             raise DataError(f"{path}: {name} holds values that are not finite")
+    if np.max(arrays["split"]) >= len(SPLITS):
+        raise DataError(f"{path}: split holds {np.max(arrays['split'])}, expected an index into {SPLITS}")
 
 
 def split_by_cluster(cluster: np.ndarray, n_held_out: int, seed: int) -> np.ndarray:

@@ -84,6 +84,9 @@ def read_structures(paths: list[str], min_residues: int = 50, max_residues: int 
         except DataError as error:
             rejections.append(Rejection(name, "", str(error)))
             continue
+        except (UnicodeDecodeError, RuntimeError) as error:  # names of chains and residues that are no text are found when they are asked for
+            rejections.append(Rejection(name, "", f"unreadable file: {error}"))
+            continue
         for chain, result in found:
             if isinstance(result, str):
                 rejections.append(Rejection(name, chain, result))

@@ -2,6 +2,8 @@
 
 import csv
 
+from matplotlib.ticker import NullFormatter
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
@@ -32,6 +34,10 @@ def draw(rows, paper, extra):
             axis.plot(*zip(*points), marker, ms=8 if marker == "o" else 4, color=style.QUANTITY[term], label=f"{term} error", zorder=2)
         axis.set_yscale("log")
         axis.margins(y=0.2)
+        low, high = axis.get_ylim()
+        widen = max(1.0, (10 * low / high) ** 0.5)  # at least a decade, or differences of a percent fill the panel
+        axis.set_ylim(low / widen, high * widen)
+        axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_ylabel(label)
     threshold = float(found[0]["threshold"]) / float(found[0]["largest"])
     axes[0].axhline(1 / threshold, color="0.5", lw=0.9, ls=":", label="1 / threshold")

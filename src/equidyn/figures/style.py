@@ -48,6 +48,13 @@ def log_step(axis) -> None:
     axis.set_xlabel("training step (step 0 drawn at 0.5)")
 
 
+def linear(axis, top: float = 25.0) -> None:
+    """Linear axes from zero to ``top`` percent: what lies above left the picture early."""
+    axis.set_xlabel("training step")
+    axis.set_xlim(left=0)
+    axis.set_ylim(0, top)
+
+
 def steps(curve: list[dict]) -> list[float]:
     """Steps as drawn."""
     return [max(r["step"], 0.5) for r in curve]

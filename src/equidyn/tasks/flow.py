@@ -13,6 +13,7 @@ from equidyn import groups
 from equidyn.actions import Fixed, Scalar, Vector
 from equidyn.data import store
 from equidyn.data.schema import DataError
+from equidyn.data.select import held_out_items, training_items
 from equidyn.measure import Batch
 from equidyn.models.proteina import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, distance_bins
 
@@ -70,19 +71,10 @@ class Flow:
         positions[self.mask] = torch.from_numpy(arrays["positions"]) / 10
         self.positions = centred(positions.double(), self.mask).float()  # (items, n, 3) nm
         self.cluster = torch.from_numpy(arrays["cluster"])
-        training = np.flatnonzero(arrays["split"] == 0)
-        if limit := settings["training"].get("n_train"):
-            if limit > len(training):
-                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training chains")
-            training = training[:limit]
+        training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
         self.lengths = lengths[training]  # batches are drawn from chains of similar length
-        held_out = np.flatnonzero(arrays["split"] == 1)
-        _, first = np.unique(arrays["cluster"][held_out], return_index=True)
-        wanted = settings["measure"]["n_items"]
-        if wanted > len(first):
-            raise DataError(f"{dataset}: measure.n_items = {wanted}, but only {len(first)} clusters are held out")
-        test = torch.from_numpy(np.sort(held_out[first])[:wanted])
+        test = torch.from_numpy(held_out_items(arrays, dataset, settings["measure"]["n_items"]))
         self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
         self.times = {f"t={t:g}": float(t) for t in settings["measure"].get("times", TIMES)}
         self.conditions = tuple(self.times)

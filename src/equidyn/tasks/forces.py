@@ -10,7 +10,7 @@ import torch
 from equidyn import groups
 from equidyn.actions import Fixed, Scalar, Vector
 from equidyn.data import store
-from equidyn.data.schema import DataError
+from equidyn.data.select import held_out_items, training_items
 from equidyn.measure import Batch
 
 
@@ -33,19 +33,9 @@ class Forces:
         arrays, _ = store.read(dataset)
         self.settings, self.device = settings, device
         self._pad(arrays)
-        training = np.flatnonzero(arrays["split"] == 0)
-        if limit := settings["training"].get("n_train"):
-            if limit > len(training):
-                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training structures")
-            training = training[:limit]
-        self.train = torch.from_numpy(training)
-        self.n_train = len(training)
-        held_out = np.flatnonzero(arrays["split"] == 1)
-        _, first = np.unique(arrays["cluster"][held_out], return_index=True)
-        wanted = settings["measure"]["n_items"]
-        if wanted > len(first):
-            raise DataError(f"{dataset}: measure.n_items = {wanted}, but only {len(first)} molecules are held out")
-        self.test = torch.from_numpy(np.sort(held_out[first])[:wanted])
+        training = training_items(arrays, dataset, settings["training"].get("n_train"))
+        self.train, self.n_train = torch.from_numpy(training), len(training)
+        self.test = torch.from_numpy(held_out_items(arrays, dataset, settings["measure"]["n_items"]))
         self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
         self._reference_energies()
 
@@ -63,8 +53,8 @@ class Forces:
 
     def _reference_energies(self) -> None:
         """Fit Σ_z n_z e_z to the training energies; keep the residual in units of its spread."""
-        counts = torch.nn.functional.one_hot(self.numbers.long(), 110) * self.mask[..., None]
-        counts = counts.sum(1).double()
+        counts = torch.zeros(len(self.numbers), 110, dtype=torch.float64)
+        counts.scatter_add_(1, self.numbers.long(), self.mask.double())  # a one-hot table would need 110 numbers per atom
         reference = torch.linalg.lstsq(counts[self.train], self.energy[self.train][:, None], driver="gelsd").solution
         residual = self.energy - (counts @ reference).squeeze(1)
         self.energy_scale = max(residual[self.train].std().item(), 1e-6)

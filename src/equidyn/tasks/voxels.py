@@ -13,6 +13,7 @@ from equidyn.actions import Grid, Vector
 from equidyn.data import grids, store
 from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
+from equidyn.data.select import training_items
 from equidyn.data.voxelize import voxelize_batch
 from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.measure import Batch
@@ -37,11 +38,7 @@ class Voxels:
         self.shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
         self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
-        training = np.flatnonzero(arrays["split"] == 0)
-        if limit := settings["training"].get("n_train"):
-            if limit > len(training):
-                raise DataError(f"{dataset}: n_train = {limit}, but only {len(training)} training structures")
-            training = training[:limit]
+        training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
         sample = self.clean(training[: min(512, len(training))])
         self.power = sample.square().mean().item()  # of the clean training grids: the loss of the zero predictor

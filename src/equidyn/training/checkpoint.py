@@ -2,25 +2,19 @@
 
 import contextlib
 import fcntl
-import os
 import sys
 from pathlib import Path
 
 import torch
 
+from equidyn.data import store
 from equidyn.data.schema import DataError
 
 
 def save(path: str | Path, content) -> None:
-    """torch.save under a temporary name, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    """torch.save, whole or not at all; raises DataError as ``store.whole`` does."""
+    with store.whole(Path(path)) as temporary:
         torch.save(content, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path):

@@ -17,10 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from equidyn.training import checkpoint
 
+try:
+    from tqdm import tqdm
+except ImportError:  # a machine with a GPU may do without a progress bar
+
+    def tqdm(items, **_):
+        return items
+
+
+PART_SEED = 10**12  # beyond every seed · 1,000,003 + step of one part
 POOL = 16  # batches whose items are sorted by length together
 
 
@@ -102,6 +110,22 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
     return Together(torch.optim.Muon(matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"), adamw)
 
 
+def accumulate_gradient(model: torch.nn.Module, task, items: torch.Tensor, step_seed: int, micro_batch: int | None = None) -> tuple[float, dict[str, float]]:
+    """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole does not fit the device; returns loss and log.
+
+    The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own, so the draws differ from those of the whole batch.
+    """
+    total, logged = 0.0, {}
+    for k, part in enumerate(items.split(micro_batch or len(items))):
+        share = len(part) / len(items)
+        loss, log = task.training_loss(model, part, step_seed + k * PART_SEED)
+        (share * loss).backward()
+        total += share * loss.item()
+        for name, value in log.items():
+            logged[name] = logged.get(name, 0.0) + share * value
+    return total, logged
+
+
 def train(model: torch.nn.Module, task, settings: dict, out: Path, identity: str, seed: int, resume_every: float = 15.0) -> None:
     """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in ``out``.
 
@@ -143,18 +167,18 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         for group in optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
-        loss, log = task.training_loss(model, batch_items(step, task.n_train, settings["batch_size"], seed, getattr(task, "lengths", None)), seed * 1_000_003 + step)
+        items = batch_items(step, task.n_train, settings["batch_size"], seed, getattr(task, "lengths", None))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, settings.get("micro_batch"))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-            raise TrainingError(f"run {out.name}, step {step}: loss {loss.item()}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip")
+        if not math.isfinite(loss) or not math.isfinite(norm.item()):
+            raise TrainingError(f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip")
         optimizer.step()
         decay = min(settings["ema"], (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
         if step % settings["log_every"] == 0:
-            rows.append({"step": step, "lr": rate, "loss": loss.item(), "gradient_norm": norm.item(), **log})
+            rows.append({"step": step, "lr": rate, "loss": loss, "gradient_norm": norm.item(), **log})
     seconds = spent + time.monotonic() - started
     _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
     checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})

@@ -1,0 +1,565 @@
+"""Fuzz every reader of files: whatever the bytes, the outcome is items, rejections with a reason, or the documented error; in bounded time and memory.
+
+    pip install atheris        # coverage-guided; not a requirement of the project
+    python benchmarks/fuzz.py --seconds 60 --real path/to/real/files
+    python benchmarks/fuzz.py --plain --seconds 20      # seeded mutations, no coverage, no atheris
+
+The property: nothing but ``DataError`` (``ConfigError`` for a config) comes out, no input takes longer than ``--limit`` seconds or more than ``--memory`` MB. A
+target runs in a process of its own, so that a crash of a C extension (HDF5, RDKit, gemmi, tblite) is counted and its input saved; the target then goes on
+in a new process. Every finding is saved in ``--out``; ``--replay FILE --targets NAME`` tries one again. Coverage is that of Python code: the C extensions are those
+of the wheels, which are not instrumented.
+
+An input is a byte that chooses the form (plain, compressed, in an archive) and the content, which is packed after it was mutated: a mutated archive ends at its
+first checksum. The archives' own bytes are mutated in forms of their own. Of GEOM's pickles only the reader of the pickle is tried: RDKit's reader of its binary
+form is not safe against crafted bytes and runs in workers alone.
+"""
+
+import argparse
+import faulthandler
+import gzip
+import hashlib
+import importlib
+import io
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY / "src"))
+LARGEST = 700_000  # bytes of a real file in the corpus; longer text is cut
+CUT = 16_384
+# Instrumented beside equidyn where atheris is there: what reads for it in Python.
+INSTRUMENTED = ["equidyn", "ase.io", "pickletools", "tarfile", "numpy.lib", "yaml"]
+MODULES = ["build", "conformers", "download", "geom", "store", "stream", "structures"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader: ``read(path)`` returns the number of items it found; ``forms`` are (file name, content -> bytes of the file)."""
+
+    read: Callable[[Path], int]
+    forms: list[tuple[str, Callable[[bytes], bytes]]]
+    seeds: Callable[[], list[tuple[int, bytes]]]  # (form, content)
+    real: tuple[str, ...] = ()  # patterns of real files, of the first form whose name ends as theirs
+    form_of_real: int = 0
+
+
+def same(content: bytes) -> bytes:
+    return content
+
+
+def tarred(name: str) -> Callable[[bytes], bytes]:
+    def pack(content: bytes) -> bytes:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        return packed.getvalue()
+
+    return pack
+
+
+def zipped(*names: str) -> Callable[[bytes], bytes]:
+    """The content as members of these names, split where SEPARATOR stands."""
+
+    def pack(content: bytes) -> bytes:
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, part in zip(names, content.split(SEPARATOR)):
+                archive.writestr(name, part)
+        return packed.getvalue()
+
+    return pack
+
+
+def gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, 1)
+
+
+SEPARATOR = b"\n--next--\n"
+
+
+def targets() -> dict[str, Target]:
+    """All of them, by name; imports what they read with."""
+    import yaml
+
+    from equidyn import config
+    from equidyn.data import build, conformers, download, geom, store, stream, structures
+
+    def streamed(source, **settings):
+        return lambda path: len(stream.read(build.READERS[source], path, {"source": source, **settings})[0])
+
+    def chains(path):
+        found, _ = structures.read_structures([str(path)], 2, 300, 3.0)
+        if found:
+            structures.cluster_by_sequence([chain.sequence for chain in found], 0.5)
+        return len(found)
+
+    def dataset(path):
+        return len(store.read(path, path.stem)[0]["offsets"]) - 1
+
+    def validated(path):
+        try:
+            loaded = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except Exception as error:  # Snakemake reads the file, not we
+            raise config.ConfigError("not YAML") from error
+        config.validate(loaded, REPOSITORY / "workflow/schemas/config.schema.json")
+        return len(config.expand(loaded)[0]["runs"])
+
+    def text(name):
+        return [(name, same), (f"{name}.gz", gzipped), ("a.tar.gz", tarred(name)), ("a.zip", zipped(name)), (f"{name}.gz", same), ("a.tar", same), ("a.zip", same)]
+
+    voxels = {"max_atoms": 60, "voxels": {"elements": ["C", "H", "O", "N"], "grid": 16, "resolution": 0.5, "radius": 0.5}}
+    npy = ("nuclear_charges.npy", "coords.npy", "energies.npy", "forces.npy")
+    return {
+        "extxyz": Target(streamed("extxyz", energy_unit="eV"), text("f.xyz"), _extxyz, ("forces/3bpa_*.xyz",)),
+        "npz": Target(streamed("npz", energy_unit="kcal/mol"), [("f.npz", zipped(*npy)), ("f.npz", same)], _npz, ("forces/rmd17_*.npz",), 1),
+        "spice": Target(streamed("spice", elements=["H", "C", "N", "O"], neutral=True), [("f.hdf5", same)], _spice, ("forces/SPICE*.hdf5",)),
+        "sdf": Target(streamed("sdf", **voxels), text("m.sdf"), _sdf, ("molecules/*.sdf",)),
+        "xyz": Target(streamed("xyz", **voxels), text("m.xyz"), _xyz, ("molecules/*.xyz",)),
+        "geom": Target(lambda path: sum(1 for _ in geom.records(path)), [("m.pickle", same)], _geom),
+        "structures": Target(chains, [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)], _structures, ("proteins/*.cif",)),
+        "smiles list": Target(
+            lambda path: len(conformers.read_molecules(path, [])),
+            [("m.csv", same), ("m.smi", same), ("m.csv.gz", gzipped), ("m.csv.gz", same)],
+            _smiles,
+            ("smiles/*.csv", "smiles/*.smi"),
+        ),
+        "dataset": Target(dataset, [(f"{kind}.h5", same) for kind in ("forces", "molecules", "backbones")], _datasets),
+        "datasets.yaml": Target(lambda path: len(download.read_table(path)), [("t.yaml", same)], _table),
+        "lock file": Target(lambda path: len(download._read_lock(path)), [("l.json", same)], _lock),
+        "config": Target(validated, [("c.yaml", same)], _config),
+    }
+
+
+# Seeds: small valid files, generated.
+
+
+def _waters(n: int = 6):
+    """Positions [n, 3, 3] Å, energies [n] eV and forces [n, 3, 3] eV/Å of water, GFN2-xTB."""
+    import numpy as np
+
+    from equidyn.data import conformers
+
+    rng, numbers = np.random.default_rng(0), np.array([8, 1, 1])
+    positions = np.array([[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]]) + 0.03 * rng.normal(size=(n, 3, 3))
+    labels = [conformers.label(numbers, x) for x in positions]
+    return numbers, positions, np.array([e for e, _ in labels]), np.array([f for _, f in labels])
+
+
+def _in_all_forms(content: bytes, pack_at: int, packed: list[bytes]) -> list[tuple[int, bytes]]:
+    return [(i, content) for i in range(pack_at)] + [(pack_at + i, data) for i, data in enumerate(packed)]
+
+
+def _as_text(name: str, *contents: str) -> list[tuple[int, bytes]]:
+    """Seeds of the seven forms of ``text``."""
+    found = []
+    for content in contents:
+        data, tar = content.encode(), io.BytesIO(gzip.decompress(tarred(name)(content.encode())))
+        found += _in_all_forms(data, 4, [gzipped(data), tar.getvalue(), zipped(name)(data)])
+    return found
+
+
+def _extxyz():
+    numbers, positions, energies, forces = _waters()
+    frames = []
+    for x, e, f in zip(positions, energies, forces):
+        rows = "\n".join(" ".join(["OH"[int(z == 1)], *(f"{v:.6f}" for v in (*a, *b))]) for z, a, b in zip(numbers, x, f))
+        frames.append(f'3\nProperties=species:S:1:pos:R:3:forces:R:3 energy={e:.6f} smiles=O pbc="F F F"\n{rows}\n')
+    return _as_text("f.xyz", "".join(frames), frames[0] + frames[1].replace(" smiles=O", "").replace("species:S:1", "Z:I:1").replace("O ", "8 ").replace("H ", "1 "))
+
+
+def _npz():
+    import numpy as np
+
+    from equidyn.data.conformers import KCAL_PER_MOL
+
+    numbers, positions, energies, forces = _waters()
+    parts = []
+    for array in (numbers.astype(np.uint8), positions, energies / KCAL_PER_MOL, forces / KCAL_PER_MOL):
+        file = io.BytesIO()
+        np.save(file, array)
+        parts.append(file.getvalue())
+    whole = io.BytesIO()
+    np.savez_compressed(whole, nuclear_charges=numbers, coords=positions, energies=energies / KCAL_PER_MOL, forces=forces / KCAL_PER_MOL)
+    return [(0, SEPARATOR.join(parts)), (1, whole.getvalue())]
+
+
+def _hdf5(fill: Callable) -> bytes:
+    import h5py
+
+    with tempfile.TemporaryDirectory() as folder:
+        with h5py.File(Path(folder, "s.h5"), "w") as file:
+            fill(file)
+        return Path(folder, "s.h5").read_bytes()
+
+
+def _spice():
+    import numpy as np
+
+    from equidyn.data.conformers import BOHR, HARTREE
+
+    numbers, positions, energies, forces = _waters()
+
+    def fill(file, **packing):
+        group = file.create_group("water")
+        group["smiles"], group["atomic_numbers"] = ["[H:2][O:1][H:3]"], numbers.astype(np.int16)
+        values = ((positions / BOHR, "bohr"), (energies / HARTREE, "hartree"), (-forces / (HARTREE / BOHR), "hartree/bohr"))
+        for name, (value, unit) in zip(("conformations", "dft_total_energy", "dft_total_gradient"), values):
+            group.create_dataset(name, data=value.astype(np.float32), **packing).attrs["units"] = unit
+
+    return [(0, _hdf5(fill)), (0, _hdf5(lambda file: fill(file, compression="gzip")))]
+
+
+def _molecules(n: int = 2):
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    found = []
+    for smiles in ("CCO", "C1CC1C#N", "c1ccncc1Cl"):
+        molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMultipleConfs(molecule, n, randomSeed=1)
+        found.append((smiles, [Chem.Mol(molecule, confId=c.GetId()) for c in molecule.GetConformers()]))
+    return found
+
+
+def _sdf():
+    from rdkit import Chem
+
+    first = [conformers[0] for _, conformers in _molecules()]
+    v2000 = "".join(Chem.MolToMolBlock(molecule) + "> <name>\nx\n\n$$$$\n" for molecule in first)
+    return _as_text("m.sdf", v2000, Chem.MolToMolBlock(first[0], forceV3000=True) + "$$$$\n")
+
+
+def _xyz():
+    from rdkit import Chem
+
+    plain = "".join(Chem.MolToXYZBlock(conformers[0]) for _, conformers in _molecules())
+    qm9 = "3\ngdb 3\t799.6\t437.9\t282.9\nO\t-0.0343\t0.9775\t7.6*^-3\t-0.58\nH\t0.0647\t0.0205\t0.0015\t0.29\nH\t0.8717\t1.3007\t0.0006\t0.29\n1671.4\t3803.6\nO\tO\nInChI\n"
+    return _as_text("m.xyz", plain, qm9)
+
+
+def _geom():
+    import pickle
+
+    found = _molecules()
+    return [(0, pickle.dumps(found, protocol)) for protocol in (0, 2, 4)] + [(0, pickle.dumps(found[:1] + [("O", [])], 5))]
+
+
+def _structures():
+    import gemmi
+
+    rows, spiral = [], [(2.3 * (-1) ** i, 0.9 * i, 3.0 * (i % 3)) for i in range(12)]
+    for i, (x, y, z) in enumerate(spiral):
+        for k, name in enumerate(("N", "CA", "C")):
+            place = f"{x + k - 1:8.3f}{4.2 * y + 0.5 * k:8.3f}{z:8.3f}"
+            rows.append(f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  1.00 10.00          {name[0]:>2}\n")
+    pdb = "".join(rows) + "TER\n"
+    structure = gemmi.read_pdb_string(pdb)
+    structure.setup_entities()
+    structure.name = "test"
+    cif = structure.make_mmcif_document().as_string()
+    short = structure.make_mmcif_document(gemmi.MmcifOutputGroups(False, atoms=True)).as_string()
+    return _as_text("p.cif", cif, short) + [(7, pdb.encode()), (8, pdb.encode())]
+
+
+def _smiles():
+    table = b"name,smiles\nethanol,CCO\nring,c1ccncc1Cl\nion,[NH4+]\nnone,C(C\n"
+    lines = b"CCO ethanol\n[H]C([H])([H])[H]\tmethane\nC/C=C/[C@H](F)Cl\n"
+    return [(0, table), (1, lines), (2, table), (3, gzipped(table))]
+
+
+def _datasets():
+    import numpy as np
+
+    from equidyn.data import store
+    from equidyn.data.schema import KINDS
+
+    found = []
+    for form, kind in enumerate(KINDS):
+        lengths = {"row": 7, "item": 3, "boundary": 4}
+        arrays = {name: np.zeros((lengths[key.per], *key.trailing), key.dtype) for name, key in KINDS[kind].items()}
+        arrays["offsets"][:] = (0, 2, 4, 7)
+        attributes = dict(kind=kind, source="x", licence="x", split="molecule", split_seed=0, code="x", settings="{}")
+        with tempfile.TemporaryDirectory() as folder:
+            store.write(Path(folder, "d.h5"), arrays, attributes)
+            found.append((form, Path(folder, "d.h5").read_bytes()))
+    return found
+
+
+def _table():
+    rows = (REPOSITORY / "resources/datasets.yaml").read_bytes().split(b"\n- name")
+    return [(0, b"- name" + row) for row in rows[1:]]
+
+
+def _lock():
+    row = {"sha256": "0" * 64, "size": 5, "date": "2026-01-01", "from": "http://127.0.0.1/x"}
+    return [(0, json.dumps({"x/1/f.xyz": row}).encode()), (0, b"{}")]
+
+
+def _config():
+    return [(0, path.read_bytes()) for path in sorted((REPOSITORY / "config").glob("*.yaml"))]
+
+
+def corpus(target: Target, real: Path | None) -> list[bytes]:
+    """The seeds and real files of a target as inputs."""
+    found = [bytes([form]) + content for form, content in target.seeds()]
+    for pattern in target.real if real else ():
+        for path in sorted(real.glob(pattern))[:12]:
+            data = path.read_bytes()
+            if path.suffix in (".npz", ".hdf5"):
+                if len(data) <= LARGEST:
+                    found.append(bytes([target.form_of_real]) + data)
+            else:
+                found.append(bytes([1 if path.suffix == ".smi" else target.form_of_real]) + data[:CUT])
+    return found
+
+
+# One process per target.
+
+WORDS = (
+    b"0",
+    b"-1",
+    b"1",
+    b"99",
+    b"999",
+    b"65536",
+    b"4294967295",
+    b"1e400",
+    b"nan",
+    b"inf",
+    b"'",
+    b'"',
+    b"\n",
+    b" ",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b"[",
+    b"{",
+    b"(",
+    b":",
+    b",",
+    b"$$$$\n",
+)
+
+
+def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
+    """A few random changes of an input: bits, bytes, words, and pieces of it and of another."""
+    data = bytearray(*rng.choices(pool, [1 / (1000 + len(content)) for content in pool]))  # small ones are read sooner
+    for _ in range(1 << rng.randrange(5)):
+        at, kind = rng.randrange(len(data) + 1), rng.randrange(8)
+        length = min(1 << rng.randrange(8), len(data) - at)
+        if kind == 0 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1 and at < len(data):
+            data[at] = rng.randrange(256)
+        elif kind == 2:
+            del data[at : at + length]
+        elif kind == 3:
+            data[at:at] = rng.choice(WORDS)
+        elif kind == 4:
+            data[at : at + rng.randrange(4)] = rng.choice(WORDS)
+        elif kind == 5:
+            data[at:at] = data[at : at + length] * rng.choice((1, 1, 2, 8))
+        elif kind == 6:
+            other = rng.choice(pool)
+            start = rng.randrange(len(other) + 1)
+            data[at : at + length] = other[start : start + length]
+        elif kind == 7 and rng.random() < 0.1:
+            del data[at:]
+    return bytes(data)
+
+
+class Trial:
+    """Tries inputs, keeps count, and saves what must not happen."""
+
+    def __init__(self, name: str, folder: Path, out: Path, seconds: float, limit: float, memory: float):
+        from equidyn.config import ConfigError
+        from equidyn.data.schema import DataError
+
+        self.name, self.target, self.documented = name, targets()[name], (DataError, ConfigError)
+        self.folder, self.out, self.limit, self.memory = folder, out, limit, memory
+        self.end, self.written = time.monotonic() + seconds, 0.0
+        self.counts = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "slowest": 0.0, "start": _peak(), "peak": _peak(), "findings": []}
+
+    def __call__(self, data: bytes) -> None:
+        if time.monotonic() > self.end:
+            self.write()
+            os._exit(0)
+        if not data:
+            return
+        name, pack = self.target.forms[data[0] % len(self.target.forms)]
+        path = self.folder / name
+        content = pack(data[1:])
+        path.write_bytes(content)
+        (self.folder / "input").write_bytes(data)
+        self.counts["tried"] += 1
+        faulthandler.dump_traceback_later(self.limit, exit=True)
+        start = time.perf_counter()
+        try:
+            self.counts["accepted" if self.target.read(path) else "rejected"] += 1
+        except self.documented:
+            self.counts["refused"] += 1
+        except Exception as error:
+            self.found(error, data)
+        faulthandler.cancel_dump_traceback_later()
+        self.counts["slowest"] = max(self.counts["slowest"], time.perf_counter() - start)
+        self.counts["peak"] = _peak()
+        if self.counts["peak"] > self.memory:
+            print(f"memory: {self.counts['peak']:.0f} MB", file=sys.stderr)
+            self.write()
+            os._exit(3)
+        if time.monotonic() > self.written + 0.5:
+            self.write()
+
+    def found(self, error: Exception, data: bytes) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "equidyn" in frame.filename and "fuzz.py" not in frame.filename] or frames
+        where = f"{type(error).__name__} in {Path(ours[-1].filename).name}:{ours[-1].lineno}"
+        if where not in self.counts["findings"]:
+            self.counts["findings"].append(where)
+            (self.out / f"{_plain(self.name)}-{_plain(where)}").write_bytes(data)
+            print("".join(traceback.format_exception(error)[-6:]), file=sys.stderr, flush=True)
+
+    def write(self) -> None:
+        self.written = time.monotonic()
+        temporary = self.folder / "counts.part"
+        temporary.write_text(json.dumps(self.counts))
+        os.replace(temporary, self.folder / "counts.json")
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
+
+
+def worker(args, name: str) -> None:
+    """Fuzz one target until its time is over; never returns."""
+    warnings.simplefilter("ignore")
+    if not args.plain:
+        import atheris
+
+        with atheris.instrument_imports(include=INSTRUMENTED):
+            for module in MODULES:
+                importlib.import_module(f"equidyn.data.{module}")
+            for module in ("equidyn.config", "ase.io.extxyz", "ase.io.xyz", "yaml"):
+                importlib.import_module(module)
+    from rdkit import RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    trial = Trial(name, args.folder, args.out, args.seconds, args.limit, args.memory)
+    pool = corpus(trial.target, args.real)
+    for data in pool:
+        trial(data)  # also what is imported late, before memory is measured
+    trial.counts["start"] = _peak()
+    resource.setrlimit(resource.RLIMIT_AS, (int(args.memory * 4) << 20,) * 2)
+    trial.end = time.monotonic() + args.seconds
+    if args.plain:
+        rng = random.Random(f"{name} {args.seed}")
+        while True:
+            trial(mutated(rng, pool))
+    seeds = args.folder / "corpus"
+    seeds.mkdir(exist_ok=True)
+    for data in pool:
+        (seeds / hashlib.sha256(data).hexdigest()).write_bytes(data)
+    longest = max(map(len, pool)) + 4096
+    flags = [f"-max_len={longest}", f"-seed={args.seed + 1}", "-rss_limit_mb=0", "-timeout=100000", "-print_final_stats=0", f"-artifact_prefix={args.folder}/"]
+    atheris.Setup([sys.argv[0], *flags, str(seeds)], trial)
+    atheris.Fuzz()
+
+
+def fuzz(args, name: str) -> dict:
+    """Counts of one target; its process is started again after a crash, a hang or too much memory."""
+    total = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "slowest": 0.0, "start": 0.0, "peak": 0.0, "findings": []}
+    with tempfile.TemporaryDirectory() as folder:
+        left, again = args.seconds, 0
+        while left > 1 and again < 20:
+            begun = time.monotonic()
+            counts_file = Path(folder, "counts.json")
+            counts_file.unlink(missing_ok=True)
+            command = [sys.executable, __file__, "--worker", name, "--folder", folder, "--out", args.out, "--seconds", str(left), "--seed", str(args.seed + again)]
+            command += ["--limit", str(args.limit), "--memory", str(args.memory), *(["--plain"] if args.plain else []), *(["--real", str(args.real)] if args.real else [])]
+            log = args.out / f"{_plain(name)}.log"
+            with open(log, "a") as file:
+                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}).returncode
+            counts = json.loads(counts_file.read_text()) if counts_file.exists() else {}
+            for key, value in counts.items():
+                total[key] = (
+                    max(total[key], value)
+                    if key in ("slowest", "start", "peak")
+                    else total[key] + [v for v in value if v not in total[key]]
+                    if key == "findings"
+                    else total[key] + value
+                )
+            if status == 0:
+                break
+            again += 1
+            left -= time.monotonic() - begun
+            kind = {1: f"hang of more than {args.limit:g} s", 3: "memory"}.get(status, f"crash with status {status}") if Path(folder, "input").exists() else "did not start"
+            tail = log.read_text(errors="replace")[-20_000:]
+            kind = "error of the trial itself" if status == 1 and "Timeout (" not in tail else kind
+            saved = args.out / f"{_plain(name)}-{_plain(kind)}-{again}"
+            if Path(folder, "input").exists():
+                saved.write_bytes(Path(folder, "input").read_bytes())
+            total["findings"].append(f"{kind} ({saved.name})")
+            if kind in ("did not start", "error of the trial itself"):
+                break
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="+", default=None, help="names, all by default")
+    parser.add_argument("--seconds", type=float, default=60, help="per target")
+    parser.add_argument("--limit", type=float, default=20, help="seconds that an input may take")
+    parser.add_argument("--memory", type=float, default=1024, help="MB of a target's process")
+    parser.add_argument("--real", type=Path, default=None, help="folder with forces/, molecules/, proteins/, smiles/: real files for the corpus")
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for logs and the inputs of findings")
+    parser.add_argument("--plain", action="store_true", help="seeded mutations, without atheris")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--replay", type=Path, default=None, help="try one saved input, with its traceback")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.worker:
+        worker(args, args.worker)
+    found = targets()
+    if args.replay:
+        data, target = args.replay.read_bytes(), found[args.targets[0]]
+        with tempfile.TemporaryDirectory() as folder:
+            name, pack = target.forms[data[0] % len(target.forms)]
+            Path(folder, name).write_bytes(pack(data[1:]))
+            faulthandler.enable()
+            print(target.read(Path(folder, name)), "items")
+        return
+    print(f"{'target':<14} {'inputs':>9} {'accepted':>9} {'rejected':>9} {'refused':>9} {'slowest s':>9} {'peak MB':>8} {'at start':>8}  findings", flush=True)
+    bad = 0
+    for name in args.targets or found:
+        row = fuzz(args, name)
+        bad += len(row["findings"])
+        numbers = f"{row['tried']:>9} {row['accepted']:>9} {row['rejected']:>9} {row['refused']:>9} {row['slowest']:>9.2f} {row['peak']:>8.0f} {row['start']:>8.0f}"
+        print(f"{name:<14} {numbers}  {'; '.join(row['findings']) or 'none'}", flush=True)
+    print("\naccepted: some items; rejected: none, every record with its reason; refused: the documented error")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()

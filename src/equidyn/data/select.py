@@ -1,0 +1,38 @@
+"""Which items of a dataset a run trains on and is measured on: the same for every task."""
+
+import numpy as np
+
+from equidyn.data.schema import DataError
+
+SUBSET_SEED = 20_251_002  # subsets are nested and the same for every run, so that sizes are compared on one draw
+
+
+def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None = None) -> np.ndarray:
+    """Indices of the training items, in order; with ``n_train``, of so many drawn at random (files often hold one molecule after the other).
+
+    Raises
+    ------
+    DataError
+        fewer training items than asked for
+    """
+    items = np.flatnonzero(arrays["split"] == 0)
+    if n_train is None:
+        return items
+    if n_train > len(items):
+        raise DataError(f"{path}: n_train = {n_train}, but only {len(items)} training items")
+    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(items)[:n_train])
+
+
+def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int) -> np.ndarray:
+    """Indices of held-out items, in order: the first one of each of n_items clusters, so that items are independent.
+
+    Raises
+    ------
+    DataError
+        fewer held-out clusters than asked for
+    """
+    items = np.flatnonzero(arrays["split"] == 1)
+    _, first = np.unique(arrays["cluster"][items], return_index=True)
+    if n_items > len(first):
+        raise DataError(f"{path}: measure.n_items = {n_items}, but only {len(first)} clusters are held out")
+    return np.sort(items[first])[:n_items]

@@ -1,0 +1,157 @@
+"""Which items are held out: drawn by cluster or published, tested for leaks, and listed so that two users can compare.
+
+``split.csv`` (item, split, cluster, where) and ``split.json`` (per split: items, clusters, sha256 of its sorted ``where`` lines) lie beside ``rejected.csv``.
+"""
+
+import csv
+import hashlib
+import heapq
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from equidyn.data.schema import SPLITS, DataError
+from equidyn.data.store import split_by_cluster
+
+LEAKED, SURPLUS = "molecule is also held out", "held-out molecule beyond n_held_out"
+SPILL = 200_000  # lines sorted in memory
+
+
+@dataclass
+class Split:
+    """Of n items as they were found: those kept, and for these cluster number and split."""
+
+    keep: np.ndarray  # bool [n]
+    reason: np.ndarray  # uint8 [n], index into REASONS
+    cluster: np.ndarray  # int64 [n kept], numbered by first appearance
+    split: np.ndarray  # uint8 [n kept], index into schema.SPLITS
+    names: Callable[[int], str]  # cluster number -> key
+    label: str  # attribute `split` of the file
+    attributes: dict = field(default_factory=dict)
+
+
+REASONS = ("", LEAKED, SURPLUS)
+
+
+def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label: str, held_out: np.ndarray | None = None, frames: bool = False) -> Split:
+    """Draw the held-out clusters, or take the published ones.
+
+    Parameters
+    ----------
+    out : name of the dataset, for messages
+    cluster : int64 [n], index into keys
+    label : what a cluster is
+    held_out : bool [n], a published split; ``settings["leaks"]`` says what becomes of clusters on both sides, ``n_held_out`` draws from the held-out ones
+    frames : where there are too few clusters to hold some out, blocks of consecutive items take their place
+
+    Raises
+    ------
+    DataError
+        nothing left on one side, or leaks where they are refused
+    """
+    if held_out is not None:
+        return _published(out, cluster, keys, settings, held_out, frames)
+    n = settings["n_held_out"]
+    if frames and len(keys) <= n:
+        cluster, label = _blocks(cluster, n), "frames"
+        keys = [f"frames block {i}" for i in range(cluster.max() + 1)]
+    split = split_by_cluster(cluster, n, settings["seed"])
+    return Split(np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label)
+
+
+def _blocks(items: np.ndarray, n: int) -> np.ndarray:
+    return np.arange(len(items)) // max(1, len(items) // (4 * n))
+
+
+def _published(out, cluster, keys, settings, held_out, frames) -> Split:
+    leaks, n = settings.get("leaks", "drop"), settings.get("n_held_out")
+    reason = np.zeros(len(cluster), np.uint8)
+    names = np.unique(cluster[held_out])
+    if n is not None and len(names) > n:
+        names = np.random.default_rng(settings["seed"]).permutation(names)[:n]
+        reason[held_out & ~np.isin(cluster, names)] = REASONS.index(SURPLUS)
+    leaked = np.intersect1d(names, cluster[~held_out])
+    if len(leaked) and leaks == "refuse":
+        raise DataError(f"{out}: {len(leaked)} clusters are in both splits, e.g. {', '.join(keys[i] for i in leaked[:3])}; expected none with leaks: refuse (drop, keep)")
+    if leaks == "drop":
+        reason[~held_out & np.isin(cluster, leaked)] = REASONS.index(LEAKED)
+    keep = reason == 0
+    for side, text in ((held_out, "held out"), (~held_out, "to train on")):
+        if not (side & keep).any():
+            hint = f"; all {side.sum()} items are of held-out molecules (leaks: keep would let them pass, and say so)" if (side & ~keep).any() else ""
+            raise DataError(f"{out}: no items {text}, expected some on either side of a published split{hint}")
+    split, label = held_out[keep].astype(np.uint8), "published"
+    if frames and leaks == "keep" and n is not None and len(names) < n:  # the same few molecules on both sides: blocks are the unit of intervals
+        found = np.where(split, 1, 0) * len(split) + _blocks(split, n)
+        keys = {c: f"frames block {i}" for i, c in enumerate(np.unique(found))}
+    else:
+        found = cluster[keep]
+    appeared, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))
+    by_number = appeared[np.argsort(first)]
+    return Split(keep, reason, order[inverse], split, lambda i: keys[int(by_number[i])], label, {"leaks": len(leaked) if leaks == "keep" else 0})
+
+
+class Lists:
+    """Writes split.csv and split.json of a folder, item by item in bounded memory; a context manager, nothing is left half-written."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.part = folder, f".{os.getpid()}.part"
+        self.lines, self.spilled, self.items, self.clusters = [[] for _ in SPLITS], [[] for _ in SPLITS], [0] * len(SPLITS), [set() for _ in SPLITS]
+
+    def __enter__(self):
+        self.scratch = tempfile.TemporaryDirectory(dir=self.folder)
+        self.file = open(self.folder / f"split.csv{self.part}", "w", newline="")
+        self.writer = csv.writer(self.file)
+        self.writer.writerow(["item", "split", "cluster", "where"])
+        return self
+
+    def add(self, split: int, number: int, key: str, where: str) -> None:
+        self.writer.writerow([sum(self.items), SPLITS[split], key, where])
+        self.items[split] += 1
+        self.clusters[split].add(number)
+        self.lines[split].append(" ".join(where.splitlines()) + "\n")
+        if len(self.lines[split]) >= SPILL:
+            self._spill(split)
+
+    def _spill(self, split):
+        path = Path(self.scratch.name, f"{split}-{len(self.spilled[split])}")
+        path.write_text("".join(sorted(self.lines[split])), newline="\n")
+        self.spilled[split].append(path)
+        self.lines[split] = []
+
+    def _digest(self, split) -> str:
+        self._spill(split)
+        digest, files = hashlib.sha256(), [open(path, newline="\n") for path in self.spilled[split]]
+        for line in heapq.merge(*files):
+            digest.update(line.encode())
+        for file in files:
+            file.close()
+        return digest.hexdigest()
+
+    def __exit__(self, kind, *_):
+        temporary, json_part = Path(self.file.name), self.folder / f"split.json{self.part}"
+        try:
+            self.file.close()
+            if kind is None:
+                table = {name: {"items": self.items[i], "clusters": len(self.clusters[i]), "sha256 of the sorted column where": self._digest(i)} for i, name in enumerate(SPLITS)}
+                json_part.write_text(json.dumps(table, indent=1) + "\n")
+                os.replace(temporary, self.folder / "split.csv")
+                os.replace(json_part, self.folder / "split.json")
+        except OSError as error:
+            raise DataError(f"{self.folder / 'split.csv'}: could not be written ({error})") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+            json_part.unlink(missing_ok=True)
+            self.scratch.cleanup()
+
+
+def short_names(paths: list[str]) -> dict[str, str]:
+    """Paths without their folders where that leaves them distinct, so that lists do not depend on where the files lie."""
+    names = [Path(path).name for path in paths]
+    return {path: name if names.count(name) == 1 else path for path, name in zip(paths, names)}

@@ -1,0 +1,8 @@
+"""The figure ``percent`` on linear axes, cut at 25 %: what happens late rather than early."""
+
+from equidyn.figures import percent
+
+
+def draw(rows, paper):
+    """Figure as that of ``percent.draw``."""
+    return percent.draw(rows, paper, linear=True)

@@ -1,0 +1,311 @@
+"""Full disks, folders that cannot be written to, killed writers, two writers, other schema versions, readers that die, files made to exhaust a reader."""
+
+import contextlib
+import gzip
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from equidyn.data import archives, build, conformers, download, files, geom, molecules, spice, store, stream, structures
+from equidyn.data.schema import SCHEMA_VERSION, DataError
+
+WATERS = "".join(
+    f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(40) for element in ("O", "S", "Se", "Te")
+)  # not that they would be water, all of them
+XYZ = dict(source="xyz", licence="x", n_held_out=1, seed=0)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def molecules_of(n):
+    """Arrays and attributes of a dataset of n one-atom molecules."""
+    keys = dict(offsets=np.arange(n + 1), numbers=np.ones(n, np.uint8), positions=np.zeros((n, 3), np.float32), cluster=np.arange(n), split=np.arange(n) % 2)
+    return keys, dict(kind="molecules", source="x", licence="x", split="molecule", split_seed=0, code="", settings="{}")
+
+
+@pytest.fixture
+def waters(tmp_path):
+    path = tmp_path / "in" / "w.xyz"
+    path.parent.mkdir()
+    path.write_text(WATERS)
+    return path
+
+
+@contextlib.contextmanager
+def full_disk(room):
+    """No file can grow beyond ``room`` bytes: a write fails in the middle, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def dataset(path, n):
+    store.write(path, *molecules_of(n))
+
+
+def shard(path, n):
+    item = stream.Item("f, record 1", "O", {"numbers": np.ones(n), "positions": np.zeros((n, 3))})
+    stream.save(path, [item], "molecules")
+
+
+def labels(path, n):
+    conformers._save(path, [(0, "", (np.ones(n, np.uint8), np.zeros((n, 3), np.float32), 0.0, np.zeros((n, 3))))])
+
+
+def saved(path, n):
+    import torch  # here, because worker processes import this module
+
+    from equidyn.training import checkpoint
+
+    checkpoint.save(path, {"weight": torch.zeros(n, 3)})
+
+
+def table(path, n):
+    from equidyn import runs
+
+    runs.write_table(path, [{"a": 0.1 + i, "b": "x"} for i in range(n)])
+
+
+@pytest.mark.parametrize("write, ours", [(dataset, True), (shard, True), (labels, True), (saved, False), (table, False)])
+def test_a_full_disk_leaves_what_was_there(write, ours, tmp_path):
+    path = tmp_path / "d.h5"
+    write(path, 3)
+    before = path.read_bytes()
+    with full_disk(20_000), pytest.raises(DataError if ours else (DataError, OSError, RuntimeError)) as raised:
+        write(path, 20_000)
+    assert path.read_bytes() == before
+    if ours:
+        assert str(path) in str(raised.value) and "could not be written" in str(raised.value) and [p.name for p in tmp_path.iterdir()] == ["d.h5"]
+    write(path, 20_000)
+    assert path.read_bytes() != before and [p.name for p in tmp_path.iterdir()] == ["d.h5"]
+
+
+@pytest.mark.parametrize("room", (100, 2000, 5000))
+def test_a_conversion_on_a_full_disk_goes_on_when_there_is_room(waters, tmp_path, room):
+    out = tmp_path / "out" / "d.h5"
+    with full_disk(room), pytest.raises(DataError, match="could not be written"):
+        build.build({**XYZ, "files": [str(waters)]}, str(out), workers=1)
+    assert not out.exists() and not [p for p in (tmp_path / "out").rglob("*.part")] and not list((tmp_path / "out/d").glob("*.csv"))
+    assert build.build({**XYZ, "files": [str(waters)]}, str(out), workers=1)["items"] == 160
+
+
+def test_a_folder_that_is_none_or_read_only(waters, tmp_path):
+    config = {**XYZ, "files": [str(waters)]}
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(DataError, match="taken/d: cannot be written to"):
+        build.build(config, str(tmp_path / "taken/d.h5"), workers=1)
+    with pytest.raises(DataError, match="taken/d.h5: could not be written"):
+        dataset(tmp_path / "taken/d.h5", 3)
+    if os.geteuid() == 0:
+        pytest.skip("permissions do not bind the superuser; a file in place of the folder was tried")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with pytest.raises(DataError, match="closed/d: cannot be written to"):
+        build.build(config, str(tmp_path / "closed/d.h5"), workers=1)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from equidyn.data import store
+from test_hardening import molecules_of
+arrays, attributes = molecules_of(50)
+with store.writing(sys.argv[1], attributes, 50, 50) as file:
+    file["positions"][...] = arrays["positions"]
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_writer_leaves_nothing_that_counts(tmp_path):
+    path = tmp_path / "d.h5"
+    dataset(path, 3)
+    before = path.read_bytes()
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests:{REPOSITORY}/workflow/scripts"}
+    child = subprocess.Popen([sys.executable, "-c", KILLED.format(tests=str(REPOSITORY / "tests/data")), str(path)], stdout=subprocess.PIPE, env=environment)
+    assert child.stdout.readline() == b"writing\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    (left,) = (p for p in tmp_path.iterdir() if p != path)
+    assert path.read_bytes() == before and left.name.startswith(".") and left.suffix == ".part"
+    dataset(path, 4)
+    assert len(store.read(path, "molecules")[0]["offsets"]) == 5 and left.exists()  # so young, it may be at work on another machine
+    os.utime(left, (time.time() - 2 * store.STALE,) * 2)
+    mine = path.with_name(f".d.h5.{os.getppid()}.part")
+    mine.write_text("of a process that lives")
+    os.utime(mine, (time.time() - 2 * store.STALE,) * 2)
+    dataset(path, 5)
+    assert not left.exists() and mine.exists()
+
+
+def test_two_conversions_at_once_make_one_whole_file(waters, tmp_path):
+    code = f"import sys; from equidyn.data import build; print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    command = [sys.executable, "-c", code, str(tmp_path / "d.h5")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT) for _ in range(2)]
+    assert [child.communicate()[0].strip() for child in both] == ["160", "160"]
+    assert len(store.read(tmp_path / "d.h5", "molecules")[0]["offsets"]) == 161 and not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("version", (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, None))
+def test_another_schema_version_says_what_to_rebuild(tmp_path, version):
+    path = tmp_path / "d.h5"
+    dataset(path, 3)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["schema"]
+        if version is not None:
+            file.attrs["schema"] = version
+    with pytest.raises(DataError) as raised:
+        store.read(path, "molecules")
+    said = str(raised.value)
+    assert f"{path}: schema version {version}, expected {SCHEMA_VERSION}" in said and f"`snakemake {path} --forcerun dataset`" in said
+
+
+def numbered(path):
+    return ((f"{path}, record {i}", i) for i in range(6))
+
+
+def lives(record, settings):
+    where, i = record
+    return [stream.Item(where, str(i), {"numbers": np.ones(1), "positions": np.zeros((1, 3))})]
+
+
+def dies(record, settings):
+    if record[1] == 4:
+        time.sleep(1)  # the shards before are finished
+        os._exit(1)
+    return lives(record, settings)
+
+
+def test_a_reader_that_dies_is_named_and_finished_shards_are_kept(tmp_path):
+    path = tmp_path / "crafted.pickle"
+    path.write_text("x")
+    inputs, folder = [(str(path), False)], tmp_path / "shards"
+    with pytest.raises(DataError, match="crafted.pickle: a worker process died.*out of memory.*crafted record.*Finished shards are kept"):
+        list(stream.shards(stream.Reader("molecules", numbered, dies, chunk=1, isolated=True), inputs, {}, folder))
+    kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.npz")}
+    assert len(kept) >= 3
+    found = list(stream.shards(stream.Reader("molecules", numbered, lives, chunk=1), inputs, {}, folder))
+    assert len(found) == 6 and all((folder / name).stat().st_mtime_ns == time for name, time in kept.items())
+
+
+# What fuzzing and reading for it found.
+
+
+def test_names_that_are_no_text(tmp_path):
+    from test_structures import LONG, mmcif, protein
+
+    good = mmcif(protein(LONG)).encode()
+    assert b" A " in good
+    (tmp_path / "a.cif").write_bytes(good.replace(b" A ", b" \xe9 "))
+    (tmp_path / "b.cif").write_bytes(good)
+    chains, rejections = structures.read_structures([str(tmp_path)], 10, 40)
+    assert len(chains) == 1 and [r.reason.split(":")[0] for r in rejections] == ["unreadable file"] and rejections[0].file.endswith("a.cif")
+    assert geom.parse(("f", 1, "C\ud800", [b""]), {})[0].reason == "does not parse (RDKit)"
+
+
+@pytest.mark.parametrize("header", (b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,\n", b"(" * 400, b"{'shape': (3L", b"  x\n y\n", b"-" * 9000))
+def test_npy_headers_that_are_none(tmp_path, header):
+    import zipfile
+
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "f.npz", "w") as file:
+        for name in ("nuclear_charges", "coords", "energies", "forces"):
+            file.writestr(f"{name}.npy", content)
+    with pytest.raises(DataError, match="f.npz: not readable"):
+        stream.read(build.READERS["npz"], tmp_path / "f.npz")
+
+
+ROW = dict(name="a", version="1", task="forces", urls=[], file="f.xyz", size=None, checksum=None, licence="x", citation="x", purpose="x", verified=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- 2001-99-99",
+        "[" * 500,
+        "- !!float x",
+        "- {? [a] : 1}",
+        "- !!int ''",
+        yaml.safe_dump([{**ROW, 1: 2, "b": 3}]),
+        yaml.safe_dump([{**ROW, "file": 5, "ids": ["a"]}]),
+        yaml.safe_dump([{**ROW, "version": 1}]),
+        yaml.safe_dump([{**ROW, "urls": ["http://127.0.0.1/{id.x}"], "ids": ["abc"]}]),
+    ],
+)
+def test_tables_of_datasets_that_are_none(tmp_path, text):
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(DataError, match="t.yaml"):
+        download.read_table(tmp_path / "t.yaml")
+    (tmp_path / "l.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="l.json"):
+        download._read_lock(tmp_path / "l.json")
+
+
+def test_little_text_is_not_much_work(tmp_path):
+    start = time.perf_counter()
+    bomb = "1\nenergy=-1 Properties=species:S:1:pos:R:3" + "".join(f":{i}:R:999" for i in range(20_000)) + "\nH 0 0 0\n"
+    assert files.parse_extxyz(("f, frame 1", bomb), {})[0].reason == "does not parse"
+    assert files.canonical("C" * 50_000) is None and geom._canonical("C" * 50_000) is None
+    (tmp_path / "m.smi").write_text("C" * 50_000 + " long\nCC short\n")
+    rejected = []
+    assert conformers.read_molecules(tmp_path / "m.smi", rejected) == [("short", "CC")] and len(rejected) == 1
+    crystal = np.stack(np.meshgrid(*[np.arange(9.0)] * 3), -1).reshape(-1, 3) * 1.5  # many rings
+    assert molecules._connectivity(np.full(len(crystal), 6, np.uint8), crystal) == f"C{len(crystal)}"
+    assert molecules._connectivity(np.full(5000, 6, np.uint8), np.zeros((5000, 3))) == "C5000"
+    assert time.perf_counter() - start < 20
+
+
+def test_an_element_without_a_symbol_here_is_a_molecule_of_its_own():
+    (item,) = molecules.parse_xyz(("f.xyz, frame 1", "2\n\nU 0 0 0\nO 0 0 1.8\n"), {})
+    assert isinstance(item, stream.Item) and item.rows["numbers"].tolist() == [92, 8] and item.cluster
+
+
+def test_a_frame_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST", 1 << 20)
+    rows = b"H 0 0 0" + b" " * 5000 + b"\n"
+    with gzip.open(tmp_path / "b.xyz.gz", "wb") as file:
+        file.write(b"1000\n\n" + rows * 1000 + b"1\n\nH 0 0 0\n")
+    first, second = archives.frames(tmp_path / "b.xyz.gz")
+    assert isinstance(first, stream.Rejected) and "more than" in first.reason and second[0].endswith("frame 2")
+
+
+def test_arrays_that_are_only_declared(tmp_path):
+    """A few bytes of HDF5 may declare terabytes, or point to other files."""
+    with h5py.File(tmp_path / "s.hdf5", "w") as file:
+        for name, options in (("endless", dict(shape=(10**9, 3, 3), chunks=(1, 3, 3))), ("elsewhere", dict(shape=(2, 3, 3), external=[("other", 0, 144)]))):
+            group = file.create_group(name)
+            group["smiles"], group["atomic_numbers"] = ["O"], [8, 1, 1]
+            for key in spice.KEYS[2:]:
+                group.create_dataset(key, dtype="f8", **options)
+    items, rejected = stream.read(stream.Reader("forces", spice.records, spice.parse), tmp_path / "s.hdf5")
+    assert not items and [r.reason for r in rejected] == ["not the layout of SPICE"] * 2
+    path = tmp_path / "d.h5"
+    for shape, dtype in (((10**12,), "uint8"), ((3,), "S5"), (None, "f4")):
+        dataset(path, 3)
+        with h5py.File(path, "r+") as file:
+            del file["numbers"]
+            file.create_dataset("numbers", **(dict(data=h5py.Empty(dtype)) if shape is None else dict(shape=shape, dtype=dtype, chunks=(3,))))
+        with pytest.raises(DataError, match="d.h5: numbers is"):
+            store.read(path, "molecules")
+
+
+@pytest.mark.parametrize("change", [dict(offsets=[1, 2, 3, 3]), dict(offsets=[1, 2, 3, 4]), dict(offsets=[0, -(2**63), 2**63 - 1, 3]), dict(split=[0, 1, 7])])
+def test_offsets_and_splits_that_are_none(tmp_path, change):
+    path = tmp_path / "d.h5"
+    dataset(path, 3)
+    with h5py.File(path, "r+") as file:
+        for name, values in change.items():
+            file[name][...] = values
+    with pytest.raises(DataError, match="d.h5"):
+        store.read(path, "molecules")

@@ -1,0 +1,215 @@
+"""What a config costs: counts agree with real files and models, sums with their parts, and nothing assumed is called measured."""
+
+import copy
+import csv
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+
+from equidyn import config as configuration
+from equidyn import estimate
+from equidyn.data.schema import DataError
+from equidyn.models import registry
+from equidyn.training import checkpoint
+
+TINY = [("escaip", "forces", 12), ("rawdir", "forces", 12), ("voxmol", "voxels", 0), ("proteina", "flow", 30)]
+TABLE = [
+    dict(device="box, 1 thread", task=task, model=f"{model} tiny", achieved_flops=1e9 * (k + 1), source="test", date="2020-01-01")
+    for k, (model, task) in enumerate([("escaip", "forces"), ("voxmol", "voxels"), ("proteina", "flow")])
+]
+
+
+def load(name):
+    config = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())
+    return configuration.expand(config)[0]
+
+
+@pytest.fixture(scope="module")
+def smoke():
+    return load("smoke")
+
+
+def values(rows, **where):
+    return [row["value"] for row in rows if all(row[key] == value for key, value in where.items())]
+
+
+@pytest.mark.parametrize("architecture, task, rows", TINY)
+@pytest.mark.parametrize("size", ["tiny", "mini"])
+def test_parameters_and_checkpoints_are_those_of_real_files(tmp_path, architecture, task, rows, size):
+    cost = estimate.cost_of(dict(architecture=architecture, size=size), task, rows, (8, 16))
+    model = registry.build(architecture, size)
+    assert cost.parameters == sum(p.numel() for p in model.parameters())
+    checkpoint.save(tmp_path / "step_0.pt", {"step": 0, "live": model.state_dict(), "ema": copy.deepcopy(model).state_dict()})
+    real = (tmp_path / "step_0.pt").stat().st_size
+    assert abs(estimate.checkpoint_bytes(cost) - real) < 0.1 * real
+
+
+@pytest.mark.parametrize("architecture, task, rows", [("escaip", "forces", 12), ("proteina", "flow", 30), ("voxmol", "voxels", 0)])
+def test_a_training_step_is_three_forwards(architecture, task, rows):
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    cost = estimate.cost_of(dict(architecture=architecture, size="mini"), task, rows, (8, 16))
+    model = registry.build(architecture, "mini")
+    inputs = estimate.one_item(task, model, rows, (8, 16), "cpu", b=2)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        output = model(**inputs)
+        (sum(o.square().sum() for o in output) if task == "forces" else output.square().sum()).backward()
+    assert abs(counter.get_total_flops() / (2 * cost.flops) - estimate.FLOPS_PER_FORWARD) < 0.25
+
+
+def test_cost_grows_as_it_must():
+    def flops(size, rows):
+        return estimate.cost_of(dict(architecture="proteina", size=size), "flow", rows, (0, 0))
+
+    short, long, wide = flops("tiny", 20), flops("tiny", 40), flops("mini", 20)
+    assert 2 < long.flops / short.flops < 4 and long.kept > 2 * short.kept and wide.flops > short.flops
+    grids = [estimate.cost_of(dict(architecture="voxmol", size="tiny"), "voxels", 0, (8, g)) for g in (8, 16)]
+    assert grids[1].flops > 8 * grids[0].flops
+    with pytest.raises(KeyError, match="expected one of"):
+        estimate.cost_of(dict(architecture="voxmol", size="1B"), "voxels", 0, (8, 8))
+
+
+def test_counting_leaves_the_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    estimate._cost.cache_clear()
+    estimate.cost_of(dict(architecture="escaip", size="tiny"), "forces", 9, (0, 0))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_published_sizes_are_counted_without_their_memory():
+    assert 64e6 < estimate.cost_of(dict(architecture="proteina", size="60M"), "flow", 64, (0, 0)).parameters < 65e6
+    assert 111e6 < estimate.cost_of(dict(architecture="voxmol", size="111M"), "voxels", 0, (8, 32)).parameters < 112e6
+
+
+def test_forwards_are_those_of_the_steps_that_make_them(smoke):
+    run = configuration.resolve_run(smoke, "flow")
+    trained, measured = estimate.forwards(run)
+    assert trained == 20 * 4 * (3 + 0.5)
+    doubled = copy.deepcopy(run)
+    doubled["measure"]["n_rotations"] *= 2
+    n = len(checkpoint.log_spaced(run["training"]["steps"], run["training"]["n_checkpoints"]))
+    times = n * len(run["measure"]["times"]) + len(run["measure"]["times"]) + len(run["measure"]["self_conditioning_times"])  # live, EMA, self-conditioned
+    assert estimate.forwards(doubled) == (trained, measured + times * run["measure"]["n_items"] * run["measure"]["n_rotations"])
+    forces = configuration.resolve_run(smoke, "forces")
+    n = len(checkpoint.log_spaced(forces["training"]["steps"], forces["training"]["n_checkpoints"]))
+    items, rotations = forces["measure"]["n_items"], forces["measure"]["n_rotations"]
+    least = n * items * rotations
+    assert least < estimate.forwards(forces)[1] < least + (n + 2) * 4 * items + items * (rotations + 24) + 1
+
+
+def test_estimate_is_additive_over_runs(smoke):
+    devices, card = ["box, 1 thread"], estimate.Assumed()
+    whole = estimate.estimate(smoke, TABLE, devices, card)
+    parts = []
+    for name in smoke["runs"]:
+        alone = {**smoke, "runs": {name: smoke["runs"][name]}}
+        parts += [row for row in estimate.estimate(alone, TABLE, devices, card) if row["of"] == "run"]
+    key = lambda row: (row["name"], row["quantity"], row["device"])  # noqa: E731
+    assert sorted(parts, key=key) == sorted((row for row in whole if row["of"] == "run"), key=key)
+    for device in ("box, 1 thread", "A100, assumed"):
+        for quantity in ("training", "decomposition"):
+            (total,) = values(whole, of="all", quantity=quantity, device=device)
+            assert math.isclose(total, sum(values(whole, of="run", quantity=quantity, device=device))) and total > 0
+    (disk,) = values(whole, of="all", quantity="disk")
+    grids = sum(values(whole, of="dataset", quantity="disk, held-out grids"))
+    assert disk == sum(values(whole, of="run", quantity="disk")) + sum(values(whole, of="dataset", quantity="disk")) + grids
+
+
+def test_every_number_has_a_basis_and_nothing_assumed_is_called_measured(smoke):
+    rows = estimate.estimate(smoke, TABLE, ["box, 1 thread"], estimate.Assumed("card", 1e13, 0.25))
+    assert all(row["basis"] and set(row) == set(estimate.COLUMNS) for row in rows)
+    runs = [row for row in rows if row["of"] == "run" and row["unit"] == "hour"]
+    for row in runs:
+        if row["device"] == "card, assumed":
+            assert row["basis"].startswith("extrapolation: assumed 25 % of 10 TFLOP/s (card)") and "nothing measured there" in row["basis"]
+        else:
+            raw = row["name"].startswith("forces-raw")  # no row of its own in the table
+            assert row["basis"].startswith("extrapolation: escaip tiny, not rawdir tiny" if raw else "measured on box")
+
+
+def test_hours_follow_throughput_and_assumption(smoke):
+    def hours(table=TABLE, **assumed):
+        rows = estimate.estimate(smoke, table, ["box, 1 thread"], estimate.Assumed(**assumed))
+        return {row["device"]: row["value"] for row in rows if row["name"] == "forces" and row["quantity"] == "training"}
+
+    twice = [{**row, "achieved_flops": 2 * row["achieved_flops"]} for row in TABLE]
+    assert math.isclose(hours()["box, 1 thread"], 2 * hours(twice)["box, 1 thread"])
+    assert math.isclose(hours(peak=1e6)["A100, assumed"], 2 * hours(peak=2e6)["A100, assumed"])
+    assert hours(peak=1e30)["A100, assumed"] > 0  # kernels take time however fast the arithmetic is
+
+
+def test_unknown_devices_and_tasks_are_refused(smoke):
+    with pytest.raises(DataError, match="no row of device 'quantum computer', expected one of .*box, 1 thread"):
+        estimate.estimate(smoke, TABLE, ["quantum computer"])
+    with pytest.raises(DataError, match="no row of task 'flow' on device 'box, 1 thread', expected one of"):
+        estimate.achieved(TABLE[:2], "box, 1 thread", "flow", "proteina tiny")
+
+
+def test_table_of_throughputs_is_checked_and_extended(tmp_path):
+    path = tmp_path / "throughput.csv"
+    estimate.write_throughput(path, TABLE)
+    assert estimate.read_throughput(path) == TABLE
+    estimate.write_throughput(path, [{**TABLE[0], "achieved_flops": 5e9}])
+    assert sorted(row["achieved_flops"] for row in estimate.read_throughput(path)) == [2e9, 3e9, 5e9]
+    check = dict(date="2020-01-01", hardware="card", torch="2", models=[dict(architecture="voxmol", size="111M", tflops=2.5, items=8, length=64)])
+    (tmp_path / "check.json").write_text(json.dumps(check))
+    (row,) = estimate.measured_on_gpu(tmp_path / "check.json")
+    assert estimate.achieved([row], "card", "voxels", "voxmol 111M")[0] == 2.5e12
+    for text, match in [("device,task\n", "columns"), (path.read_text().replace("5e", "x5e").replace("5000000000.0", "fast"), "achieved_flops"), ("", "columns")]:
+        (tmp_path / "bad.csv").write_text(text)
+        with pytest.raises(DataError, match=match):
+            estimate.read_throughput(tmp_path / "bad.csv")
+    for bad in ("absent.json", "bad.csv"):
+        with pytest.raises(DataError, match="gpu_check"):
+            estimate.measured_on_gpu(tmp_path / bad)
+    with pytest.raises(DataError, match="no such table"):
+        estimate.read_throughput(tmp_path / "absent.csv")
+
+
+def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
+    from equidyn.data import store
+
+    arrays, _ = store.read(dataset)
+    shape = estimate.shape_of(smoke["datasets"]["molecules"], "forces", dataset)
+    assert shape.items == len(arrays["energy"]) and math.isclose(shape.mean * shape.items, len(arrays["numbers"]))
+    assert sum(array.nbytes for array in arrays.values()) == estimate.dataset_bytes("forces", shape)
+    assert shape.longest <= smoke["datasets"]["molecules"]["max_atoms"] and "counted" in shape.basis
+    (tmp_path / "molecules.h5").write_bytes(dataset.read_bytes())
+    rows = estimate.estimate({**smoke, "runs": {"forces": smoke["runs"]["forces"]}}, [], data=tmp_path)
+    assert values(rows, of="dataset", name="molecules", quantity="disk") == [dataset.stat().st_size]
+
+
+@pytest.mark.parametrize("name", ["paper", "real-small"])
+def test_configs_of_the_real_datasets_are_valid(name):
+    config = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())
+    configuration.validate(config, REPOSITORY / "workflow/schemas/config.schema.json")
+    table = {row["name"] for row in yaml.safe_load((REPOSITORY / "resources/datasets.yaml").read_text())}
+    for settings in config["datasets"].values():
+        assert {*settings.get("download", []), *settings.get("held_out_download", [])} <= table
+    assert set(estimate.QUOTED) <= table
+    for run in (expanded := configuration.expand(config)[0])["runs"]:
+        named = configuration.resolve_run(expanded, run)["model"]
+        with torch.device("meta"):
+            registry.build(named["architecture"], named["size"], **named.get("options", {}))
+
+
+def test_command_prints_and_writes_the_same(tmp_path):
+    out = tmp_path / "estimate.csv"
+    estimate.write_throughput(tmp_path / "table.csv", TABLE)
+    command = [sys.executable, str(REPOSITORY / "workflow/scripts/estimate.py"), "--configfile", str(REPOSITORY / "config/smoke.yaml"), "--out", str(out)]
+    command += ["--throughput", str(tmp_path / "table.csv"), "--device-name", "card", "--device-flops", "2e13", "--utilisation", "0.5"]
+    environment = {"PYTHONPATH": str(REPOSITORY / "src"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "assumed 50 % of 20 TFLOP/s (card)" in done.stdout, done.stderr
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["name"] for row in rows if row["of"] == "run"} == set(load("smoke")["runs"]) and all(row["basis"] for row in rows)
