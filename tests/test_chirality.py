@@ -9,7 +9,6 @@ from equidyn.actions import Fixed, Vector
 from equidyn.chirality import gap, mirrored
 from equidyn.data import store
 from equidyn.measure import Batch
-from equidyn.models.proteina import SIZES, Proteina
 from equidyn.tasks.flow import Flow
 from equidyn.training.loop import optimizer_for
 
@@ -75,31 +74,35 @@ def four_points(path):
     store.write(path, arrays, dict(kind="backbones", source="test", licence="", split="chain", split_seed=0, code="", settings="{}"))
 
 
-def test_training_teaches_the_hand(tmp_path):
-    """The hand comes suddenly, after a plateau of a thousand steps or more whose length differs between machines: hence training until it is there, up to a limit."""
+class Perceptron(torch.nn.Module):
+    """Raw coordinates in, velocity out: what the transformer has beside its pair distances, which cannot tell left from right."""
+
+    def __init__(self, n: int = 4, width: int = 256):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(3 * n + 1, width), torch.nn.GELU(), torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.Linear(width, 3 * n)
+        )  # fmt: skip
+
+    def forward(self, x_t, t, mask, index, breaks, x_sc):
+        y = self.layers(torch.cat([x_t.flatten(1), t[:, None]], 1)).view_as(x_t)  # (b, 4, 3)
+        return y - y.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_teaches_the_hand(tmp_path, seed):
+    """A network of raw coordinates: the Proteina-style one learns the hand too, but after a plateau whose length is chance (docs/log.md)."""
     four_points(tmp_path / "chains.h5")
-    task = Flow(str(tmp_path / "chains.h5"), dict(training=dict(augment=1.0, self_conditioning=0.0), measure=dict(n_items=200, batch_size=200)))
-    torch.manual_seed(0)
-    model = Proteina(**{**SIZES["tiny"], "heads": 4})
-    rotations = groups.haar_per_item(6, 200, 1)
-
-    def learned():
-        model.eval()
-        found = gap(model, task, task.held_out(model, "t=0.8"), rotations)
-        model.train()
-        return found
-
-    before = learned()
+    task = Flow(str(tmp_path / "chains.h5"), dict(training=dict(augment=1.0, self_conditioning=0.0), measure=dict(n_items=200, batch_size=200, times=[0.6])))
+    torch.manual_seed(seed)
+    model, rotations = Perceptron(), groups.haar_per_item(6, 200, 1)
+    before = gap(model.eval(), task, task.held_out(model, "t=0.6"), rotations)
     assert before.lo < 0 < before.hi  # a network that has seen nothing prefers no hand
-    optimizer, step, after = optimizer_for(model, dict(optimizer="adamw", lr=1e-2, weight_decay=0.0)), 0, before
-    while after.lo < 0.1 * after.plain and step < 10_000:  # far beyond what noise in many looks could give
-        items = torch.from_numpy(np.random.default_rng(step).integers(task.n_train, size=64))
+    optimizer = optimizer_for(model.train(), dict(optimizer="adamw", lr=3e-3, weight_decay=0.0))
+    for step in range(1500):
+        items = torch.from_numpy(np.random.default_rng([seed, step]).integers(task.n_train, size=128))
         loss, _ = task.training_loss(model, items, step)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        if step % 200 == 0:
-            after = learned()
-    assert after.lo > 0.1 * after.plain and after.plain < 0.6 * task.trivial_loss("t=0.8"), (step, after)
+    after = gap(model.eval(), task, task.held_out(model, "t=0.6"), rotations)
+    assert after.lo > 0.2 * after.plain and after.plain < 0.85 * task.trivial_loss("t=0.6"), after
