@@ -25,7 +25,7 @@ from equidyn.decomposition import Decomposition, ItemSums, _weight, accumulate, 
 from equidyn.measure import Batch, rotate, twisted_predictions
 
 TERMS = ("twirled", "equivariance")
-DENSE = 2000  # blocks up to this many parameters get their whole Hessian
+DENSE = 2048  # blocks up to this many parameters get their whole Hessian
 
 
 def cast(batch: Batch, dtype: torch.dtype = torch.float64) -> Batch:
@@ -318,7 +318,7 @@ def spectrum(
 
 @dataclass(frozen=True)
 class Landscape:
-    """P̂ and Ê at the weights + a u + b v, [len(a), len(b)]; ``fresh``: with new rotations, and dropout where the model has any, at each point."""
+    """P̂ and Ê at the weights + a u + b v, [len(a), len(b)]; ``fresh``: with new rotations, and dropout if asked for, at each point."""
 
     a: np.ndarray
     b: np.ndarray
@@ -331,7 +331,7 @@ class Landscape:
 @torch.no_grad()
 def landscape(
     model: torch.nn.Module, predict: Callable, batches: list[Batch], actions: dict[str, Action], output: Action, rotations: torch.Tensor, block: Block | str,
-    directions: np.ndarray, span: float, n: int, group_order: int | None = None, fresh: Callable[[int], torch.Tensor] | None = None, fresh_order: int | None = None,
+    directions: np.ndarray, span: float, n: int, group_order: int | None = None, fresh: Callable[[int], torch.Tensor] | None = None, dropout: float = 0.0,
 ) -> Landscape:  # fmt: skip
     """Both terms on a grid around the weights, with common random numbers: same items, noise and rotations at every point.
 
@@ -341,8 +341,9 @@ def landscape(
     Parameters
     ----------
     directions : [2, n_parameters of the block], used as they are;  span : the grid reaches ± span times them;  n : points per axis, odd
-    fresh : rotations of point k, for the grid with fresh draws (a whole group has none to draw); None leaves that grid out
-    fresh_order : as group_order, for those
+    group_order : of ``rotations`` and of ``fresh``, as in ``measure``
+    fresh : rotations of point k, for the grid with fresh draws; None leaves that grid out
+    dropout : probability that the model's dropout layers have on that grid, drawn anew at each point
 
     Raises
     ------
@@ -360,14 +361,14 @@ def landscape(
         raise ValueError(f"landscape: directions have shape {list(directions.shape)}, expected [2, {len(block)}]")
     axis = span * np.arange(-(n // 2), n // 2 + 1) / (n // 2)
     saved = [p.detach().clone() for p in block.parameters]
-    dropouts = [m for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
+    dropouts = {m: m.p for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)} if dropout > 0 else {}
     values = np.full((4, n, n), np.nan)
 
-    def evaluate(drawn, order):
+    def evaluate(drawn):
         parts = []
         for batch, chunk in _chunks(batches, drawn):
             twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
-            parts.append(accumulate(twisted, batch.target, batch.mask, order))
+            parts.append(accumulate(twisted, batch.target, batch.mask, group_order))
         result = summarise(ItemSums.join(parts))
         return result.twirled, result.equivariance
 
@@ -375,19 +376,21 @@ def landscape(
         for k, (i, j) in enumerate(np.ndindex(n, n)):
             for p, old, step in zip(block.parameters, saved, block.scatter(axis[i] * directions[0] + axis[j] * directions[1])):
                 p.copy_(old + step)
-            values[:2, i, j] = evaluate(rotations, group_order)
+            values[:2, i, j] = evaluate(rotations)
             if fresh is not None:
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(k)
                     for module in dropouts:
+                        module.p = dropout
                         module.train()
-                    values[2:, i, j] = evaluate(fresh(k), fresh_order)
+                    values[2:, i, j] = evaluate(fresh(k))
                     for module in dropouts:
                         module.eval()
     finally:
         for p, old in zip(block.parameters, saved):
             p.copy_(old)
-        for module in dropouts:
+        for module, probability in dropouts.items():
+            module.p = probability
             module.eval()
     return Landscape(axis, axis, *values[:2], *(values[2:] if fresh is not None else ()))
 

@@ -168,6 +168,7 @@ def all_tables(wildcards):
         "pictures.h5": SHOWN_OF["voxels"],
         "samples.csv": SHOWN_OF["flow"],
         "chirality.csv": SHOWN_OF["flow"],
+        "landscape.h5": DYNAMIC_RUNS,
     }
     return [
         f"{RESULTS}/runs/{run}/{name}" for name, runs in per_run.items() for run in runs
@@ -203,6 +204,10 @@ def tables_of_figure(wildcards):
 
 def extra_of_figure(wildcards):
     """Files that a figure needs beside the tables."""
+    if wildcards.figure in AXIS_FIGURES:
+        return expand(
+            f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS_OF[wildcards.task]
+        )
     if wildcards.figure in DYNAMIC_FIGURES:
         name = DYNAMIC_FIGURES[wildcards.figure][0]
         runs = HEAD_RUNS if wildcards.figure == "head" else DYNAMIC_RUNS
@@ -215,5 +220,5 @@ def extra_of_figure(wildcards):
 def extra_arguments(wildcards, input):
     if wildcards.figure in AXIS_FIGURES:
         asked = {"axes": AXIS_FIGURES[wildcards.figure][0], "points": POINTS}
-        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))}"
+        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
     return f"--extra {input.extra}" if input.extra else ""

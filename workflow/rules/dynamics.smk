@@ -1,4 +1,4 @@
-# Training dynamics of the runs that declare a `dynamics` section: gradients at every checkpoint, curvature and landscape at three, the linear head.
+# Training dynamics of the runs that declare a `dynamics` section: gradients at every checkpoint, curvature and landscape at three (the first that counts, the dip, the last), the linear head.
 rule gradients:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",
@@ -30,6 +30,7 @@ rule curvature:
         data=dataset_of,
         grids=grids_of,
         checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+        decomposition=f"{RESULTS}/runs/{{run}}/decomposition.csv",
     output:
         table=f"{RESULTS}/runs/{{run}}/curvature.csv",
         landscape=f"{RESULTS}/runs/{{run}}/landscape.h5",
@@ -47,7 +48,7 @@ rule curvature:
         code=run_code("curvature.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
+        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --decomposition {input.decomposition} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
 
 
 rule head:

@@ -37,6 +37,8 @@ rule report_page:
             table=["samples", "chirality"],
         ),
         dynamics=dynamics_tables,
+        paper=PAPER,
+        splits=expand(f"{RESULTS}/data/{{dataset}}/split.json", dataset=DATASETS),
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
     output:
         f"{RESULTS}/report.html",
@@ -49,6 +51,7 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py"),
+        datasets=expand(f"{RESULTS}/data/{{dataset}}", dataset=DATASETS),
         more=lambda wildcards, input: " ".join(
             f"--{name} {input[name]}" for name in ("more", "dynamics") if input[name]
         ),
@@ -61,4 +64,4 @@ rule report_page:
         ),
     shell:
         "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
-        " {params.more} --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"
+        " {params.more} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"

@@ -1,6 +1,7 @@
 """Percent of held-out loss from equivariance error against step along an axis of an experiment matrix, beside the paper's runs on that axis."""
 
 import json
+from pathlib import Path
 
 from equidyn import tables
 from equidyn.claims import AXES, PUBLISHED
@@ -9,47 +10,60 @@ from equidyn.figures.style import plt
 
 
 def draw(rows, paper, extra):
-    """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run: {group, axes, reference}}}.
+    """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run: {group, axes, reference, …}}}, the others ``summary.json``.
 
     Flow is drawn at its time nearest 0.8. Grey: every published run on the axis, at the steps of the paper.
     """
-    asked = json.loads(extra[0])
+    asked, parameters = json.loads(extra[0]), {}
+    for path in extra[1:]:
+        summary = json.loads(Path(path).read_text())
+        parameters[summary["run"]] = summary["parameters"]
     points, groups = asked["points"], {}
     for run in tables.runs(rows):
         if run in points and set(points[run]["axes"]) & set(asked["axes"]):
-            groups.setdefault(points[run]["group"], []).append(run)
-    columns = min(3, len(groups))
+            groups.setdefault(points[run]["reference"], []).append(run)
+    columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns + 0.6, 2.9 * lines), sharey=True, squeeze=False)
-    for axis, (group, runs) in zip(axes.flat, groups.items()):
-        runs.sort(key=lambda run: [v if isinstance(v, (int, float)) else 0 for v in points[run]["axes"].values()])  # words stay in order of names
-        labels = {run: ", ".join(f"{path.split('.')[-1]} {value}" for path, value in points[run]["axes"].items()) for run in runs}
-        reference = points[runs[0]].get("reference")
-        if reference and reference in tables.runs(rows) and reference not in runs:
-            labels[reference] = f"{reference} (reference)"
+    width = style.COLUMN if columns == 1 else style.WIDE
+    figure, axes = plt.subplots(lines, columns, figsize=(width, 3.6 * lines + 0.2), sharey=True, squeeze=False)
+    for axis, (reference, runs) in zip(axes.flat, groups.items()):
+        labels = {run: _label(points[run]["axes"]) for run in runs}
+        at = {path: value for run in runs for path, value in points[run].get("reference_axes", {}).items()}
+        if reference in tables.runs(rows):
+            labels[reference] = f"{_label(at)} ({reference})"
         condition = nearest(tables.conditions(rows, runs[0]))
         published = _published(paper, rows[0]["task"], asked["axes"], condition)
         for i, curve in enumerate(published):
             label = f"paper, {len(published)} run" + "s" * (len(published) > 1) if i == 0 else None
             axis.plot([r["step"] for r in curve], [r["percent"] for r in curve], "-", color="0.75", lw=0.8, zorder=0, label=label)
-        colours = [*style.sequence(len(runs)), "#000000"]  # the reference comes last
-        for run, colour in zip(labels, colours):
+        places = {run: _place(points[run]["axes"] if run != reference else at, parameters.get(run) if "model.size" in asked["axes"] else None) for run in labels}
+        ordered = sorted(labels, key=places.get)
+        for run, colour in zip(ordered, style.sequence(len(ordered))):
             curve = tables.curve(rows, run, condition=condition)
-            axis.plot(style.steps(curve), [max(r["percent"], 1e-4) for r in curve], "-", color=colour, label=labels[run])
-            learned = [r for r in curve if r["total"] < 0.9 * r["zero_loss"]]
-            axis.plot(style.steps(learned), [max(r["percent"], 1e-4) for r in learned], "o", ms=3, color=colour)
-        axis.axhline(2, color="0.5", lw=0.8, ls=":")
+            style.trajectory(axis, style.steps(curve), curve, colour, labels[run], least=1e-4)
+        style.two_percent(axis)
         style.log_step(axis)
-        axis.set_xlabel("step (0 drawn at 0.5)")
         axis.set_yscale("log")
-        axis.set_title(group + (f", {condition}" if condition else ""), fontsize=8)
-        axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+        axis.set_title(style.LABEL.get(reference, reference) + (f", {condition}" if condition else ""))
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if columns == 1 or len(ordered) > 3 else 1)
     for axis in list(axes.flat)[len(groups) :]:
         axis.set_axis_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("equivariance error, %")
-    figure.supxlabel("dots: total loss below 0.9 × the zero predictor", fontsize=6.5, color="0.35")
+    note = "hollow: does not count, total above 0.9 × trivial predictors" + ("; the paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else "")
+    figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
+
+
+def _label(axes: dict) -> str:
+    return ", ".join(f"{path.split('.')[-1]} {'all' if value is None else value}" for path, value in axes.items())
+
+
+def _place(axes: dict, parameters: int | None) -> tuple:
+    """Order along an axis: models by their number of parameters, numbers by size (all of the data last), words by name."""
+    if parameters is not None:
+        return (parameters,)
+    return tuple((1, 0.0, "") if v is None else (0, float(v), "") if isinstance(v, (int, float)) else (0, 0.0, str(v)) for _, v in sorted(axes.items()))
 
 
 def _published(paper, task, wanted, condition) -> list[list[dict]]:

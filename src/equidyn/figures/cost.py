@@ -14,12 +14,12 @@ def draw(rows, paper, extra):
     """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds. Flow at its time nearest 0.8."""
     seconds = {(s := json.loads(Path(path).read_text()))["run"]: s["seconds"] / s["steps"] for path in extra}
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(2.3 * len(names) + 0.8, 2.7), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.3 * len(names) + 0.8), 2.9), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], names):
         condition = nearest(tables.conditions(rows, run))
         curve = [r for r in tables.curve(rows, run, condition=condition) if r["step"] > 0]
         time = [r["step"] * seconds[run] for r in curve]
-        for quantity, line, label in (("total", "-", "total"), ("twirled", "--", "twirled: the total of an\nexactly equivariant model")):
+        for quantity, line, label in (("total", "-", "total"), ("twirled", "--", "twirled: what an exactly equivariant model would have")):
             axis.plot(time, [r[quantity] for r in curve], line, marker="o", ms=2, color=style.QUANTITY[quantity], label=label)
         step = break_even(curve)
         if step is not None:
@@ -27,11 +27,12 @@ def draw(rows, paper, extra):
             axis.axvline(step * seconds[run], color="0.6", lw=0.7, ls=":")
             title = f"break-even cost: {curve[-1]['step'] / step:.2f} ×"
         else:
-            title = "never below the zero predictor"
+            title = "the last step does not count"
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("training time, s")
-        axis.set_title(f"{style.LABEL.get(run, run)}{', ' + condition if condition else ''}\n{title}", fontsize=7)
+        name = style.LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n(")
+        axis.set_title(f"{name}{', ' + condition if condition else ''}\n{title}", fontsize=7.5)
     axes[0][0].set_ylabel(f"held-out loss, {style.UNIT[rows[0]['task']]}")
-    axes[0][0].legend(fontsize=6, loc="upper right")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

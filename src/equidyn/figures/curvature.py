@@ -22,13 +22,13 @@ def draw(rows, paper, extra):
             found += list(csv.DictReader(file))
     places = list(dict.fromkeys((r["run"], r["step"]) for r in found))
     value = {(r["run"], r["step"], r["term"], quantity): float(r[quantity]) for r in found for quantity in PANELS}
-    figure, axes = plt.subplots(len(PANELS), 1, figsize=(max(4.2, 0.62 * len(places) + 1.4), 5.0), sharex=True)
+    figure, axes = plt.subplots(len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True)
     for axis, (quantity, label) in zip(axes, PANELS.items()):
         for i, place in enumerate(places):
             pair = [value[(*place, term, quantity)] for term in TERMS]
             if min(pair) > 0:
                 axis.plot([i, i], pair, "-", color="0.75", lw=1.2, zorder=1)
-                axis.annotate(f"{pair[0] / pair[1]:.2g}", (i, (pair[0] * pair[1]) ** 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=6.5, color="0.3")
+                axis.annotate(f"{pair[0] / pair[1]:.2g}", (i, (pair[0] * pair[1]) ** 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=7, color="0.3")
         for term, marker in TERMS.items():
             points = [(i, value[(*place, term, quantity)]) for i, place in enumerate(places) if value[(*place, term, quantity)] > 0]
             axis.plot(*zip(*points), marker, ms=8 if marker == "o" else 4, color=style.QUANTITY[term], label=f"{term} error", zorder=2)
@@ -41,9 +41,10 @@ def draw(rows, paper, extra):
         axis.set_ylabel(label)
     threshold = float(found[0]["threshold"]) / float(found[0]["largest"])
     axes[0].axhline(1 / threshold, color="0.5", lw=0.9, ls=":", label="1 / threshold")
-    axes[-1].set_xticks(range(len(places)), [f"{run}\nstep {step}" for run, step in places], fontsize=6.5)
+    axes[-1].set_xticks(range(len(places)), [f"{run}\nstep {step}" for run, step in places], fontsize=7)
     axes[-1].set_xlim(-0.5, len(places) - 0.3)
     blocks = dict.fromkeys(f"{r['run']}: {r['block']}, {r['n_parameters']} parameters, {r['method']}" for r in found)
-    figure.suptitle("\n".join(blocks) + f"\neigenvalues below {threshold:.0e} of the largest count as zero; numbers: twirled / equivariance", fontsize=6.5, color="0.35")
+    note = f"eigenvalues below {threshold:.0e} of the largest count as zero\nnumbers: twirled / equivariance"
+    figure.suptitle("\n".join([*blocks, note]), fontsize=7, color="0.35")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
     return figure

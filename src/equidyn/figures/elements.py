@@ -27,16 +27,21 @@ def draw(rows, paper, extra):
     """Figure with one panel per run; each bar relative to the mean over the 24, which is the equivariance error (in the legend)."""
     labels = names()
     order = sorted(range(24), key=lambda i: (labels[i][0] != "identity", labels[i]))
-    figure, axes = plt.subplots(len(extra), 1, figsize=(6.6, 2.1 * len(extra)), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True)
     for axis, path in zip(axes[:, 0], extra):
         run = path.split("/")[-2]
         with h5py.File(path) as file:
             for k, step in enumerate(sorted(file, key=int)):
                 values = file[f"{step}/per_rotation"][()]
-                axis.bar(np.arange(24) + 0.4 * k - 0.2, values[order] / values.mean(), 0.38, color=("#56B4E9", "#0072B2")[k], label=f"step {step}, mean {values.mean():.2g}")
+                axis.bar(
+                    np.arange(24) + 0.4 * k - 0.2,
+                    values[order] / values.mean(),
+                    0.38,
+                    color=("#F2B48C", style.QUANTITY["equivariance"])[k],
+                    label=f"step {step}, mean {values.mean():.2g}",
+                )
         axis.axhline(1, color="0.4", lw=0.7)
-        axis.set_title(style.LABEL.get(run, run), fontsize=8)
-        axis.set_ylabel("(f$_R$ − T)² / mean")
-        axis.legend(fontsize=6.5, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes[-1, 0].set_xticks(range(24), [" ".join(labels[i]) for i in order], rotation=90, fontsize=6)
+        axis.set_ylabel(f"{style.LABEL.get(run, run)}\n(f$_R$ − T)² / mean")
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes[-1, 0].set_xticks(range(24), [" ".join(labels[i]) for i in order], rotation=90, fontsize=7)
     return figure

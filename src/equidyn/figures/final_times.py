@@ -11,7 +11,7 @@ def draw(rows, paper):
     """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as markers."""
     names = tables.runs(rows)
     times = [c for c in tables.conditions(rows, names[0]) if not c.endswith("sc") and all(c in tables.conditions(rows, run) for run in names)]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.6, 2.7))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 2.9))
     place, width = np.arange(len(times)), 0.8 / len(names)
     for k, run in enumerate(names):
         last = [tables.curve(rows, run, condition=c)[-1] for c in times]
@@ -23,7 +23,7 @@ def draw(rows, paper):
     ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
     left.plot([p for p, r in zip(place, ema) if r], [r[0]["percent"] for r in ema if r], "D", ms=4, mfc="none", mec="k", label=f"EMA weights, {names[0]}")
     with_sc = [tables.curve(rows, names[0], condition=f"{c},sc")[-1:] for c in times]
-    left.plot([p for p, r in zip(place, with_sc) if r], [r[0]["percent"] for r in with_sc if r], "s", ms=4, mfc="none", mec="#D55E00", label=f"self-conditioning on, {names[0]}")
+    left.plot([p for p, r in zip(place, with_sc) if r], [r[0]["percent"] for r in with_sc if r], "s", ms=4, mfc="none", mec="0.45", label=f"self-conditioning on, {names[0]}")
     left.set_ylabel("equivariance error, % of held-out loss")
     right.set_ylabel("total loss / loss of the rescaled input")
     right.axhline(1, color=style.QUANTITY["zero"], ls="-.", lw=0.9)
@@ -31,5 +31,5 @@ def draw(rows, paper):
         axis.set_xticks(place, [c.removeprefix("t=") for c in times])
         axis.set_xlabel("flow time t")
     left.set_ylim(top=1.35 * left.get_ylim()[1])  # room for the legend
-    left.legend(fontsize=6.5)
+    left.legend()
     return figure

@@ -1,43 +1,55 @@
-"""Ratio of the gradient norms of equivariance error and twirled error against the percentage, one point per checkpoint."""
-
-import csv
+"""Gradients of equivariance error and twirled error: ratio of their norms against the percentage, and ratio and cosine over training."""
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
+from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.verdicts import counted
 
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant: their gradients are rounding
 MARKERS = "osD^v"
 
 
 def draw(rows, paper, extra):
-    """Figure from gradients.csv files: log-log, Pearson of the logarithms and Spearman per run and condition in the legend; star: last step."""
-    figure, axis = plt.subplots(figsize=(4.6, 3.6))
+    """Figure from gradients.csv files, a point per checkpoint: filled where the percentage counts, and correlations of those, as in the claims; star: last step."""
     groups: dict[tuple[str, str], list[dict]] = {}
-    for path in extra:
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                groups.setdefault((row["run"], row["condition"]), []).append(row)
-    groups = {key: group for key, group in groups.items() if max(float(r["percent"]) for r in group) > TIED}
-    conditions = list(dict.fromkeys(condition for _, condition in groups if condition))
-    runs = list(dict.fromkeys(run for run, _ in groups))
+    for row in tables.read(extra):
+        groups.setdefault((row["run"], row["condition"]), []).append(row)
+    groups = {key: sorted(group, key=lambda r: r["step"]) for key, group in groups.items() if max(r["percent"] for r in group) > TIED}
+    conditions, runs = (list(dict.fromkeys(key[k] for key in groups if key[k])) for k in (1, 0))
+    figure = plt.figure(figsize=(style.WIDE, 3.9))
+    panels = figure.add_gridspec(2, 2, width_ratios=(1.25, 1))
+    scatter, ratio = figure.add_subplot(panels[:, 0]), figure.add_subplot(panels[0, 1])
+    cosine = figure.add_subplot(panels[1, 1], sharex=ratio)
     for (run, condition), group in groups.items():
-        points = np.array([[float(r["percent"]), float(r["ratio"])] for r in sorted(group, key=lambda r: float(r["step"]))])
-        points = points[(points > 0).all(1)]
+        counts = {r["step"] for r in tables.curve(rows, run, condition=condition) if counted(r)}
+        group = [r for r in group if r["percent"] > 0 and r["ratio"] > 0]
+        used = np.array([r["step"] in counts for r in group])
+        x, y, steps = np.array([r["percent"] for r in group]), np.array([r["ratio"] for r in group]), style.steps(group)
         # flow times differ in colour and runs in marker; runs without conditions keep their own colour
         colour = style.sequence(len(conditions))[conditions.index(condition)] if condition else style.colour(run)
         marker = MARKERS[runs.index(run) % len(MARKERS)]
-        label = f"{style.LABEL.get(run, run)} {condition}".strip() + correlations(points)
-        axis.plot(*points.T, marker, ms=3.5, color=colour, alpha=0.85, mew=0, label=label)
-        axis.plot(*points.T, "-", lw=0.5, color=colour, alpha=0.4)
-        axis.plot(*points[-1], "*", ms=9, color=colour, mec="white", mew=0.4)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("equivariance error, % of the loss of the same items (star: last step)")
-    axis.set_ylabel(r"$\|\nabla$ equivariance error$\|$ / $\|\nabla$ twirled error$\|$")
-    figure.legend(fontsize=6, loc="outside lower center", ncols=1, title="r: Pearson of logarithms, ρ: Spearman, over checkpoints", title_fontsize=6)
+        label = f"{style.LABEL.get(run, run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])
+        scatter.plot(x, y, "-", lw=0.5, color=colour, alpha=0.4)
+        scatter.plot(x[~used], y[~used], marker, ms=3.5, color=colour, mfc="white", mew=0.8)
+        scatter.plot(x[used], y[used], marker, ms=4, color=colour, mew=0, label=label)
+        scatter.plot(x[-1:], y[-1:], "*", ms=10, color=colour, mec="white", mew=0.4)
+        ratio.plot(steps, y, "-", marker=marker, ms=2.5, color=colour, lw=1)
+        cosine.plot(steps, [r["cosine"] for r in group], "-", marker=marker, ms=2.5, color=colour, lw=1)
+    for axis in (scatter, ratio):
+        axis.set_yscale("log")
+        axis.axhline(1, color="0.6", lw=0.7, ls=":")
+    scatter.set_xscale("log")
+    scatter.set_xlabel("equivariance error, % of the loss of the same items")
+    scatter.set_ylabel(r"$\|\nabla$ equivariance error$\|$ / $\|\nabla$ twirled error$\|$")
+    ratio.set_ylabel("ratio of norms")
+    ratio.tick_params(labelbottom=False)
+    style.log_step(cosine)
+    cosine.axhline(0, color="0.6", lw=0.7, ls=":")
+    cosine.set_ylabel("cosine")
+    figure.legend(loc="outside lower center", ncols=2, title="r: Pearson of logarithms, ρ: Spearman, over the checkpoints that count (filled; their number)")
     return figure
 
 

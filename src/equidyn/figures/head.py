@@ -1,31 +1,33 @@
 """EScAIP's head: variance of its rows against equivariance error over training, and what part of the change is due to the features."""
 
-import csv
-
 import numpy as np
 from matplotlib.ticker import NullLocator
 
+from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.verdicts import counted
 
-PARTS = {"features_part": ("#009E73", "features"), "head_part": ("#CC79A7", "head (ΔW)"), "change": (style.QUANTITY["equivariance"], "both")}
+PARTS = {"features_part": ("#44AA99", "features"), "head_part": ("#AA4499", "head (ΔW)"), "change": (style.QUANTITY["equivariance"], "both")}
 TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
 
 
 def draw(rows, paper, extra):
-    """Figure from head.csv files: left log-log with the fitted slope, right the two parts of ln(error / first error) along training."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.0))
+    """Figure from head.csv files: left log-log with the slope fitted to the checkpoints that count, right the two parts of ln(error / first error) along training."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.2))
     for path in extra:
-        with open(path, newline="") as file:
-            table = [{k: v if k == "run" else float(v) for k, v in r.items()} for r in csv.DictReader(file)]
-        table = sorted((r for r in table if r["head_variance"] > TIED and r["quadratic_form"] > 0), key=lambda r: r["step"])
+        table = sorted((r for r in tables.read([path]) if r["head_variance"] > TIED and r["quadratic_form"] > 0), key=lambda r: r["step"])
         if len(table) < 2:
             continue
         run, colour = table[0]["run"], style.colour(table[0]["run"])
         x, y, measured = (np.array([r[key] for r in table]) for key in ("head_variance", "quadratic_form", "equivariance"))
-        slope = fitted_slope(x, y)
-        left.plot(x, y, "o-", ms=3.5, lw=0.6, color=colour, label=f"{style.LABEL.get(run, run)}: slope {slope:.3g}")
-        left.plot(x, measured, "x", ms=5, mew=0.8, color="0.45", label="from rotations")
+        counts = {r["step"] for r in tables.curve(rows, run) if counted(r)}
+        used = np.array([r["step"] in counts for r in table])
+        slope = f": slope {fitted_slope(x[used], y[used]):.3g}" if used.sum() > 2 else ""
+        left.plot(x, y, "-", lw=0.6, color=colour)
+        left.plot(x[~used], y[~used], "o", ms=3.5, color=colour, mfc="white", label="does not count")
+        left.plot(x[used], y[used], "o", ms=3.5, color=colour, label=f"{style.LABEL.get(run, run)}{slope}")
+        left.plot(x, measured, "x", ms=5, mew=0.8, color="0.45", label="measured (24 rotations)")
         left.plot(x[-1], y[-1], "*", ms=10, color=colour, mec="white", mew=0.5)
         left.plot(x, y[0] * x / x[0], ":", color="0.5", lw=1, label="head alone: slope 1")
         steps = style.steps(table)
@@ -39,12 +41,12 @@ def draw(rows, paper, extra):
     left.xaxis.set_minor_locator(NullLocator())
     left.set_xlabel("variance of the head over x, y, z (star: last step)")
     left.set_ylabel("equivariance error, (eV/Å)²")
-    left.legend(fontsize=6)
+    left.legend()
     style.log_step(right)
     right.axhline(0, color="0.6", lw=0.6)
     right.set_ylabel("change of equivariance error since step 0,\ndecades, due to")
     handles, labels = right.get_legend_handles_labels()
-    right.legend(handles[:3], labels[:3], fontsize=6.5)
+    right.legend(handles[:3], labels[:3])
     return figure
 
 

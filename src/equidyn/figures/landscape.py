@@ -1,6 +1,6 @@
-"""Both terms of the loss around the weights of the last checkpoint: the same grid with common random numbers and with fresh draws per point.
+"""Both terms of the loss around the weights of a run, with common random numbers and with fresh draws at every point, a row per checkpoint.
 
-What differs between the rows is not the model but how it is evaluated: the scatter below is evaluation noise.
+What differs between the panels of a term is not the model but how it is evaluated: the scatter is evaluation noise.
 """
 
 import h5py
@@ -9,42 +9,39 @@ import numpy as np
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
-COLUMNS = {"twirled": "twirled error", "equivariance": "equivariance error"}
-ROWS = {"": "same {n_rotations} rotations\nat every point", "_fresh": "{n_fresh} fresh rotations\nat every point"}
+TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 
 
 def draw(rows, paper, extra):
-    """Figure with 2 × 2 panels from the first file; the scatter about a smooth surface is written above each, in percent of its level."""
+    """Figure from the first file: per term the grid with one draw of rotations for all points and that with a draw per point.
+
+    Above each panel is what a smooth surface leaves of it, in percent of its level; both panels of a term share their colours.
+    """
     with h5py.File(extra[0]) as file:
-        group = file[max(file, key=int)]
-        grid, attributes = {name: values[()] for name, values in group.items()}, dict(group.attrs)
-    figure, axes = plt.subplots(2, 2, figsize=(4.8, 4.6), sharex=True, sharey=True)
-    a, b = grid["a"], grid["b"]
-    for column, (name, title) in enumerate(COLUMNS.items()):
-        both = [grid[name + suffix] for suffix in ROWS]
-        low, high = np.min(both), np.max(both)
-        for line, (suffix, label) in enumerate(ROWS.items()):
-            axis, values = axes[line, column], grid[name + suffix]
-            image = axis.pcolormesh(a, b, values.T, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
-            axis.contour(a, b, values.T, levels=np.linspace(low, high, 9)[1:-1], colors="white", linestyles="solid", linewidths=0.5, alpha=0.7)
-            axis.plot(0, 0, "+", color="white", ms=8)
-            for place, ends in ((axis.xaxis, a), (axis.yaxis, b)):
-                place.set_ticks([ends[0], 0, ends[-1]], [f"{ends[0]:.2g}", "0", f"{ends[-1]:.2g}"])
-            left = f"a smooth surface leaves {percent(scatter_of(values, a, b))}"
-            if suffix:  # the two grids differ by the draws alone
-                left += f"\n(the draws alone: {percent(scatter_of(values - both[0], a, b) * np.abs(values - both[0]).mean() / np.abs(values).mean())})"
-            axis.set_title(f"{title}\n{left}", fontsize=7, color=style.QUANTITY[name])
-            box = dict(boxstyle="round,pad=0.2", fc="black", ec="none", alpha=0.55)
-            axis.text(0.03, 0.96, label.format(**attributes), transform=axis.transAxes, va="top", fontsize=6, color="white", bbox=box)
-            if column == 0:
-                axis.set_ylabel("direction b", fontsize=7)
-            if line == 1:
-                axis.set_xlabel("direction a")
-        figure.colorbar(image, ax=axes[:, column], location="bottom", shrink=0.9, aspect=30).set_label(style.UNIT.get(attributes.get("task"), ""), fontsize=7)
-    run = attributes.get("run", "")
+        found = [({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs)) for step in sorted(file, key=int)]
+    attributes = found[-1][1]
+    figure, axes = plt.subplots(len(found), 4, figsize=(6.9, 1.75 * len(found) + 1.0), squeeze=False)
+    for line, (grid, here) in zip(axes, found):
+        a, b = grid["a"], grid["b"]
+        for column, name in enumerate(TERMS):
+            both = {suffix: grid[name + suffix] for suffix in ("", "_fresh")}
+            low, high = min(v.min() for v in both.values()), max(v.max() for v in both.values())
+            for axis, (suffix, values) in zip(line[2 * column : 2 * column + 2], both.items()):
+                image = axis.pcolormesh(a, b, values.T, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
+                axis.plot(0, 0, "+", color="white", ms=7)
+                axis.set(xticks=[], yticks=[], aspect=np.ptp(a) / np.ptp(b))
+                axis.set_title(f"{'fresh' if suffix else 'same'}: {percent(scatter_of(values, a, b))} scatter", fontsize=7, color=style.QUANTITY[name])
+            bar = figure.colorbar(image, ax=list(line[2 * column : 2 * column + 2]), shrink=0.85, aspect=14, pad=0.02)
+            bar.ax.tick_params(labelsize=6)
+        line[0].set_ylabel(f"step {here['step']:g}\n± {a[-1]:.2g}", fontsize=7)
+    for axis in axes[-1]:
+        axis.set_xlabel("direction a", fontsize=7)
+    for place, (name, title) in zip((0.27, 0.76), TERMS.items()):
+        figure.text(place, 0.0, f"{title}, {style.UNIT.get(attributes.get('task'), '')}", fontsize=7, color=style.QUANTITY[name], ha="center", va="bottom")
+    run, dropout = attributes.get("run", ""), attributes.get("dropout", 0)
     figure.suptitle(
-        f"{style.LABEL.get(run, run)}, step {attributes.get('step', '')}, {attributes.get('block', '')}\n"
-        f"a: {attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)",
+        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}; a: {attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
+        f"same: one draw of {attributes['n_fresh']} rotations per item for all points; fresh: a new one at every point{f', dropout {dropout:g}' if dropout else ''}",
         fontsize=7.5,
     )
     return figure
@@ -64,4 +61,4 @@ def scatter_of(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
 
 def percent(share: float) -> str:
     """A share of the level in words; rounding of float64 is nothing."""
-    return f"{100 * share:.{1 if share > 0.001 else 3}f} %" if share > 1e-7 else "nothing"
+    return f"{100 * share:.{1 if share > 0.001 else 3}f} %" if share > 1e-7 else "no"

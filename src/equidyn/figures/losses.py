@@ -1,4 +1,4 @@
-"""The three terms of the held-out loss against step, one panel per run, with zero-predictor line and numerical floor."""
+"""The three terms of the held-out loss against step, one panel per run, with zero-predictor line; the numerical floor is in the legend."""
 
 from equidyn import tables
 from equidyn.figures import style
@@ -8,20 +8,26 @@ from equidyn.figures.style import plt
 def draw(rows, paper):
     """Figure with a panel per run, shared log axes."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(2.3 * len(names) + 0.6, 2.8), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.3 * len(names) + 0.8), 2.9), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], names):
         curve = tables.curve(rows, run)
         x = style.steps(curve)
         for quantity, label in (("total", "total"), ("twirled", "twirled prediction error"), ("equivariance", "equivariance error")):
             axis.plot(x, [r[quantity] for r in curve], "-" if quantity != "twirled" else "--", marker="o", ms=2, color=style.QUANTITY[quantity], label=label)
-        axis.plot(x, [r["floor"] for r in curve], ":", color=style.QUANTITY["floor"], label="numerical floor")
         axis.axhline(curve[0]["zero_loss"], color=style.QUANTITY["zero"], lw=0.9, label="zero predictor")
         if curve[0]["trivial_loss"] < 0.999 * curve[0]["zero_loss"]:
             axis.axhline(curve[0]["trivial_loss"], color=style.QUANTITY["zero"], lw=0.9, ls="-.", label="rescaled input")
         style.at_zero_level(axis, curve)
         style.log_step(axis)
         axis.set_yscale("log")
-        axis.set_title(style.LABEL.get(run, run), fontsize=8)
+        axis.set_xlabel("step (0 drawn at 0.5)")
+        axis.set_title(style.LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n("), fontsize=7.5)
     axes[0][0].set_ylabel(f"held-out loss, {style.UNIT[rows[0]['task']]}")
-    axes[0][0].legend(fontsize=6, loc="best")
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    curves = [tables.curve(rows, run) for run in names]
+    floor = max(r["floor"] for curve in curves for r in curve)  # up to nine decades below: drawn it would flatten everything else, as would an exactly equivariant run
+    if above := [r["equivariance"] for curve in curves for r in curve if r["equivariance"] > 10 * r["floor"]]:
+        axes[0][0].set_ylim(bottom=min(above) / 2)
+    title = f"shaded: total at or above the zero predictor; numerical floor at most {floor:.0e}"
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=title)
     return figure

@@ -9,17 +9,18 @@ from equidyn.figures.style import plt
 
 COLUMNS = ("clean", "noisy", "denoised", "twirled")
 ELEMENT = ("#444444", "#bbbbbb", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # channels in order
-LEVEL = 0.3  # occupancy of the surface
+LEVEL, NOISE = 0.3, 2.5  # occupancy of the surface; on the noisy grid so many σ above it
 
 
 def draw(rows, paper, extra):
-    """Figure with, per run, a row of slices for each step (maximum over channels in the fullest plane) and a row of surfaces at the last."""
-    lines = [(path, step, kind) for path in extra for kind, steps in (("slice", _steps(path)), ("surface", _steps(path)[-1:])) for step in steps]
-    figure = plt.figure(figsize=(6.6, 1.7 * len(lines)))
+    """Figure with, per run and step, a row of slices (maximum over channels in the fullest plane) and a row of surfaces."""
+    lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
+    figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
     for i, (path, step, kind) in enumerate(lines):
         with h5py.File(path) as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
         plane = fields["clean"].sum((0, 1, 2)).argmax()
+        sigma = float((fields["noisy"] - fields["clean"]).std())
         run = path.split("/")[-2]
         for j, name in enumerate(COLUMNS):
             place = (len(lines), 4, 4 * i + j + 1)
@@ -28,9 +29,10 @@ def draw(rows, paper, extra):
                 axis.imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
                 axis.set(xticks=[], yticks=[], title=name)
                 if j == 0:
-                    axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7)
-            elif name != "noisy":  # its surface is everywhere
-                _surface(figure.add_subplot(*place, projection="3d"), fields[name], fields["clean"])
+                    axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7.5)
+            else:  # at LEVEL the noisy surface would be everywhere
+                _surface(figure.add_subplot(*place, projection="3d"), fields[name], fields["clean"], LEVEL + (NOISE * sigma if name == "noisy" else 0))
+    figure.supxlabel(f"surfaces at an occupancy of {LEVEL:g}; noisy: {LEVEL:g} + {NOISE:g} σ", fontsize=7.5, color="0.35")
     return figure
 
 
@@ -39,13 +41,13 @@ def _steps(path):
         return sorted(int(step) for step in file)
 
 
-def _surface(axis, field, clean):
-    """Surfaces at LEVEL, one colour per channel, in the cube around the clean molecule."""
+def _surface(axis, field, clean, level):
+    """Surfaces at a level, one colour per channel, in the cube around the clean molecule."""
     occupied = np.argwhere(clean.max(0) > LEVEL)
     centre, half = (occupied.max(0) + occupied.min(0)) / 2, (np.ptp(occupied, axis=0).max() / 2 + 1.5)
     for channel, values in enumerate(field):
-        if values.max() > LEVEL > values.min():
-            points, faces, *_ = marching_cubes(np.pad(values, 1), LEVEL)
+        if values.max() > level > values.min():
+            points, faces, *_ = marching_cubes(np.pad(values, 1), level)
             axis.plot_trisurf(*(points.T - 1)[:2], faces, (points.T - 1)[2], color=ELEMENT[channel % len(ELEMENT)], lw=0, alpha=0.9, rasterized=True)
     low, high = centre - half, centre + half
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))

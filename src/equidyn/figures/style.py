@@ -1,14 +1,21 @@
-"""One look for all figures: colour-blind safe (Okabe-Ito), the same colour for the same thing everywhere."""
+"""One look for all figures: colour-blind safe (Okabe and Ito; Tol), one colour for one thing everywhere, drawn at the width they are read at.
+
+Quantities and runs share no colour. A filled marker is a percentage that counts (``verdicts.counted``), a hollow one does not.
+"""
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from equidyn.verdicts import counted  # noqa: E402
+
+COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
+
 QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
 UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
-RUN = {"voxels-0.3": "#0072B2", "voxels-0.9": "#D55E00", "forces": "#0072B2", "forces-raw": "#D55E00", "forces-raw-aug": "#009E73", "forces-control": "#CC79A7", "flow": "#0072B2"}
-OTHERS = ["#E69F00", "#56B4E9", "#000000", "#F0E442"]
+RUN = {"forces": "#009E73", "forces-raw": "#E69F00", "forces-raw-aug": "#56B4E9", "forces-control": "#882255", "voxels-0.3": "#009E73", "voxels-0.9": "#E69F00", "flow": "#009E73"}
+OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
 LABEL = {
     "flow": "Proteina-style transformer",
     "voxels-0.3": "VoxMol, σ = 0.3",
@@ -22,6 +29,11 @@ LABEL = {
 plt.rcParams.update(
     {
         "font.size": 8,
+        "axes.titlesize": 8,
+        "legend.fontsize": 7,
+        "legend.title_fontsize": 7,
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
@@ -45,7 +57,7 @@ def sequence(n: int) -> list:
 def log_step(axis) -> None:
     """Logarithmic step axis; step 0 is drawn at 0.5."""
     axis.set_xscale("log")
-    axis.set_xlabel("training step (step 0 drawn at 0.5)")
+    axis.set_xlabel("training step (0 drawn at 0.5)")
 
 
 def linear(axis, top: float = 25.0) -> None:
@@ -58,6 +70,22 @@ def linear(axis, top: float = 25.0) -> None:
 def steps(curve: list[dict]) -> list[float]:
     """Steps as drawn."""
     return [max(r["step"], 0.5) for r in curve]
+
+
+def trajectory(axis, x, curve: list[dict], colour, label: str | None = None, lw: float = 1.4, key: str = "percent", least: float = 1e-12) -> None:
+    """A curve of the column ``key`` with filled markers where the percentage counts and hollow ones where it does not."""
+    y = [max(r[key], least) for r in curve]
+    axis.plot(x, y, "-", lw=lw, color=colour, label=label)
+    for filled in (True, False):
+        points = [(a, b) for a, b, r in zip(x, y, curve) if counted(r) == filled]
+        if points:
+            axis.plot(*zip(*points), "o", ms=3.2, color=colour, mfc=colour if filled else "white", mew=0.9)
+
+
+def two_percent(axis, side: str = "left") -> None:
+    """The line that the claims are about, named at one end."""
+    axis.axhline(2, color="0.5", lw=0.8, ls=":")
+    axis.text(0.01 if side == "left" else 0.99, 2.1, "2 %", color="0.4", va="bottom", ha=side, fontsize=7, transform=axis.get_yaxis_transform())
 
 
 def at_zero_level(axis, curve: list[dict]) -> None:

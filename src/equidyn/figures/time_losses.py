@@ -10,7 +10,7 @@ def draw(rows, paper):
     run = tables.runs(rows)[0]
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
     columns = min(4, len(times))
-    figure, axes = plt.subplots(-(-len(times) // columns), columns, figsize=(1.9 * columns + 0.6, 2.1 * -(-len(times) // columns)), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(-(-len(times) // columns), columns, figsize=(style.WIDE, 2.1 * -(-len(times) // columns) + 0.4), sharex=True, sharey=True, squeeze=False)
     for axis, condition in zip(axes.flat, times):
         curve = tables.curve(rows, run, condition=condition)
         x = style.steps(curve)
@@ -28,7 +28,5 @@ def draw(rows, paper):
         axis.set_xlabel("")
     handles, labels = axes[0][0].get_legend_handles_labels()
     floor = max(r["floor"] for r in rows if r["run"] == run)  # 12 decades below: drawn it would flatten everything else
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=5, fontsize=6.5, title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²", title_fontsize=6.5
-    )
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²")
     return figure

@@ -3,12 +3,13 @@
 from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.verdicts import counted
 
 
 def draw(rows, paper, linear=False):
     """Figure with a panel per run, log-log or linear; raw values thin, mean over neighbouring checkpoints thick; diamonds: the paper's 60M run."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names) + 1.2, 3.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], names):
         times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
         for condition, colour in zip(times, style.sequence(len(times))):
@@ -16,15 +17,15 @@ def draw(rows, paper, linear=False):
             x, y = style.steps(curve), [r["percent"] for r in curve]
             axis.plot(x, y, "-", color=colour, lw=0.7, alpha=0.35)
             axis.plot(x, smooth(y), "-", color=colour, label=condition)
-            low = [r["total"] < r["trivial_loss"] for r in curve]
-            axis.plot([a for a, below in zip(x, low) if below], [b for b, below in zip(smooth(y), low) if below], "o", ms=3, color=colour)
+            low = [(a, b) for a, b, r in zip(x, smooth(y), curve) if counted(r)]
+            axis.plot([a for a, _ in low], [b for _, b in low], "o", ms=3, color=colour)
             points = [
                 r
                 for r in paper
                 if (r["task"], r["run"], r["quantity"]) == ("flow", f"default-rep2 {condition}", "percent_published") and r["step"] <= (1 if linear else 20) * max(x)
             ]
             axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=3, mfc="none", mec=colour, mew=0.7)
-        axis.axhline(2, color="0.5", lw=0.8, ls=":")
+        style.two_percent(axis, "right" if linear else "left")
         if linear:
             style.linear(axis)
         else:
@@ -32,7 +33,7 @@ def draw(rows, paper, linear=False):
             axis.set_yscale("log")
         axis.set_title(style.LABEL.get(run, run), fontsize=8)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    axes[0][-1].legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5), title="dots: below the rescaled input\ndiamonds: paper, 60M on PDB", title_fontsize=6)
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dots: total below\n0.9 × the rescaled input\ndiamonds: paper,\n60M on PDB")
     return figure
 
 
