@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 from conftest import REPOSITORY
+from test_verdicts import BAD, GOOD, TRAP, row
 
 from equidyn import tables
 from equidyn.claims import COLUMNS, break_even, claims, correlation, effective_number
 from equidyn.verdicts import VERDICTS
-from test_verdicts import BAD, GOOD, TRAP, row
 
 
 def test_table_has_all_ten_claims_and_sees_a_broken_sum():

@@ -56,7 +56,7 @@ def test_proteins(tmp_path):
     assert counts["items"] > 300 and counts["clusters"] < counts["items"] and 0 < result.percent < 100
     assert counts["rejected: too short"] > 0
     pieces = build({**settings, "fragment": 64}, str(tmp_path / "f.h5"))
-    assert pieces["items"] > counts["items"] and pieces["clusters"] == counts["clusters"] or pieces["clusters"] <= counts["clusters"]
+    assert pieces["items"] > counts["items"] and pieces["clusters"] <= counts["clusters"]
 
 
 def measured_forces(file, folder):

@@ -49,15 +49,34 @@ def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
     assert not (tmp_path / "killed/resume/state.pt").exists()
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
-def test_restart_equals_straight_run_for_the_other_optimizers(optimizer, task, tmp_path):
-    settings = {**TRAINING, "optimizer": optimizer}
+@pytest.mark.parametrize("change", [dict(optimizer="sgd"), dict(optimizer="muon"), dict(eps=0.0, betas=[0.99, 0.999])])
+def test_restart_equals_straight_run_for_the_other_optimizers(change, task, tmp_path):
+    settings = {**TRAINING, **change}
     straight, metrics = train(task, tmp_path / "straight", settings)
     with pytest.raises(Killed):
         train(Dying(task, 5), tmp_path / "killed", settings)
     again, metrics_again = train(task, tmp_path / "killed", settings)
     assert equal(straight, again) and metrics == metrics_again
     assert not equal(straight, train(task, tmp_path / "adamw")[0])
+
+
+def test_eps_zero_is_adamw_and_leaves_entries_alone_whose_second_moment_is_zero():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Linear(5, 4, bias=False) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    settings = {**TRAINING, "optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1, "betas": (0.99, 0.999)}
+    optimizers = loop.optimizer_for(ours, {**settings, "eps": 0.0}), loop.optimizer_for(theirs, {**settings, "eps": 1e-30})
+    for _ in range(20):
+        gradient = torch.randn(4, 5)
+        for layer, optimizer in zip((ours, theirs), optimizers):
+            layer.weight.grad = gradient.clone()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    fresh = torch.nn.Linear(3, 1, bias=False)
+    before = fresh.weight.detach().clone()
+    fresh.weight.grad = torch.tensor([[0.0, 1e-23, 1.0]])  # the square of the second underflows
+    loop.optimizer_for(fresh, {**settings, "eps": 0.0, "weight_decay": 0.0}).step()
+    assert torch.equal(fresh.weight[0, :2], before[0, :2]) and fresh.weight[0, 2].item() == pytest.approx(before[0, 2].item() - 1e-2)
 
 
 def test_muon_takes_each_parameter_once_and_no_embedding():

@@ -20,7 +20,12 @@ def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None
         return items
     if n_train > len(items):
         raise DataError(f"{path}: n_train = {n_train}, but only {len(items)} training items")
-    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(items)[:n_train])
+    return subset(items, n_train)
+
+
+def subset(items: np.ndarray, n: int) -> np.ndarray:
+    """n of the items (all, if there are fewer), drawn at random with a fixed seed, in order; a smaller subset is part of a larger one."""
+    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(items)[:n])
 
 
 def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int) -> np.ndarray:

@@ -237,7 +237,7 @@ def pair_biases(attentions, pair, mask, registers):
     product = torch.bmm(weight.expand(b, -1, -1), z.transpose(1, 2)).reshape(b, -1, n, n)  # contiguous, heads first
     keys = pair.new_zeros(b, 1, 1, registers + n)
     keys[..., registers:].masked_fill_(~mask[:, None, None, :], -1e9)
-    bias = F.pad(product, (registers, 0, registers, 0)) + (keys + constant[:, None, None])  # (b, layers h, N, N)
+    bias = F.pad(product, (registers, 0, registers, 0)).add_(keys + constant[:, None, None])  # (b, layers h, N, N)
     return bias.unflatten(1, (len(attentions), -1)).unbind(1)
 
 

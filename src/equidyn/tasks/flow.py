@@ -13,7 +13,7 @@ from equidyn import groups
 from equidyn.actions import Fixed, Scalar, Vector
 from equidyn.data import store
 from equidyn.data.schema import DataError
-from equidyn.data.select import held_out_items, training_items
+from equidyn.data.select import held_out_items, subset, training_items
 from equidyn.measure import Batch
 from equidyn.models.proteina import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, distance_bins
 
@@ -188,7 +188,7 @@ class Flow:
 
     def _trivial(self, t: float) -> float:
         dot = power = 0.0
-        for items in self.train[:N_FIT].split(100):
+        for items in torch.from_numpy(subset(self.train.numpy(), N_FIT)).split(100):
             x_t, velocity, _, _ = self._noised(items, t, FIT_SEED)
             dot, power = dot + (x_t.double() * velocity).sum().item(), power + x_t.double().square().sum().item()
         loss = count = 0.0

@@ -13,11 +13,12 @@ from equidyn.actions import Grid, Vector
 from equidyn.data import grids, store
 from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
-from equidyn.data.select import training_items
+from equidyn.data.select import subset, training_items
 from equidyn.data.voxelize import voxelize_batch
 from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.measure import Batch
 
+N_POWER = 512  # training molecules that the zero predictor's loss is taken from
 SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
 
 
@@ -40,8 +41,7 @@ class Voxels:
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
-        sample = self.clean(training[: min(512, len(training))])
-        self.power = sample.square().mean().item()  # of the clean training grids: the loss of the zero predictor
+        self.power = self.clean(subset(training, N_POWER)).square().mean().item()  # of the clean training grids: the loss of the zero predictor
 
     def clean(self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""

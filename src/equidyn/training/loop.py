@@ -89,10 +89,32 @@ class Together:
             part.load_state_dict(saved)
 
 
-def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
-    """AdamW without decay on vectors and embeddings, SGD with momentum 0.9, or Muon on matrices with AdamW on all else.
+class AdamWithoutEps(torch.optim.Optimizer):
+    """AdamW with eps = 0, as in the published voxel runs: entries whose second moment is zero, underflow included, are left alone."""
 
-    eps 0 means, as in the published voxel runs, that entries whose second moment is zero are left alone: 1e-30 does that.
+    def __init__(self, parameters, lr: float, betas: tuple[float, float]):
+        super().__init__(parameters, dict(lr=lr, betas=betas, weight_decay=0.0))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                state["step"] += 1
+                mean, square = state["exp_avg"].lerp_(p.grad, 1 - beta1), state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                scale = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(torch.where(square > 0, mean * square.rsqrt(), 0.0), alpha=group["lr"] * scale)
+
+
+def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
+    """AdamW (``AdamWithoutEps`` where eps is 0) without decay on vectors and embeddings, SGD with momentum 0.9, or Muon on matrices with AdamW on all else.
+
     Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both.
     """
     plain = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
@@ -104,7 +126,8 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
     parameters = [dict(params=decay, weight_decay=settings["weight_decay"]), dict(params=rest, weight_decay=0.0)]
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
-    adamw = torch.optim.AdamW(parameters, lr=settings["lr"], betas=tuple(settings.get("betas", (0.9, 0.999))), eps=max(settings.get("eps", 1e-8), 1e-30))
+    betas, eps = tuple(settings.get("betas", (0.9, 0.999))), settings.get("eps", 1e-8)
+    adamw = torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps) if eps > 0 else AdamWithoutEps(parameters, settings["lr"], betas)
     if not matrices:
         return adamw
     return Together(torch.optim.Muon(matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"), adamw)
