@@ -1,26 +1,39 @@
 """Downloads from a server that misbehaves: the right file or a clear error, never a wrong file under the final name."""
 
+import bz2
 import gzip
 import hashlib
+import io
 import json
+import lzma
 import os
+import pickle
 import random
+import re
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.data import download
+from equidyn.data import catalogue, download, transfer
 from equidyn.data.schema import DataError
 
 DATA = random.Random(0).randbytes(3_000_000)
 SHA = "sha256:" + hashlib.sha256(DATA).hexdigest()
+TEXT = random.Random(1).randbytes(20_000)
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "no_proxy": "127.0.0.1"}
 PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>" + b" " * 5000
 
 
@@ -56,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.plain(200, PAGE)
         if "empty" in how:
             return self.plain(200, b"")
+        if "body" in how:
+            return self.plain(200, self.server.body)
         if "other" in how or ("changes" in how and nth > 1):
             data = DATA[::-1]
         tag = f'"{hashlib.md5(data).hexdigest()}"'
@@ -81,10 +96,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if "cut" in how and (nth == 1 or "always" in how):
             body = body[: len(body) // 2]
-        if "stall" in how and nth == 1:
-            self.wfile.write(body[: len(body) // 2])
+        if "stall" in how and (nth == 1 or "always" in how):
+            self.wfile.write(body[: 100 if "always" in how else len(body) // 2])
             self.wfile.flush()
             time.sleep(30)
+        elif "slow" in how:
+            for i in range(10):
+                self.wfile.write(body[i * len(body) // 10 : (i + 1) * len(body) // 10])
+                time.sleep(0.05)
         else:
             self.wfile.write(body)
         self.close_connection = True
@@ -126,7 +145,7 @@ def get(server, tmp_path, monkeypatch):
         try:
             return download.fetch(one, tmp_path, tmp_path / "lock.json", **dict(retries=3, backoff=0.01, stall=1, progress=False) | (options or {}))
         finally:
-            target = download.place(one, tmp_path)
+            target = catalogue.place(one, tmp_path)
             assert not target.exists() or target.read_bytes() == right
 
     return get
@@ -147,7 +166,7 @@ def test_right_in_the_end(get, tmp_path, how, checksum):
     found = get(how, checksum=checksum)
     assert found["sha256"] == SHA[7:] and found["size"] == len(DATA)
     assert os.listdir(tmp_path / "set/1") == ["data.bin"]  # no part or note left
-    lock = download._read_lock(tmp_path / "lock.json")
+    lock = catalogue.read_lock(tmp_path / "lock.json")
     assert [row["sha256"] for row in lock.values()] == ([] if checksum else [SHA[7:]])
 
 
@@ -256,22 +275,6 @@ def test_recorded_once_enforced_ever_after(get, server, tmp_path):
     assert len(json.loads((tmp_path / "lock.json").read_text())) == 2
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"set/1/data.bin": {"sha256": "short"}}', '{"a": 3}'])
-def test_damaged_lock_file(tmp_path, content):
-    (tmp_path / "lock.json").write_text(content)
-    with pytest.raises(DataError, match="not readable as a lock file"):
-        download.fetch(entry(), tmp_path, tmp_path / "lock.json")
-
-
-def test_many_writers_of_the_lock_file(tmp_path):
-    threads = [threading.Thread(target=download._record, args=(tmp_path / "lock.json", f"k{i}", {"sha256": f"{i:064x}", "size": i, "from": "x", "date": "y"})) for i in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(download._read_lock(tmp_path / "lock.json")) == 20
-
-
 def test_a_file_put_there_by_hand_is_checked(get, server, tmp_path):
     (tmp_path / "set/1").mkdir(parents=True)
     target = tmp_path / "set/1/data.bin"
@@ -295,23 +298,41 @@ def test_offline_says_which_file_where(tmp_path):
         download.fetch(entry(page="https://page.example"), tmp_path, tmp_path / "lock.json")
 
 
-def test_doubt_is_in_the_error(get):
-    with pytest.raises(DataError, match="not confirmed: never opened"):
-        get("404", verified=False, note="never opened")
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("trouble", ["404", "offline", "no address", "no list", "small disk", "full disk", "two processes", "damaged lock", "wrong file there"])
+def test_doubt_is_in_every_error_once(get, tmp_path, monkeypatch, trouble):
+    target, doubtful = tmp_path / "set/1/data.bin", dict(verified=False, note="never opened")
+    target.parent.mkdir(parents=True)
+    if trouble == "small disk":
+        monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1}))
+    if trouble == "full disk":
+        monkeypatch.setattr(download._Named, "write", full)
+    if trouble == "damaged lock":
+        (tmp_path / "lock.json").write_text("{")
+    if trouble == "wrong file there":
+        target.write_bytes(DATA[:-1])
+    with pytest.raises(DataError) as caught, download._part(entry(), target) if trouble == "two processes" else nullcontext():
+        if trouble == "no address":
+            download.fetch(entry(**doubtful), tmp_path, tmp_path / "lock.json")
+        elif trouble == "no list":
+            download.fetch_all(entry(file="{id}.bin", ids_file=str(tmp_path / "ids.txt"), **doubtful), tmp_path, tmp_path / "lock.json")
+        else:
+            get("404" if trouble == "404" else "good", options=dict(offline=trouble == "offline"), right=DATA[:-1] if trouble == "wrong file there" else DATA, **doubtful)
+    assert str(caught.value).count("not confirmed: never opened") == 1 and str(caught.value).endswith("]")
 
 
 @pytest.mark.parametrize("size", [len(DATA), None])
 def test_disk_too_small(get, server, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": download.SPARE + 2_000_000}))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": transfer.SPARE + 2_000_000}))
     with pytest.raises(DataError, match="/good/x: needs 3 MB and 67 MB to spare in .* which has 69 MB free"):
         get("good", size=size)
     assert no_file(tmp_path) and server.seen["/good/x"] == (0 if size else 1)  # known beforehand: not even asked
 
 
 def test_disk_full_in_the_middle(get, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(download._Named, "write", full)
     with pytest.raises(DataError, match="No space left on device.*continued next time"):
         get("good")
@@ -330,6 +351,132 @@ def test_content_must_fit_the_file_name(get, tmp_path):
         get("good", file="data.xyz.gz", checksum=None)
 
 
+def hdf5(libver="earliest"):
+    file = io.BytesIO()
+    with h5py.File(file, "w", libver=libver) as opened:
+        opened["a"] = np.frombuffer(TEXT, np.uint8)
+    return file.getvalue()
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a", TEXT)
+    return file.getvalue()
+
+
+CONTAINERS = {
+    "a.xyz.gz": gzip.compress(TEXT), "a.tar.bz2": bz2.compress(TEXT), "a.tar.xz": lzma.compress(TEXT), "a.npz": zipped(), "a.hdf5": hdf5(), "b.hdf5": hdf5("v110"),
+    "a.pickle": pickle.dumps(TEXT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_cut_with_the_length_to_match_is_not_recorded(get, server, tmp_path, name):
+    """The server believes in its half of the file, and nobody knows better: neither size nor checksum is known."""
+    whole = CONTAINERS[name]
+    for cut in (len(whole) - 1, len(whole) // 2, 100):
+        server.body = whole[:cut]
+        with pytest.raises(DataError, match=f"/body/x: incomplete or damaged .* of {cut} bytes: "):
+            get("body", file=name, checksum=None)
+        assert not (tmp_path / "lock.json").exists() and not os.listdir(tmp_path / "set/1")
+    server.body = whole
+    get("body", file=name, checksum=None, right=whole)
+    assert set(catalogue.read_lock(tmp_path / "lock.json")) == {f"set/1/{name}"}
+
+
+def test_of_two_servers_the_one_with_the_whole_file(get, server):
+    server.body = CONTAINERS["a.xyz.gz"][:-9]
+    with pytest.raises(DataError, match="/body/x: incomplete .*[\\s\\S]*/404/x: HTTP 404"):
+        get("body", "404", file="a.xyz.gz", checksum=None)
+
+
+def test_a_cut_file_put_there_by_hand_is_not_recorded(tmp_path):
+    (tmp_path / "set/1").mkdir(parents=True)
+    (tmp_path / "set/1/a.xyz.gz").write_bytes(CONTAINERS["a.xyz.gz"][:-1])
+    with pytest.raises(DataError, match="incomplete or damaged .gz .*move it away"):
+        download.fetch(entry(file="a.xyz.gz"), tmp_path, tmp_path / "lock.json")
+    assert not (tmp_path / "lock.json").exists()
+
+
+MD5 = "md5:" + hashlib.md5(DATA).hexdigest()
+
+
+@pytest.mark.parametrize("checksum", [SHA, None], ids=["known", "unknown"])
+@pytest.mark.parametrize(
+    "quoted, expected, words",
+    [
+        (dict(size=len(DATA), checksum=MD5), "agrees", []),
+        (dict(checksum=SHA), "agrees", []),
+        (dict(size=7, checksum=MD5), "differs", ["3000000 bytes, quoted 7"]),
+        (dict(size=7, checksum="md5:" + "0" * 32), "differs", ["3000000 bytes, quoted 7", f"{MD5.replace(':', ' ')}, quoted 000"]),
+    ],
+)
+def test_what_others_quote_is_compared_and_not_enforced(get, tmp_path, capsys, quoted, expected, words, checksum):
+    assert get("good", checksum=checksum, quoted=quoted)["quoted"] == expected
+    said = capsys.readouterr().err
+    assert ("WARNING: set 1: data.bin is not the file that others quote" in said) == (expected == "differs") and all(word in said for word in words)
+    assert [row["quoted"] for row in catalogue.read_lock(tmp_path / "lock.json").values()] == ([] if checksum else [expected])
+    assert "quoted" not in get("good")
+
+
+def test_a_server_that_always_stalls(get, server, tmp_path):
+    with pytest.raises(DataError, match="/stall,always,etag/x: .*1 retries"):
+        get("stall,always,etag", options=dict(retries=1))
+    assert server.seen["/stall,always,etag/x"] == 2 and server.seen["/stall,always,etag/x range"] == 1
+    assert no_file(tmp_path) and (tmp_path / "set/1/data.bin.part").stat().st_size == 200
+
+
+def test_killed_in_the_middle_and_continued(get, server, tmp_path):
+    one = entry(urls=[f"http://127.0.0.1:{server.server_port}/stall,etag/x"])
+    script = f"from equidyn.data import download; download.fetch({one!r}, {str(tmp_path)!r}, {str(tmp_path / 'lock.json')!r}, stall=30, progress=False)"
+    process = subprocess.Popen([sys.executable, "-c", script], env=ENVIRONMENT, cwd=REPOSITORY)
+    part, deadline = tmp_path / "set/1/data.bin.part", time.time() + 30
+    while not (part.exists() and part.stat().st_size == len(DATA) // 2):
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert no_file(tmp_path) and not (tmp_path / "lock.json").exists()
+    assert get("stall,etag", checksum=None)["sha256"] == SHA[7:]
+    assert server.seen["/stall,etag/x"] == 2 and server.seen["/stall,etag/x range"] == 1
+
+
+READ_ONLY = """
+import os, sys
+from equidyn.data import download
+from equidyn.data.schema import DataError
+
+folder, one = sys.argv[1], {one}
+download.fetch(one, folder + "/open", folder + "/open.json", progress=False)  # imports what another user could not
+if os.getuid() == 0:
+    os.setuid(65534)  # root may write anywhere
+try:
+    download.fetch(one, folder + "/closed", folder + "/closed.json", retries=0, progress=False)
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_cannot_be_written_to(server):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users altogether
+        os.chmod(folder, 0o755)
+        os.makedirs(f"{folder}/closed/set/1")
+        os.chmod(f"{folder}/closed/set/1", 0o555)
+        script = READ_ONLY.format(one=entry(urls=[f"http://127.0.0.1:{server.server_port}/good/x"], checksum=SHA))
+        done = subprocess.run([sys.executable, "-c", script, folder], env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0 and "set 1: " in done.stdout and "Permission denied" in done.stdout and f"{folder}/closed/set/1/data.bin" in done.stdout, done.stderr
+        assert os.path.exists(f"{folder}/open/set/1/data.bin") and not os.listdir(f"{folder}/closed/set/1")
+
+
+def test_progress_shows_rate_and_remaining_time(get, capsys, monkeypatch):
+    monkeypatch.setattr(transfer, "interval", lambda: 0.02)
+    get("slow", options=dict(progress=True))
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    on_the_way = [line for line in lines if re.search(r"data.bin: +[1-9]\d?%.*[\d.]+M/3.00M \[\d\d:\d\d<\d\d:\d\d, +[\d.]+[kM]?B/s\]", line)]
+    assert len(on_the_way) >= 2, lines
+
+
 def test_no_server_at_all(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DataError, match="1 retries"):
@@ -341,59 +488,23 @@ def test_lists_of_files(get, server, tmp_path):
     many = entry(urls=[f"{at}/good/{{middle}}/{{id}}"], file="{id}.bin", ids=["1abc", "2abd", "3xyz"])
     found = download.fetch_all(many, tmp_path, tmp_path / "lock.json", workers=3)
     assert [os.path.basename(one["file"]) for one in found] == ["1abc.bin", "2abd.bin", "3xyz.bin"]
-    assert server.seen["/good/ab/1abc"] == 1 and len(download._read_lock(tmp_path / "lock.json")) == 3
+    assert server.seen["/good/ab/1abc"] == 1 and len(catalogue.read_lock(tmp_path / "lock.json")) == 3
     with pytest.raises(DataError) as caught:
         download.fetch_all(many | {"ids": [f"{i}aaa" for i in range(6)], "version": "2"}, tmp_path, tmp_path / "lock.json", offline=True)
     assert "and 3 more files: 3aaa.bin 4aaa.bin 5aaa.bin" in str(caught.value)
-
-
-def test_the_table_is_sound():
-    table = download.read_table(REPOSITORY / "resources/datasets.yaml")
-    assert {row["task"] for row in table.values()} == {"forces", "voxels", "flow"}
-    files = [download.place(part, ".") for row in table.values() for part in download.expand(row)]
-    assert len(set(files)) == len(files)
-    lock = REPOSITORY / "resources/datasets.lock.json"
-    keys = {download._key(part) for row in table.values() for part in download.expand(row)}
-    assert set(download._read_lock(lock)) <= keys
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (dict(file="../escaped"), "expected letters"),
-        (dict(version="1/2"), "expected letters"),
-        (dict(file="{id}", ids=["..", "1abc"]), "expected letters"),
-        (dict(urls=["file:///etc/passwd"]), "expected http"),
-        (dict(checksum="sha256:12"), "expected sha256"),
-        (dict(size=-1), "expected a number of bytes"),
-        (dict(verified=False), "false with a note"),
-        (dict(colour="red"), "unknown fields"),
-        (dict(ids=["1abc"], size=3), "must be null"),
-        (dict(ids=["1abc"], file="{ID}"), "expected letters"),
-        (dict(ids=["1abc"], urls=["https://a.example/{ID}"]), "placeholder 'ID'"),
-        (dict(urls="https://a.example"), "must be lists"),
-    ],
-)
-def test_bad_tables(tmp_path, change, message):
-    path = tmp_path / "table.yaml"
-    path.write_text(yaml.safe_dump([entry(**change)]))
-    with pytest.raises(DataError, match=message):
-        download.read_table(path)
-    path.write_text(yaml.safe_dump([entry(), entry()]))
-    with pytest.raises(DataError, match="used twice"):
-        download.read_table(path)
 
 
 def test_command_line(server, tmp_path):
     body = gzip.compress(b"x")
     (tmp_path / "files/set/1").mkdir(parents=True)
     (tmp_path / "files/set/1/a.gz").write_bytes(body)
-    (tmp_path / "table.yaml").write_text(yaml.safe_dump([entry(file="a.gz", urls=["https://a.example/a.gz"])]))
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump([entry(file="a.gz", urls=["https://a.example/a.gz"], quoted=dict(size=7))]))
     command = [sys.executable, "workflow/scripts/download.py", "--table", tmp_path / "table.yaml", "--folder", tmp_path / "files", "--lock", tmp_path / "lock.json", "--offline"]
     environment = os.environ | {"PYTHONPATH": "src"}
     done = subprocess.run([*command, "--name", "set", "--out", tmp_path / "set.json"], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "WARNING: set 1: a.gz is not the file that others quote" in done.stderr, done.stderr
     (listed,) = json.loads((tmp_path / "set.json").read_text())
     assert listed["sha256"] == hashlib.sha256(body).hexdigest() == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["sha256"]
+    assert listed["quoted"] == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["quoted"] == "differs"
     done = subprocess.run([*command, "--name", "sett", "--out", tmp_path / "sett.json"], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "no dataset sett, expected one of set" in done.stderr and not (tmp_path / "sett.json").exists()

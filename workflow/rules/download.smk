@@ -1,5 +1,10 @@
 # Datasets of the paper: `snakemake --cores 1 downloads/qm9.json`, by a name in resources/datasets.yaml; datasets with the key `download` ask for them.
 # The list of checked files is the output, not the files: Snakemake deletes outputs before a job, and these are large, resumable or put there by hand.
+# They are checked again when their own entry of the table changes, or when the lock file no longer admits what is listed (by wildcards: Snakemake does not
+# compare params that are functions of the output).
+from equidyn.data import catalogue
+
+
 rule download:
     output:
         f"{DOWNLOADS}/{{entry}}.json",
@@ -13,6 +18,10 @@ rule download:
         lock=LOCK,
         folder=folder_of_output,
         offline="--offline" if config.get("offline") else "",
+        entry=lambda wildcards: catalogue.digest(TABLE, wildcards.entry),
+        contradicted=lambda wildcards: catalogue.contradicted(
+            LOCK, f"{DOWNLOADS}/{wildcards.entry}.json"
+        ),
         code=code_digest(f"{SCRIPTS}/download.py"),
     shell:
         "python {params.script} --table {params.table} --name {wildcards.entry} --folder {params.folder} --lock {params.lock} --out {output} --workers 4 {params.offline} > {log} 2>&1"

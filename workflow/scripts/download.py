@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import _cli
 
-from equidyn.data import download
+from equidyn.data import catalogue, download, store
 from equidyn.data.schema import DataError
 
 
@@ -22,14 +21,12 @@ def main() -> None:
     parser.add_argument("--retries", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="files at a time, where an entry has many")
     args = parser.parse_args()
-    table = download.read_table(args.table)
+    table = catalogue.read_table(args.table)
     if args.name not in table:
         raise DataError(f"{args.table}: no dataset {args.name}, expected one of {', '.join(sorted(table))}")
     found = download.fetch_all(table[args.name], args.folder, args.lock, args.workers, offline=args.offline, retries=args.retries)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(found, indent=1) + "\n")
-    os.replace(temporary, args.out)
+    with store.whole(args.out) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
