@@ -118,33 +118,35 @@ def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
     scale = np.float32((resolution / (WIDTH * radius)) ** 2)
+    x, y, z = np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32)
+    lanes = np.zeros(LANES, np.float32)
     for k in range(len(offsets) - 1):
-        molecule = out[k]
-        molecule[:] = 0.0
-        x, y, z = np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32)
-        lanes = np.zeros(LANES, np.float32)
-        for a in range(offsets[k], offsets[k + 1]):
-            x0, nx = _axis(positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x)
-            y0, ny = _axis(positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y)
-            z0, nz = _axis(positions[a, 2] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, z)
-            if nx <= 0 or ny <= 0 or nz <= 0:
-                continue
-            channel = molecule[channels[a]]
-            if nz <= LANES <= grid:  # a row of constant length, padded with zeros: one vector operation
-                first = min(z0, grid - LANES)
-                lanes[:] = 0.0
-                lanes[z0 - first : z0 - first + nz] = z[:nz]
-                for i in range(nx):
-                    for j in range(ny):
-                        row, xy = channel[x0 + i, y0 + j, first : first + LANES], x[i] * y[j]
-                        for m in range(LANES):
-                            row[m] += xy * lanes[m] * (ONE - row[m])
-            else:
-                for i in range(nx):
-                    for j in range(ny):
-                        row, xy = channel[x0 + i, y0 + j, z0 : z0 + nz], x[i] * y[j]
-                        for m in range(nz):
-                            row[m] += xy * z[m] * (ONE - row[m])
+        for c in range(out.shape[1]):  # a channel at a time: its atoms find it in cache, just cleared
+            channel = out[k, c]
+            channel[:] = 0.0
+            for a in range(offsets[k], offsets[k + 1]):
+                if channels[a] != c:
+                    continue
+                x0, nx = _axis(positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x)
+                y0, ny = _axis(positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y)
+                z0, nz = _axis(positions[a, 2] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, z)
+                if nx <= 0 or ny <= 0 or nz <= 0:
+                    continue
+                if nz <= LANES <= grid:  # a row of constant length, padded with zeros: one vector operation
+                    first = min(z0, grid - LANES)
+                    lanes[:] = 0.0
+                    lanes[z0 - first : z0 - first + nz] = z[:nz]
+                    for i in range(nx):
+                        for j in range(ny):
+                            row, xy = channel[x0 + i, y0 + j, first : first + LANES], x[i] * y[j]
+                            for m in range(LANES):
+                                row[m] += xy * lanes[m] * (ONE - row[m])
+                else:
+                    for i in range(nx):
+                        for j in range(ny):
+                            row, xy = channel[x0 + i, y0 + j, z0 : z0 + nz], x[i] * y[j]
+                            for m in range(nz):
+                                row[m] += xy * z[m] * (ONE - row[m])
 
 
 def _torch(positions, channels, offsets, shape, resolution, radius, compatible):
