@@ -24,7 +24,7 @@ gpu-data: .venv/installed
 	snakemake $(addprefix results/gpu-data/data/,conformers.h5 voxels.h5 voxels/grids.h5 backbones.h5) --cores all --configfile config/gpu-data.yaml
 
 gpu-replicate: .venv/installed
-	python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu
+	for task in forces voxels flow; do python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks $$task --seconds 600 || exit 1; done
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

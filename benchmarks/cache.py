@@ -1,45 +1,88 @@
 """Reading training grids back from caches, against voxelizing on the fly from cached coordinates; one reader, random order.
 
+Beside the rates: bytes per molecule on disk, peak memory of a process that reads all of them, the memory-write limit, and PyUUL (``pip install pyuul``, for this
+benchmark only), all as ratios to the first row.
+
 PYTHONPATH=src python benchmarks/cache.py
 """
 
 import argparse
 import functools
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from voxelize import median_time, molecules  # the neighbouring benchmark
+from voxelize import high_water, median_time, molecules, pyuul_call, timed  # the neighbouring benchmark
 
 from equidyn.data.voxelize import voxelize_batch
+
+RANGES = {16: (0.5, 6, 15), 64: (0.25, 30, 60)}  # grid -> Å per voxel, atoms of the molecules
+PEERS = 4  # molecules per call of PyUUL, whose memory grows by 0.2 GB for each
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--molecules", default="resources/molecules.csv")
     parser.add_argument("--n", type=int, default=96)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--way", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--grid", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    for grid, resolution, low, high in ((16, 0.5, 6, 15), (64, 0.25, 30, 60)):
-        batch = molecules(args.molecules, low, high, args.n)
-        settings = dict(n_channels=8, grid=grid, resolution=resolution, radius=0.5)
-        grids = np.stack([voxelize_batch(p, c, [0, len(p)], **settings)[0].numpy() for p, c in batch])
-        order = np.random.default_rng(0).permutation(args.n)
-        print(f"\n{grid}³ at {resolution} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; {100 * (grids > 0).mean():.2f} % of the voxels are not zero")
-        print(f"{'':44s}molecules/s   bytes per molecule")
-        with tempfile.TemporaryDirectory() as folder:
-            for name, write, read in candidates(batch, grids, settings):
-                path = Path(folder) / "cache.h5"
-                path.unlink(missing_ok=True)
-                with h5py.File(path, "w") as file:
-                    write(file)
-                with h5py.File(path) as file:
-                    assert np.abs(np.asarray(read(file, 0)) - grids[0]).max() < 3e-3
-                    rate = args.n / median_time(functools.partial(read_all, read, file, order), 3)
-                print(f"  {name:42s}{rate:11.0f}   {os.path.getsize(path) / args.n:12.0f}")
+    if args.read:
+        peak(args)
+        return
+    for grid, (_, low, high) in RANGES.items():
+        compare(args, grid, molecules(args.molecules, low, high, args.n), settings_of(grid))
+
+
+def settings_of(grid: int) -> dict:
+    return dict(n_channels=8, grid=grid, resolution=RANGES[grid][0], radius=0.5)
+
+
+def compare(args, grid, batch, settings) -> None:
+    """Print the table of one grid size."""
+    grids = np.stack([voxelize_batch(p, c, [0, len(p)], **settings)[0].numpy() for p, c in batch])
+    order, first = np.random.default_rng(0).permutation(args.n), None
+    print(f"\n{grid}³ at {settings['resolution']} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; {100 * (grids > 0).mean():.2f} % of the voxels are not zero")
+    print(f"{'':44s}molecules/s   ratio   bytes per molecule   peak memory, MB")
+    with tempfile.TemporaryDirectory() as folder:
+        for way, (name, write, read) in enumerate(candidates(batch, grids, settings)):
+            path = Path(folder) / f"{way}.h5"
+            with h5py.File(path, "w") as file:
+                write(file)
+            with h5py.File(path) as file:
+                assert np.abs(np.asarray(read(file, 0)) - grids[0]).max() < 3e-3
+                rate = args.n / median_time(functools.partial(read_all, read, file, order), 3)
+            first = first or rate
+            command = [sys.executable, __file__, "--read", str(path), "--way", str(way), "--grid", str(grid), "--n", str(args.n), "--molecules", args.molecules]
+            memory = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+            print(f"  {name:42s}{rate:11.0f} {rate / first:7.2f}   {os.path.getsize(path) / args.n:18.0f} {memory:17.0f}")
+    out = torch.empty(64, *grids.shape[1:])
+    limit = 64 / median_time(out.zero_, least=1.0)
+    print(f"  {'memory-write limit':42s}{limit:11.0f} {limit / first:7.2f}")
+    call = pyuul_call(batch[:PEERS], grid)
+    if call is not None and settings["resolution"] == 0.25:  # the resolution that it is called with
+        call()
+        peer = PEERS / timed(call)
+        print(f"  {'PyUUL':42s}{peer:11.1f} {peer / first:7.4f}")
+
+
+def peak(args) -> None:
+    """In a process of its own: print the MB by which reading all molecules raises the peak memory."""
+    resolution, low, high = RANGES[args.grid]
+    batch, settings = molecules(args.molecules, low, high, args.n), settings_of(args.grid)
+    _, _, read = list(candidates(batch, np.zeros((1, 8, *[args.grid] * 3), np.float32), settings))[args.way]
+    with h5py.File(args.read) as file:
+        read(file, 0)  # what is compiled or allocated once
+        before = high_water()
+        read_all(read, file, range(args.n))
+    print((high_water() - before) / 1e6)
 
 
 def read_all(read, file, order):

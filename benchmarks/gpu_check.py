@@ -21,6 +21,7 @@ from equidyn.actions import Fixed, Grid, Scalar, Vector
 from equidyn.measure import Batch, measure
 from equidyn.models import registry
 from equidyn.models.geometry import neighbour_list
+from equidyn.provenance import commit
 
 
 def molecules(model, b, atoms, device):
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="tiny models: tries the code, says nothing about speed")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--out", type=Path, help="JSON file; the table goes beside it as .md")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); nothing was measured")
@@ -121,20 +122,22 @@ def main() -> None:
     a = torch.randn(side, side, device=args.device)
     matmul = 2 * side**3 / seconds(lambda: a @ a, args.device, 5) / 1e12
     name = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
-    result = dict(date=date.today().isoformat(), hardware=name, torch=torch.__version__, matmul_tflops=matmul, models=[])
-    print(f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}")
-    print("| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition / 10 forwards |\n|---|---|---|---|---|---|---|---|")
+    result = dict(date=date.today().isoformat(), commit=commit(), hardware=name, torch=torch.__version__, matmul_tflops=matmul, models=[])
+    lines = [f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit {result['commit']}\n"]
+    lines.append("| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition / 10 forwards |\n|---|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
     for row in TINY if args.tiny else FULL:
         r = check(*row, args.device, args.steps)
         result["models"].append(r)
-        print(
+        lines.append(
             f"| {r['architecture']} {r['size']} | {r['parameters'] / 1e6:.2f}M | {r['items']} x {r['length']} | {r['steps_per_second']:.2f} | {r['peak_memory_gib']:.1f} | "
-            f"{r['tflops']:.2f} | {100 * r['tflops'] / matmul:.0f} % | {r['decomposition_over_forwards']:.2f} |",
-            flush=True,
+            f"{r['tflops']:.2f} | {100 * r['tflops'] / matmul:.0f} % | {r['decomposition_over_forwards']:.2f} |"
         )
+        print(lines[-1], flush=True)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=2) + "\n")
+        args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.measure import measure_losses
 from equidyn.models import registry
-from equidyn.provenance import code_digest
+from equidyn.provenance import code_digest, commit
 from equidyn.training import checkpoint, loop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -119,15 +118,6 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise DataError(f"{path}: not JSON ({error}), expected what this script writes; delete it") from error
-
-
-def commit() -> str | None:
-    """Commit of this checkout, with -dirty if it has changes; None without git."""
-    try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=REPOSITORY, capture_output=True, text=True)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
 
 
 def hardware(device: str) -> str:

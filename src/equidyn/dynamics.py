@@ -25,7 +25,7 @@ from equidyn.decomposition import Decomposition, ItemSums, _weight, accumulate, 
 from equidyn.measure import Batch, rotate, twisted_predictions
 
 TERMS = ("twirled", "equivariance")
-DENSE = 2048  # blocks up to this many parameters get their whole Hessian
+DENSE = 2000  # blocks up to this many parameters get their whole Hessian
 
 
 def cast(batch: Batch, dtype: torch.dtype = torch.float64) -> Batch:

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent
@@ -59,3 +60,12 @@ def _essence(path: Path) -> str:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def commit() -> str:
+    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository or without git."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"

@@ -2,24 +2,16 @@
 
 import errno
 import platform
-import subprocess
 import sys
-from pathlib import Path
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}  # full, read-only, no folder
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def commit() -> str:
-    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=REPOSITORY, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 def run(main) -> None:
     """Call main(); documented errors end with one paragraph and exit code 1."""
     from equidyn.config import ConfigError
     from equidyn.data.schema import DataError
+    from equidyn.provenance import commit
 
     print(f"{' '.join(sys.argv)}\npython {platform.python_version()} on {platform.platform()}, commit {commit()}", flush=True)
     try:

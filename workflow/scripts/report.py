@@ -15,6 +15,7 @@ from jinja2 import Template
 
 from equidyn import tables
 from equidyn.claims import STATEMENTS
+from equidyn.provenance import commit
 from equidyn.verdicts import counted, first_step, verdict
 
 PAGE = Template(
@@ -258,7 +259,7 @@ def main() -> None:
         figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
         more=[("/".join(Path(f).parts[-2:]), [{k: _short(v) for k, v in row.items()} for row in csv.DictReader(open(f, newline=""))]) for f in args.more],
         summaries=[json.loads(Path(s).read_text()) for s in args.summaries],
-        commit=_cli.commit(),
+        commit=commit(),
     )
     temporary = args.out.with_suffix(".part")
     temporary.write_text(page)
