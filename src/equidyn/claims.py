@@ -80,6 +80,9 @@ def _c2(curve: list[dict], paper: list[dict]) -> list[dict]:
     if task == "voxels" and (points := [r for r in paper if (r["task"], r["run"], r["quantity"]) == ("voxels", "model-111M", "percent_published")]):
         span = f"{min(r['percent'] for r in points):.2g} % at the lowest, {points[-1]['percent']:.3g} % at the end (111M, sigma 0.9)"
         conditions += f"; last / the paper's last {last['percent'] / points[-1]['percent']:.2g}"
+        at_dip, zero = (_number(paper, "voxels", quantity, run="model-111M") for quantity in ("total_at_dip", "zero_predictor_estimate"))
+        if at_dip and zero:
+            conditions += f"; the paper's lowest stands at about {at_dip / zero:.2g} x its zero predictor (estimated)"
     statement = "equivariance error falls to <= 2 % of held-out loss within 1k-10k steps"
     return [
         dict(claim="C2", statement=statement, place=f"percent curves, {task}", paper=span,
@@ -233,9 +236,10 @@ def unresolved(row: dict) -> str:
     return ""
 
 
-def _number(paper, task, quantity, condition=""):
+def _number(paper, task, quantity, condition="", run=""):
     """A published number other than a percentage; None if there is none."""
-    return next((r["percent"] for r in paper if r["task"] == task and r["quantity"] == quantity and (not condition or r["run"].endswith(f" {condition}"))), None)
+    found = [r for r in paper if (r["task"], r["quantity"]) == (task, quantity) and r["run"].startswith(run)]
+    return next((r["percent"] for r in found if not condition or r["run"].endswith(f" {condition}")), None)
 
 
 def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:

@@ -17,6 +17,10 @@ def draw(rows, paper):
         axis.axhline(curve[0]["zero_loss"], color=style.QUANTITY["zero"], lw=0.9, label="zero predictor")
         if curve[0]["trivial_loss"] < 0.999 * curve[0]["zero_loss"]:
             axis.axhline(curve[0]["trivial_loss"], color=style.QUANTITY["zero"], lw=0.9, ls="-.", label="rescaled input")
+        if run == "forces":  # the paper's default on the same scale: its zero predictor lies near ours
+            for quantity in ("total", "equivariance"):
+                points = [r for r in paper if (r["run"], r["quantity"]) == ("default-rep1", f"loss_{quantity}")]
+                axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=3, mfc="none", mew=0.7, color=style.QUANTITY[quantity])
         style.at_zero_level(axis, curve)
         style.log_step(axis)
         axis.set_yscale("log")
@@ -28,6 +32,7 @@ def draw(rows, paper):
     floor = max(r["floor"] for curve in curves for r in curve)  # up to nine decades below: drawn it would flatten everything else, as would an exactly equivariant run
     if above := [r["equivariance"] for curve in curves for r in curve if r["equivariance"] > 10 * r["floor"]]:
         axes[0][0].set_ylim(bottom=min(above) / 2)
-    title = f"shaded: total at or above the zero predictor; numerical floor at most {floor:.0e}"
+    title = "diamonds: the paper's 6M run on SPICE; " if "forces" in names else ""
+    title += f"shaded: total at or above the zero predictor; numerical floor at most {floor:.0e}"
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=title)
     return figure
