@@ -11,7 +11,7 @@ results: .venv/installed
 	@echo "report: results/report.html   (by Snakemake: results/workflow-report.html)   claims: results/claims.csv"
 
 test: .venv/installed
-	pytest -q tests
+	pytest -q -n auto --dist loadfile tests
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint

@@ -15,32 +15,29 @@ TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 def draw(rows, paper, extra):
     """Figure from the first file: per term the grid with one draw of rotations for all points and that with a draw per point.
 
-    Above each panel is what a smooth surface leaves of it, in percent of its level; both panels of a term share their colours.
+    Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent of its level.
     """
     with h5py.File(extra[0]) as file:
         found = [({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs)) for step in sorted(file, key=int)]
     attributes = found[-1][1]
-    figure, axes = plt.subplots(len(found), 4, figsize=(6.9, 1.75 * len(found) + 1.0), squeeze=False)
+    figure, axes = plt.subplots(len(found), 4, figsize=(style.WIDE, 1.95 * len(found) + 0.7), squeeze=False)
     for line, (grid, here) in zip(axes, found):
         a, b = grid["a"], grid["b"]
-        for column, name in enumerate(TERMS):
-            both = {suffix: grid[name + suffix] for suffix in ("", "_fresh")}
-            low, high = min(v.min() for v in both.values()), max(v.max() for v in both.values())
-            for axis, (suffix, values) in zip(line[2 * column : 2 * column + 2], both.items()):
-                image = axis.pcolormesh(a, b, values.T, vmin=low, vmax=high, cmap="viridis", shading="nearest", rasterized=True)
-                axis.plot(0, 0, "+", color="white", ms=7)
-                axis.set(xticks=[], yticks=[], aspect=np.ptp(a) / np.ptp(b))
-                axis.set_title(f"{'fresh' if suffix else 'same'}: {percent(scatter_of(values, a, b))} scatter", fontsize=7, color=style.QUANTITY[name])
-            bar = figure.colorbar(image, ax=list(line[2 * column : 2 * column + 2]), shrink=0.85, aspect=14, pad=0.02)
-            bar.ax.tick_params(labelsize=6)
-        line[0].set_ylabel(f"step {here['step']:g}\n± {a[-1]:.2g}", fontsize=7)
-    for axis in axes[-1]:
-        axis.set_xlabel("direction a", fontsize=7)
-    for place, (name, title) in zip((0.27, 0.76), TERMS.items()):
-        figure.text(place, 0.0, f"{title}, {style.UNIT.get(attributes.get('task'), '')}", fontsize=7, color=style.QUANTITY[name], ha="center", va="bottom")
+        panels = [(name, suffix) for name in TERMS for suffix in ("", "_fresh")]
+        for axis, (name, suffix) in zip(line, panels):
+            values = grid[name + suffix]
+            axis.pcolormesh(a, b, values.T, cmap="viridis", shading="nearest", rasterized=True)
+            axis.plot(0, 0, "+", color="white", ms=7)
+            axis.set(xticks=[], yticks=[], aspect=np.ptp(a) / np.ptp(b))
+            text = f"{'fresh' if suffix else 'same'}: {values.min():.3g} to {values.max():.3g}\n{percent(scatter_of(values, a, b))} scatter"
+            axis.set_title(text, fontsize=7, color=style.QUANTITY[name])
+        line[0].set_ylabel(f"step {here['step']:g}\ndirection b, ± {b[-1]:.2g}", fontsize=7)
+    for axis, (name, suffix) in zip(axes[-1], panels):
+        axis.set_xlabel(f"direction a\n{TERMS[name]}" + (", fresh" if suffix else ""), fontsize=7)
     run, dropout = attributes.get("run", ""), attributes.get("dropout", 0)
+    unit = style.UNIT.get(attributes.get("task"), "")
     figure.suptitle(
-        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}; a: {attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
+        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}, {unit}; a: {attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
         f"same: one draw of {attributes['n_fresh']} rotations per item for all points; fresh: a new one at every point{f', dropout {dropout:g}' if dropout else ''}",
         fontsize=7.5,
     )
