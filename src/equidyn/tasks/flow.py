@@ -3,6 +3,7 @@
 x_1 is a chain centred on the mean of its residues, x_0 ~ N(0, 1 nm) centred alike, x_t = (1 − t) x_0 + t x_1. The velocity v predicts
 x̂_1 = x_t + (1 − t) v. Centring makes everything translation invariant; files hold Å, everything here is nm. Held-out losses are in nm²,
 mean over residues and components, one condition per time; ``,sc`` marks those with self-conditioning.
+Residues are numbered by their place in the chain; a gap in the file's own numbering shows as a chain break.
 """
 
 import numpy as np
