@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, SETTINGS
 
-from equidyn.data import build, conformers, files, store, stream
+from equidyn.data import build, conformers, files, molecules, store, stream
 from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
@@ -130,7 +130,7 @@ def _bohr(frame):
     frame.positions *= 10
 
 
-@pytest.mark.parametrize("change, reason", [(lambda f: f.arrays.pop("forces"), "no forces"), (_nan, "positions holds NaN"), (_bohr, files.NOT_POSITIONS)])
+@pytest.mark.parametrize("change, reason", [(lambda f: f.arrays.pop("forces"), "no forces"), (_nan, "positions holds NaN"), (_bohr, molecules.NOT_POSITIONS)])
 def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
     items, rejected = stream.read(EXTXYZ, extxyz(tmp_path, change))
     assert len(items) == 39 and len(rejected) == 1 and rejected[0].where.endswith("frame 4") and rejected[0].reason.startswith(reason)

@@ -20,6 +20,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from equidyn.data import geom
+from equidyn.data.build import READERS
 from equidyn.data.schema import DataError
 from equidyn.data.stream import Item, Rejected
 
@@ -121,9 +122,9 @@ def test_settings_cut_conformers_and_atoms(molecules):
     smiles, mols = molecules[0]
     record = ("f", 1, smiles, [mols[0].ToBinary()] * 8)
     assert len(geom.parse(record, {})) == geom.N_CONFORMERS and len(geom.parse(record, {"n_conformers": 7})) == 7
-    n = mols[0].GetNumAtoms()
-    assert isinstance(geom.parse(record, {"max_atoms": n})[0], Item)
-    assert {r.reason for r in geom.parse(record, {"max_atoms": n - 1})} == {"too many atoms"}
+    n, admit = mols[0].GetNumAtoms(), READERS["geom"].admit
+    assert {type(admit(item, {"max_atoms": n})) for item in geom.parse(record, {})} == {Item}
+    assert {admit(item, {"max_atoms": n - 1}).reason for item in geom.parse(record, {})} == {"too many atoms"}
 
 
 def test_what_is_no_conformer_is_rejected_with_a_shared_reason(tmp_path, molecules):

@@ -1,13 +1,18 @@
 """Full disks, folders that cannot be written to, killed writers, two writers, other schema versions, readers that die, files made to exhaust a reader."""
 
 import contextlib
+import fcntl
 import gzip
+import io
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +20,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.data import archives, build, conformers, download, files, geom, molecules, spice, store, stream, structures
+from equidyn.data import archives, build, conformers, download, files, geom, molecules, spice, store, stream
 from equidyn.data.schema import SCHEMA_VERSION, DataError
 
 WATERS = "".join(
@@ -100,18 +105,56 @@ def test_a_conversion_on_a_full_disk_goes_on_when_there_is_room(waters, tmp_path
     assert build.build({**XYZ, "files": [str(waters)]}, str(out), workers=1)["items"] == 160
 
 
-def test_a_folder_that_is_none_or_read_only(waters, tmp_path):
+def test_a_folder_that_is_none(waters, tmp_path):
     config = {**XYZ, "files": [str(waters)]}
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(DataError, match="taken/d: cannot be written to"):
         build.build(config, str(tmp_path / "taken/d.h5"), workers=1)
     with pytest.raises(DataError, match="taken/d.h5: could not be written"):
         dataset(tmp_path / "taken/d.h5", 3)
-    if os.geteuid() == 0:
-        pytest.skip("permissions do not bind the superuser; a file in place of the folder was tried")
-    (tmp_path / "closed").mkdir(mode=0o555)
-    with pytest.raises(DataError, match="closed/d: cannot be written to"):
-        build.build(config, str(tmp_path / "closed/d.h5"), workers=1)
+
+
+@contextlib.contextmanager
+def open_folder():
+    """A temporary folder that every user may enter, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def without_privileges(code, folder):
+    """What ``code`` prints for a folder, in a process that permissions bind; ``{drop}`` in it is where the superuser becomes nobody, after its imports."""
+    drop = "os.geteuid() or os.setuid(65534)"
+    command = [sys.executable, "-c", "import os, sys\n" + code.format(drop=drop), str(folder)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, check=True).stdout.strip()
+
+
+READ_ONLY = """
+from equidyn.data import build, store
+from equidyn.data.schema import DataError
+import numpy as np
+numbers, settings = np.ones(3, np.uint8), dict(source="xyz", files=[], licence="x", n_held_out=1, seed=0)
+arrays = dict(offsets=np.arange(4), numbers=numbers, positions=np.zeros((3, 3), np.float32), cluster=np.arange(3), split=np.arange(3) % 2)
+attributes = dict(kind="molecules", source="x", licence="x", split="molecule", split_seed=0, code="", settings="")
+{drop}
+store.write(sys.argv[1] + "/open/d.h5", arrays, attributes)
+for write in (lambda path: store.write(path, arrays, attributes), lambda path: build.build(settings, path)):
+    try:
+        write(sys.argv[1] + "/closed/d.h5")
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_a_read_only_folder():
+    with open_folder() as folder:
+        (folder / "open").mkdir()
+        os.chmod(folder / "open", 0o777)
+        (folder / "closed").mkdir(mode=0o555)
+        first, second = without_privileges(READ_ONLY, folder).splitlines()
+        assert f"{folder}/closed/d.h5: could not be written ([Errno 13] Permission denied" in first
+        assert f"{folder}/closed/d: cannot be written to ([Errno 13] Permission denied" in second
+        assert (folder / "open/d.h5").exists() and not list((folder / "closed").iterdir())
 
 
 KILLED = """
@@ -157,6 +200,90 @@ def test_two_conversions_at_once_make_one_whole_file(waters, tmp_path):
     assert len(store.read(tmp_path / "d.h5", "molecules")[0]["offsets"]) == 161 and not list(tmp_path.rglob("*.part"))
 
 
+def test_a_second_conversion_says_what_it_waits_for(waters, tmp_path):
+    code = f"import sys; from equidyn.data import build; print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    (tmp_path / "d").mkdir()
+    with open(tmp_path / "d/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "d.h5")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        assert child.stderr.readline() == f"{tmp_path}/d: another conversion into this folder is running; waiting until it ends\n"
+    out, err = child.communicate()
+    assert out.strip() == "160" and "waiting" not in err
+
+
+def test_the_space_of_a_dataset_is_its_own_from_the_start(tmp_path):
+    """Blocks are there before the values are, so that a disk that fills up meanwhile does not matter; and no more than needed in the end."""
+    arrays, attributes = molecules_of(100_000)
+    path = tmp_path / "d.h5"
+    with store.writing(path, attributes, 100_000, 100_000) as file:
+        (part,) = tmp_path.glob(".*.part")
+        before = part.stat()
+        for name in ("offsets", "numbers", "positions", "cluster", "split"):
+            file[name][...] = arrays[name]
+    after = path.stat()
+    assert before.st_blocks * 512 >= before.st_size == after.st_size > 3_000_000 and after.st_blocks * 512 < after.st_size + 2**16
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    order, fsync, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (order.append(("fsync", os.fstat(descriptor).st_size)), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (order.append(("rename", os.stat(a).st_size)), rename(a, b)))
+    for write in (dataset, shard, labels, table):
+        order.clear()
+        write(tmp_path / "f.h5", 3)
+        (first, size), second = order
+        assert (first, second) == ("fsync", ("rename", size)) and size > 0
+
+
+DAMAGES = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) * 2 // 3],
+    "a bit of the arrays": lambda data: _flipped(data, data.index(b"positions.npy") + 200),
+    "another file": lambda data: b"<html></html>",
+    "no list": lambda data: _without(data, "meta.npy"),
+}
+
+
+def _flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def _without(data, name):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as whole, zipfile.ZipFile(packed, "w") as less:
+        for member in whole.namelist():
+            if member != name:
+                less.writestr(member, whole.read(member))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_made_again(waters, tmp_path, monkeypatch, damage):
+    config, parsed = {**XYZ, "files": [str(waters)]}, []
+    counting = stream.Reader("molecules", molecules.xyz_records, lambda r, s: parsed.append(r) or molecules.parse_xyz(r, s), chunk=40)
+    monkeypatch.setitem(build.READERS, "xyz", counting)
+    build.build(config, str(tmp_path / "a.h5"), "code", workers=1)
+    inputs = stream.inputs(counting, config)
+    resume = tmp_path / "b/resume" / stream.inputs_digest(config, inputs, "code")
+    made = [shard.path for shard in stream.shards(counting, inputs, config, resume)]
+    made[1].write_bytes(DAMAGES[damage](made[1].read_bytes()))
+    parsed.clear()
+    build.build(config, str(tmp_path / "b.h5"), "code", workers=1)
+    assert len(made) == 4 and len(parsed) == 40
+    (a, about), (b, about_b) = (store.read(tmp_path / f"{name}.h5", "molecules") for name in "ab")
+    assert all(np.array_equal(a[key], b[key]) for key in a) and list(map(str, about.values())) == list(map(str, about_b.values()))
+
+
+def test_damaged_labels_are_made_again(tmp_path):
+    arguments = ([("methane", "C"), ("water", "O")], 4, 200, 0, 1, tmp_path)
+    whole, _ = conformers.build(*arguments, labels=False)
+    (chunk,) = tmp_path.glob("*.npz")
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-100])
+    again, _ = conformers.build(*arguments, labels=False)
+    assert all(np.array_equal(a[2], b[2]) for a, b in zip(whole, again)) and len(again) == 4 and len(chunk.read_bytes()) == len(content)
+
+
 @pytest.mark.parametrize("version", (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, None))
 def test_another_schema_version_says_what_to_rebuild(tmp_path, version):
     path = tmp_path / "d.h5"
@@ -190,7 +317,7 @@ def dies(record, settings):
 def test_a_reader_that_dies_is_named_and_finished_shards_are_kept(tmp_path):
     path = tmp_path / "crafted.pickle"
     path.write_text("x")
-    inputs, folder = [(str(path), False)], tmp_path / "shards"
+    inputs, folder = [stream.Input((str(path),))], tmp_path / "shards"
     with pytest.raises(DataError, match="crafted.pickle: a worker process died.*out of memory.*crafted record.*Finished shards are kept"):
         list(stream.shards(stream.Reader("molecules", numbered, dies, chunk=1, isolated=True), inputs, {}, folder))
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.npz")}
@@ -209,8 +336,8 @@ def test_names_that_are_no_text(tmp_path):
     assert b" A " in good
     (tmp_path / "a.cif").write_bytes(good.replace(b" A ", b" \xe9 "))
     (tmp_path / "b.cif").write_bytes(good)
-    chains, rejections = structures.read_structures([str(tmp_path)], 10, 40)
-    assert len(chains) == 1 and [r.reason.split(":")[0] for r in rejections] == ["unreadable file"] and rejections[0].file.endswith("a.cif")
+    chains, rejected = stream.read(build.READERS["structures"], tmp_path, {"min_residues": 10, "max_residues": 40})
+    assert len(chains) == 1 and [(r.where, r.reason) for r in rejected] == [(str(tmp_path / "a.cif"), "unreadable file")]
     assert geom.parse(("f", 1, "C\ud800", [b""]), {})[0].reason == "does not parse (RDKit)"
 
 
@@ -256,13 +383,13 @@ def test_little_text_is_not_much_work(tmp_path):
     start = time.perf_counter()
     bomb = "1\nenergy=-1 Properties=species:S:1:pos:R:3" + "".join(f":{i}:R:999" for i in range(20_000)) + "\nH 0 0 0\n"
     assert files.parse_extxyz(("f, frame 1", bomb), {})[0].reason == "does not parse"
-    assert files.canonical("C" * 50_000) is None and geom._canonical("C" * 50_000) is None
+    assert molecules.canonical_smiles("C" * 50_000) is None and geom.parse(("f", 1, "C" * 50_000, [b""]), {})[0].reason == "does not parse (RDKit)"
     (tmp_path / "m.smi").write_text("C" * 50_000 + " long\nCC short\n")
     rejected = []
     assert conformers.read_molecules(tmp_path / "m.smi", rejected) == [("short", "CC")] and len(rejected) == 1
     crystal = np.stack(np.meshgrid(*[np.arange(9.0)] * 3), -1).reshape(-1, 3) * 1.5  # many rings
-    assert molecules._connectivity(np.full(len(crystal), 6, np.uint8), crystal) == f"C{len(crystal)}"
-    assert molecules._connectivity(np.full(5000, 6, np.uint8), np.zeros((5000, 3))) == "C5000"
+    assert molecules.connectivity(np.full(len(crystal), 6, np.uint8), crystal) == f"C{len(crystal)}"
+    assert molecules.connectivity(np.full(5000, 6, np.uint8), np.zeros((5000, 3))) == "C5000"
     assert time.perf_counter() - start < 20
 
 

@@ -1,16 +1,18 @@
-"""Readers of unlabelled molecules: every record is kept or counted with a reason."""
+"""Readers of unlabelled molecules: every record is kept or counted with a reason, and lengths are in Å."""
 
 import gzip
+import pickle
 import tarfile
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from equidyn.data import grids, store, stream
+from equidyn.data import grids, molecules, store, stream
 from equidyn.data.build import READERS, build
 from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
+from equidyn.data.units import BOHR
 
 REAL = REPOSITORY.parent / "shared/data/molecules"
 WATER = "3\n{}\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
@@ -38,6 +40,63 @@ def sdf(smiles, three_dimensional=True, hydrogens=True):
     else:
         AllChem.Compute2DCoords(molecule)
     return Chem.MolToMolBlock(molecule) + "$$$$\n"
+
+
+def scaled(source, path, factors):
+    """A file of molecules in one of the formats, the coordinates of each times its factor."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+    from rdkit.Geometry import Point3D
+
+    found = []
+    for i, factor in enumerate(factors):
+        molecule = Chem.AddHs(Chem.MolFromSmiles(("O", "CCO", "c1ccccc1", "CC(=O)N", "CS")[i % 5]))
+        AllChem.EmbedMolecule(molecule, randomSeed=1)
+        conformer = molecule.GetConformer()
+        for k, x in enumerate(conformer.GetPositions() * factor):
+            conformer.SetAtomPosition(k, Point3D(*x))
+        found.append(molecule)
+    if source == "geom":
+        path.write_bytes(pickle.dumps([(Chem.MolToSmiles(Chem.RemoveHs(molecule)), [molecule]) for molecule in found]))
+    else:
+        path.write_text("".join(Chem.MolToMolBlock(m) + "$$$$\n" if source == "sdf" else Chem.MolToXYZBlock(m) for m in found))
+    return path
+
+
+@pytest.mark.parametrize("unit, factor", [("bohr", 1 / BOHR), ("nm", 0.1), ("pm", 100.0)])
+@pytest.mark.parametrize("source", ["xyz", "sdf", "geom"])
+def test_molecules_in_another_unit_of_length_are_refused_by_its_name(tmp_path, source, unit, factor):
+    path = scaled(source, tmp_path / "m", [factor] * 5)  # one that is water
+    with pytest.raises(DataError, match=f"m: all 5 records cannot be right; .*{molecules.NOT_POSITIONS}.*likely: the positions are in {unit}"):
+        stream.read(READERS[source], path)
+    few = scaled(source, tmp_path / "few", [1.0] * 15 + [factor] + [1.0] * 24)
+    items, rejected = stream.read(READERS[source], few)
+    assert len(items) == 39 and [(r.reason, r.suspect) for r in rejected] == [(molecules.NOT_POSITIONS, f"the positions are in {unit}")]
+    many = scaled(source, tmp_path / "many", [1.0] * 15 + [factor] * 3 + [1.0] * 22)
+    with pytest.raises(DataError, match=f"many: 3 of 40 records cannot be right; .*likely: the positions are in {unit}"):
+        stream.read(READERS[source], many)
+    assert len(stream.read(READERS[source], scaled(source, tmp_path / "good", [1.0] * 5))[0]) == 5
+
+
+def test_what_is_far_apart_and_atoms_on_each_other(tmp_path):
+    (tmp_path / "m.xyz").write_text("2\n\nAr 0 0 0\nAr 0 0 3.8\n1\n\nHe 0 0 0\n" + WATER.format("") * 30 + "3\n\nO 0 0 0\nO 0 0 0.5\nH 0 0 1\n")
+    items, rejected = read_xyz(tmp_path / "m.xyz")
+    assert len(items) == 32 and [(r.reason, r.suspect) for r in rejected] == [(molecules.NOT_POSITIONS, "broken positions")]
+
+
+def test_one_canonical_form_for_all_readers(tmp_path):
+    from rdkit import Chem
+
+    for smiles in ("OCC", "[H]OC([H])([H])C", "[OH:3][CH2:1][CH3:2]", "[O:1]([H:9])[C:2]([H:3])([H:4])[C:5]([H:6])([H:7])[H:8]"):
+        assert molecules.canonical_smiles(smiles) == "CCO"
+        assert molecules.canonical(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
+    for nothing in ("", "no smiles", "C\ud800"):
+        assert molecules.canonical_smiles(nothing) is None
+    (tmp_path / "m.sdf").write_text(sdf("OCC"))
+    (record,) = molecules.sdf_records(tmp_path / "m.sdf")
+    mapped = Chem.AddHs(Chem.MolFromSmiles("[OH:1][CH2:2][CH3:3]"))
+    (geom,) = READERS["geom"].parse(("f", 1, Chem.MolToSmiles(mapped), [Chem.MolFromMolBlock(record[1], removeHs=False).ToBinary()]), {})
+    assert molecules.parse_sdf(record, {})[0].cluster == geom.cluster == "CCO"
 
 
 def test_xyz_in_its_dialects(tmp_path):
@@ -139,4 +198,15 @@ def test_real_files(tmp_path):
     assert len(kept) == 1 and len(kept[0].rows["numbers"]) == 13
     for path in sorted(REAL.glob("*.sdf.gz")):
         kept, rejected = read_sdf(path)
-        assert kept
+        assert kept and not rejected
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="real molecules not at hand")
+@pytest.mark.parametrize("unit, factor", [("bohr", 1 / BOHR), ("nm", 0.1)])
+def test_no_real_molecule_passes_in_another_unit(unit, factor):
+    """Those without hydrogens (bzr) and with them (MiniDrugBank) as they are, and every one of them scaled."""
+    for name in ("bzr.sdf", "MiniDrugBank.sdf"):
+        for item in read_sdf(REAL / name)[0]:
+            numbers, positions = item.rows["numbers"], item.rows["positions"].astype(float)
+            assert molecules.wrong_unit("", numbers, positions) is None
+            assert molecules.wrong_unit("", numbers, positions * factor).suspect == f"the positions are in {unit}", item.where

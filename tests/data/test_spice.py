@@ -8,8 +8,8 @@ import pytest
 from conftest import REPOSITORY
 
 from equidyn.data import build, conformers, spice, store, stream
-from equidyn.data.conformers import BOHR, HARTREE
 from equidyn.data.schema import DataError
+from equidyn.data.units import BOHR, HARTREE
 
 REAL = REPOSITORY.parent / "shared/data/forces/SPICE-1.1.4_n2.hdf5"
 READER = build.READERS["spice"]
@@ -70,6 +70,14 @@ def test_filters(tmp_path):
 def test_wrong_units_are_named(tmp_path, names, message):
     path = write(tmp_path / "w.hdf5", names=names)
     with pytest.raises(DataError, match=f"w.hdf5.*{message}"):
+        stream.read(READER, path)
+
+
+def test_every_group_is_held_to_its_own_units(tmp_path):
+    path = write(tmp_path / "m.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["methyl chloride/dft_total_gradient"].attrs["units"] = "hartree/angstrom"  # the third of the four groups
+    with pytest.raises(DataError, match="m.hdf5, methyl chloride: forces are .*likely: the forces are in hartree/bohr"):
         stream.read(READER, path)
 
 

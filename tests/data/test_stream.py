@@ -14,6 +14,7 @@ import tarfile
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 
 import ase
 import ase.io
@@ -26,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidyn.config import ConfigError, validate
-from equidyn.data import build, conformers, files, splits, store, stream
+from equidyn.data import build, conformers, files, splits, store, stream, units
 from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
@@ -140,7 +141,7 @@ if __name__ == "__main__":
 
 
 def test_shards_belong_to_inputs_settings_and_code(many):
-    inputs = [(str(many), False)]
+    inputs = [stream.Input((str(many),))]
     digests = {stream.inputs_digest(s, inputs, c) for s in (SETTINGS, {**SETTINGS, "energy_unit": "hartree"}) for c in ("a", "b")}
     times = os.stat(many)
     os.utime(many, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
@@ -381,6 +382,10 @@ def written(source, folder):
         from test_spice import write
 
         write(path)
+    elif source == "structures":
+        from test_structures import several
+
+        return {**config, "source": source, "files": [str(several(path))], "n_held_out": 2, "seed": 0, "min_residues": 10, "max_residues": 60, "identity": 0.9}
     return {**config, "source": source, "files": [str(path)], "n_held_out": 2, "seed": 0}
 
 
@@ -437,7 +442,7 @@ def test_smiles_of_the_comment_line_is_the_cluster(tmp_path):
     assert items[0].cluster == items[1].cluster == "CO" and Chem.MolFromSmiles(items[2].cluster) is not None and items[2].cluster != "CO"
 
 
-UNITS = {"eV": 1.0, "kcal/mol": conformers.KCAL_PER_MOL, "hartree": conformers.HARTREE}
+UNITS = {"eV": 1.0, "kcal/mol": units.KCAL_PER_MOL, "hartree": units.HARTREE}
 
 
 @pytest.mark.parametrize("true", UNITS)
@@ -455,7 +460,7 @@ def test_wrong_energy_unit_is_named(tmp_path, true, declared):
         stream.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})
 
 
-@pytest.mark.parametrize("scale, unit", [(1 / conformers.BOHR, "bohr"), (0.1, "nm")])
+@pytest.mark.parametrize("scale, unit", [(1 / units.BOHR, "bohr"), (0.1, "nm")])
 def test_positions_in_another_unit_are_named(tmp_path, scale, unit):
     atoms = frames(24)
     for frame in atoms:
@@ -472,7 +477,7 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
     for _ in range(12):
         frame = ase.Atoms(start.numbers, start.positions + 0.03 * rng.normal(size=start.positions.shape))
         energy, forces = conformers.label(frame.numbers, frame.positions)
-        frame.info["energy"], frame.arrays["forces"] = energy / conformers.HARTREE, forces / (conformers.HARTREE / conformers.BOHR)
+        frame.info["energy"], frame.arrays["forces"] = energy / units.HARTREE, forces / (units.HARTREE / units.BOHR)
         atoms.append(frame)
     ase.io.write(tmp_path / "b.xyz", atoms, format="extxyz")
     with pytest.raises(DataError, match="11 pairs.*likely: they are in hartree/bohr"):
@@ -536,6 +541,84 @@ def test_npz_in_an_archive(tmp_path):
     assert len(items) == 2000 and not rejected and len({i.cluster for i in items}) == 2
     for a, b in zip(items, plain):
         assert a.values == b.values and all(np.array_equal(a.rows[k], b.rows[k]) for k in a.rows)
+
+
+def tarred(path, members):
+    """An archive of npz files, one per (frames, energy unit, force unit)."""
+    with tarfile.open(path, "w") as archive:
+        for name, (atoms, energy, force) in members.items():
+            packed = io.BytesIO()
+            positions, energies, forces = (np.array(values) for values in zip(*((a.positions, a.info["energy"], a.arrays["forces"]) for a in atoms)))
+            np.savez(packed, nuclear_charges=atoms[0].numbers, coords=positions, energies=energies / energy, forces=forces / force)
+            info = tarfile.TarInfo(name)
+            info.size = len(packed.getvalue())
+            archive.addfile(info, io.BytesIO(packed.getvalue()))
+    return path
+
+
+KCAL = units.KCAL_PER_MOL
+
+
+@pytest.mark.parametrize("unit, energy, force", [("kJ/mol/angstrom", KCAL / 4.184, KCAL / 4.184), ("kcal/mol/bohr", KCAL, KCAL / units.BOHR)])
+@pytest.mark.parametrize("chunk", [1, 256])  # the members in shards of their own, and all in one
+def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, unit, energy, force, chunk):
+    atoms = {name: frames(12, i, names=(name,)) for i, name in enumerate(("CH3OH", "C2H6", "H2O"))}
+    good = {f"{name}.npz": (found, KCAL, KCAL) for name, found in atoms.items()}
+    monkeypatch.setitem(build.READERS, "npz", replace(build.READERS["npz"], chunk=chunk))
+    config = dict(source="npz", energy_unit="kcal/mol", licence="x", n_held_out=1, seed=0)
+    counts = build.build({**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1)
+    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 9
+    path = tarred(tmp_path / "bad.tar", {**good, "C2H6.npz": (atoms["C2H6"], energy, force)})
+    with pytest.raises(DataError, match=f"bad.tar, C2H6.npz: forces are .*likely: the forces are in {unit}"):
+        build.build({**config, "files": [str(path)]}, str(tmp_path / "b.h5"), workers=1)
+    with pytest.raises(DataError, match="bad.tar, C2H6.npz: forces are"):
+        stream.read(build.READERS["npz"], path, config)
+
+
+def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
+    """Of 14 members with three frames ten are checked; of members with one frame the first shard, as one."""
+    checked = []
+    reader = replace(EXTXYZ, check=lambda path, items, settings: checked.append([item.where for item in items]) or {}, chunk=9)
+    for name, n in (("three", 3), ("one", 1)):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for i in range(14):
+                ase.io.write(tmp_path / "f.xyz", frames(n, i, names=("H2O",)), format="extxyz")
+                archive.add(tmp_path / "f.xyz", f"{i:02d}.xyz")
+        checked.clear()
+        list(stream.shards(reader, [stream.Input((str(tmp_path / f"{name}.tar"),))], {}, tmp_path / name))
+        if name == "three":
+            assert len(checked) == stream.PARTS and all(len(set(map(stream.part, found))) == 1 and len(found) >= stream.FEW for found in checked)
+        else:
+            assert [len(found) for found in checked] == [9]
+
+
+def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path):
+    """Forces of another method near its own minimum: as small as those of a wrong unit, but they point anywhere."""
+    rng, atoms = np.random.default_rng(0), frames(12, names=("CH3OH",))
+    for frame in atoms:
+        forces = rng.normal(size=(6, 3))
+        frame.arrays["forces"] = 0.01 * (forces - forces.mean(0))
+    ase.io.write(tmp_path / "r.xyz", atoms, format="extxyz")
+    items, rejected = stream.read(EXTXYZ, tmp_path / "r.xyz")
+    assert len(items) == 12 and not rejected
+
+
+def test_charged_molecules_are_compared_with_their_own_charge():
+    """The charge is not in the file: a dication and an anion of even and odd numbers of electrons are not taken for another unit."""
+    from ase.build import molecule
+    from tblite.interface import Calculator
+
+    rng = np.random.default_rng(0)
+    for name, charge in (("CH3OH", 2), ("H2O", -2), ("CH3O", -1), ("CH3CH2O", 1), ("CH3", 0)):
+        items = []
+        for i in range(3):
+            atoms = molecule(name)
+            atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
+            calculator = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / units.BOHR, charge=charge)
+            calculator.set("verbosity", 0)
+            forces = -calculator.singlepoint().get("gradient") * (units.HARTREE / units.BOHR)
+            items.append(stream.Item(f"f, frame {i}", name, {"numbers": atoms.numbers.astype(np.uint8), "positions": atoms.positions, "forces": forces}, {"energy": 0.0}))
+        assert files.check_units("f", items, 1.0)["items compared with GFN2-xTB"] == 3
 
 
 def test_downloads_become_files(tmp_path):

@@ -4,7 +4,8 @@ import io
 import os
 import tarfile
 import zipfile
-from collections import Counter
+from collections import Counter, namedtuple
+from dataclasses import replace
 
 import gemmi
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_hardening import open_folder, without_privileges
 
-from equidyn.data import structures
+from equidyn.data import build, splits, store, stream, structures
 from equidyn.data.schema import DataError
+from equidyn.data.stream import Rejected
 from equidyn.data.structures import ALPHABET
 
 REAL = REPOSITORY.parent / "shared/data/proteins"
@@ -51,14 +54,34 @@ def mmcif(text, resolution=None):
     return document.as_string()
 
 
-def read(tmp_path, files, **arguments):
-    """Chains and the (file, chain, reason) table of files given as name -> text or bytes."""
+Chain = namedtuple("Chain", "name sequence positions residues breaks")
+
+
+def found(path, **limits):
+    """Chains and the (file, chain, reason) table of a path; copies as they are rejected when all is read."""
+    chains, table, seen = [], [], {}
+    for record in structures.records(path):
+        for result in [record] if isinstance(record, Rejected) else structures.parse(record, {"min_residues": 10, "max_residues": 40, **limits}):
+            file, _, chain = result.where.removeprefix(f"{path}/").partition(", chain ")
+            if isinstance(result, Rejected):
+                table.append((file, chain, f"{result.reason}: {result.detail}" if result.detail else result.reason))
+                continue
+            name = result.values["name"].decode()
+            if result.copy in seen:
+                table.append((file, chain, f"duplicate: of {seen[result.copy]}"))
+            else:
+                seen[result.copy] = name
+                chains.append(Chain(name, result.cluster, **result.rows))
+    return chains, table
+
+
+def read(tmp_path, files, **limits):
+    """``found`` of files given as name -> text or bytes."""
     for name, content in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-    chains, rejections = structures.read_structures([str(tmp_path)], **{"min_residues": 10, "max_residues": 40, **arguments})
-    return chains, [(r.file.removeprefix(str(tmp_path) + "/"), r.chain, r.reason) for r in rejections]
+    return found(tmp_path, **limits)
 
 
 def test_a_good_chain_in_every_format(tmp_path):
@@ -103,20 +126,22 @@ def test_bad_files(tmp_path):
     ]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="needs a file that this user may not read")
-def test_a_file_that_may_not_be_read(tmp_path):
-    (tmp_path / "a.pdb").write_text(protein())
-    (tmp_path / "a.pdb").chmod(0)
-    assert read(tmp_path, {}) == ([], [("a.pdb", "", "unreadable file: Permission denied")])
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_file_that_may_not_be_read():
+    code = "from equidyn.data import structures\n{drop}\nprint([(r.reason, r.detail) for f in structures.records(sys.argv[1]) for r in structures.parse(f, {{}})])"
+    with open_folder() as folder:
+        (folder / "a.pdb").write_text(protein())
+        (folder / "a.pdb").chmod(0)
+        assert without_privileges(code, folder) == "[('unreadable file', 'Permission denied')]"
 
 
 def test_named_files_and_paths(tmp_path):
     (tmp_path / "a.xyz").write_text("3\n")
-    _, rejections = structures.read_structures([str(tmp_path / "a.xyz")])
-    assert [(r.file, r.chain) for r in rejections] == [(str(tmp_path / "a.xyz"), "")] and rejections[0].reason.startswith("unreadable file: expected a name that ends in .cif")
-    with pytest.raises(DataError, match="gone.pdb: no such file"):
-        structures.read_structures([str(tmp_path), str(tmp_path / "gone.pdb")])
-    assert structures.read_structures([]) == ([], [])
+    ((file, chain, reason),) = found(tmp_path / "a.xyz")[1]
+    assert (file, chain) == (str(tmp_path / "a.xyz"), "") and reason.startswith("unreadable file: expected a name that ends in .cif")
+    for name, message in (("gone.pdb", "no such file"), (".", "no record in it")):
+        with pytest.raises(DataError, match=f"{tmp_path / name}: {message}"):
+            stream.read(build.READERS["structures"], tmp_path / name)
 
 
 def test_lengths_are_counted_in_residues_with_ca(tmp_path):
@@ -240,6 +265,52 @@ def test_resolution_and_where_it_is_not_stated(tmp_path):
     assert len(read(tmp_path, {})[0]) == 4
 
 
+def described(text, **stated):
+    document = gemmi.cif.read_string(mmcif(text))
+    for key, value in stated.items():
+        document.sole_block().set_pair(f"_{key}", gemmi.cif.quote(value))
+    return document.as_string()
+
+
+def test_a_limit_of_resolution_admits_none_that_could_have_stated_it(tmp_path):
+    """Only a file that says nothing about itself passes, and is counted."""
+    title, nmr = {"struct.title": "a model of a protein"}, {"exptl.method": "SOLUTION NMR"}
+    both = "EXPDTA    X-RAY DIFFRACTION; SOLUTION NMR\nREMARK   2\nREMARK   2 RESOLUTION.    2.00 ANGSTROMS.\n"
+    files = {
+        "atoms.cif": mmcif(protein(shift=1.0)),
+        "atoms.pdb": protein(shift=2.0),
+        "both.pdb": both + protein(shift=3.0),
+        "claims.cif": described(protein(shift=4.0), **nmr).replace("_exptl", "_refine.pdbx_refine_id 'SOLUTION NMR'\n_refine.ls_d_res_high 1.0\n_exptl", 1),
+        "model.cif": described(protein(shift=5.0), **title),
+        "nmr.cif": described(protein(shift=6.0), **nmr, **title),
+        "nmr.pdb": "EXPDTA    SOLID-STATE NMR\n" + protein(shift=7.0),
+        "remark.pdb": "REMARK   1 MADE BY HAND\n" + protein(shift=8.0),
+        "xray.cif": described(protein(shift=9.0), **{"exptl.method": "X-RAY DIFFRACTION"}),
+    }
+    chains, table = read(tmp_path, files, max_resolution=3.0)
+    assert [c.name for c in chains] == ["atoms_A", "atoms_A", "both_A"]
+    assert table == [
+        ("claims.cif", "", "method without resolution: SOLUTION NMR"),
+        ("model.cif", "", "resolution not stated"),
+        ("nmr.cif", "", "method without resolution: SOLUTION NMR"),
+        ("nmr.pdb", "", "method without resolution: SOLID-STATE NMR"),
+        ("remark.pdb", "", "resolution not stated"),
+        ("xray.cif", "", "resolution not stated: X-RAY DIFFRACTION"),
+    ]
+    assert len(read(tmp_path, {})[0]) == 9  # without a limit all are kept
+    items, _ = stream.read(build.READERS["structures"], tmp_path, {"min_residues": 10, "max_residues": 40, "max_resolution": 3.0})
+    assert [item.notes for item in items] == [{"resolution unknown": 1, "chains": 1}, {"resolution unknown": 1, "chains": 1}, {"chains": 1}]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real protein files on this machine")
+def test_a_limit_of_resolution_on_real_files():
+    limits = dict(min_residues=50, max_residues=256)
+    assert len(found(REAL / "1ssu.cif.gz", **limits)[0]) == 1
+    assert found(REAL / "1ssu.cif.gz", **limits, max_resolution=5.0) == ([], [(str(REAL / "1ssu.cif.gz"), "", "method without resolution: SOLUTION NMR")])
+    assert found(REAL / "3zee.cif.gz", **limits, max_resolution=5.0)[1][0][2] == "resolution: 6.10 angstrom"  # electron microscopy
+    assert len(found(REAL / "1aki.cif.gz", **limits, max_resolution=1.5)[0]) == 1
+
+
 def test_duplicates_are_dropped_and_other_copies_kept(tmp_path):
     dimer = protein() + protein(shift=8.0, chain="B")
     mutant = protein([*LONG[:4], "TRP", *LONG[5:]])
@@ -268,10 +339,10 @@ def test_archives_are_read_in_memory_and_unsafe_names_refused(tmp_path):
     chains, table = read(inside, {})
     assert sorted(tmp_path.rglob("*")) == before and [c.name for c in chains] == ["a_A", "b_A", "c_A"]
     assert table == [
-        ("t.tar.gz/../escaped.pdb", "", "unsafe name in archive"),
-        ("t.tar.gz//absolute.pdb.gz", "", "unsafe name in archive"),
-        ("z.zip/x/../../d.pdb", "", "unsafe name in archive"),
-        ("z.zip/e.pdb", "", "empty file"),
+        ("t.tar.gz, ../escaped.pdb", "", "unsafe name in archive"),
+        ("t.tar.gz, /absolute.pdb.gz", "", "unsafe name in archive"),
+        ("z.zip, e.pdb", "", "empty file"),
+        ("z.zip, x/../../d.pdb", "", "unsafe name in archive"),
     ]
 
 
@@ -286,6 +357,77 @@ def test_damaged_archives(tmp_path):
     chains, table = read(tmp_path, files)
     assert [c.name for c in chains] == ["0_A"]
     assert [(name, chain, reason.split(":")[0]) for name, chain, reason in table] == [(name, "", "unreadable file") for name in files]
+
+
+def test_a_file_or_member_above_the_limit_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(structures, "LARGEST", 30_000)
+    big = protein() + "REMARK   1 and so on\n" * 5000
+    with tarfile.open(tmp_path / "t.tar.xz", "w:xz") as archive:
+        for name, content in {"big.pdb": big, "ok.pdb": protein()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    chains, table = read(tmp_path, {"big.pdb": big, "bomb.cif.gz": gzip.compress(b" " * 10_000_000)})
+    assert [c.name for c in chains] == ["ok_A"] and table == [(name, "", structures.TOO_LARGE) for name in ("big.pdb", "bomb.cif.gz", "t.tar.xz, big.pdb")]
+    assert "file above 64 MiB" == structures.TOO_LARGE
+
+
+def several(folder, n=12, seed=0):
+    """Files of chains of random sequence; every third is a dimer of two equal sequences, the last one is a copy of the first."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    for i in range(n):
+        names = [LONG[k] for k in rng.integers(len(LONG), size=24 + i)]
+        text = protein(names) + (protein(names, shift=9.0, chain="B") if i % 3 == 0 else "")
+        (folder / f"{i:02d}.pdb").write_text(text)
+    (folder / "zz.pdb").write_bytes((folder / "01.pdb").read_bytes())
+    (folder / "broken.pdb").write_text("no structure")
+    return folder
+
+
+SETTINGS = dict(source="structures", licence="x", min_residues=10, max_residues=60, identity=0.9, n_held_out=3, seed=0)
+
+
+def test_workers_chunks_fragments_and_copies(tmp_path, monkeypatch, no_mmseqs):
+    """Whatever reads them, chains of a sequence share a cluster, and a copy is rejected by name."""
+    config = {**SETTINGS, "files": [str(several(tmp_path / "in")), str(several(tmp_path / "more", 3, 1))]}
+    one = build.build(config, str(tmp_path / "a.h5"), workers=1)
+    monkeypatch.setitem(build.READERS, "structures", replace(build.READERS["structures"], chunk=2))
+    two = build.build(config, str(tmp_path / "b.h5"), workers=2)
+    (a, _), (b, _) = (store.read(tmp_path / f"{name}.h5", "backbones") for name in "ab")
+    assert one == two and all(np.array_equal(a[key], b[key]) for key in a)
+    for name in ("rejected.csv", "split.csv", "split.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert one["items"] == 12 + 4 + 3 + 1 == one["chains"] and one["clusters"] == 15 and one["rejected: duplicate"] == 2 and one["rejected: unreadable file"] == 2
+    rows = list(csv.DictReader(open(tmp_path / "a/rejected.csv")))
+    assert {(r["record"], r["reason"]) for r in rows} >= {(f"{tmp_path}/in/zz.pdb, chain A", f"duplicate (of {tmp_path}/in/01.pdb, chain A)")}
+    assert a["name"][:3].tolist() == [b"00_A", b"00_B", b"01_A"] and a["cluster"][:3].tolist() == [0, 0, 1]
+    pieces = build.build({**config, "fragment": 10}, str(tmp_path / "f.h5"), workers=1)
+    lengths = np.diff(a["offsets"])
+    assert pieces["items"] == (lengths // 10).sum() and pieces["residues left over by fragments"] == (lengths % 10).sum() and pieces["chains"] == 20
+    f, _ = store.read(tmp_path / "f.h5", "backbones")
+    assert f["name"][:3].tolist() == [b"00_A/1", b"00_A/11", b"00_B/1"] and set(np.diff(f["offsets"])) == {10} and pieces["rejected: duplicate"] == 4
+
+
+def test_copies_on_both_sides_of_a_published_split_are_a_leak(tmp_path, no_mmseqs):
+    several(tmp_path / "in")
+    held_out = tmp_path / "test"
+    held_out.mkdir()
+    for name in ("00", "01", "zz"):
+        (held_out / f"{name}.pdb").write_bytes((tmp_path / f"in/{name}.pdb").read_bytes())
+    config = {**SETTINGS, "files": [str(tmp_path / "in")], "held_out_files": [str(held_out / f"{name}.pdb") for name in ("00", "01", "zz")]}
+    counts = build.build({key: value for key, value in config.items() if key != "n_held_out"}, str(tmp_path / "d.h5"), workers=1)
+    assert counts["held out"] == 3 and counts["rejected: duplicate"] == 2 and counts[f"rejected: {splits.LEAKED}"] == 3 and counts["items"] == 16 - 3 + 3
+
+
+def test_a_folder_that_changed_is_read_again(tmp_path):
+    folder = several(tmp_path / "in", 3)
+    digests = [stream.inputs_digest(SETTINGS, [stream.Input((str(folder),))], "") for _ in range(2)]
+    (folder / "00.pdb").write_text(protein())
+    digests.append(stream.inputs_digest(SETTINGS, [stream.Input((str(folder),))], ""))
+    (folder / "new.pdb").write_text(protein())
+    digests.append(stream.inputs_digest(SETTINGS, [stream.Input((str(folder),))], ""))
+    assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
 def family(rng, n, kept):
@@ -349,15 +491,15 @@ def test_mmseqs_is_used_where_it_is(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real protein files on this machine")
 def test_real_files(no_mmseqs):
-    chains, rejections = structures.read_structures([str(REAL)])
-    counts = Counter(rejection.reason.split(":")[0] for rejection in rejections)
+    chains, table = found(REAL, min_residues=50, max_residues=256)
+    counts = Counter(reason.split(":")[0] for _, _, reason in table)
     assert len(chains) == 347 and counts == {"too short": 6, "too long": 3, "not a protein": 1}
     with open(REAL / "index.csv", newline="") as file:
         expected = {f"{row['file'].split('.')[0]}_{row['chain'].strip()}": int(row["residues_with_N_CA_C"]) for row in csv.DictReader(file)}
-    found = {c.name: len(c.sequence) for c in chains}
+    lengths = {c.name: len(c.sequence) for c in chains}
     # The index stops at a TER in the middle of six chains, counts residues without N or C not at all, and disordered ones of 1en2 twice.
-    assert set(found) <= set(expected) and sum(found[name] != expected[name] for name in found) == 9
-    assert found["1FLE_r_u_A"] == 240 and expected["1FLE_r_u_A"] == 136 and (found["1en2_A"], expected["1en2_A"]) == (86, 91)
+    assert set(lengths) <= set(expected) and sum(lengths[name] != expected[name] for name in lengths) == 9
+    assert lengths["1FLE_r_u_A"] == 240 and expected["1FLE_r_u_A"] == 136 and (lengths["1en2_A"], expected["1en2_A"]) == (86, 91)
     bonds = np.concatenate([np.linalg.norm(np.diff(c.positions, axis=0), axis=1)[c.breaks[:-1] == 0] for c in chains])
     assert 2.6 < bonds.min() and bonds.max() <= 4.0 and abs(np.median(bonds) - 3.80) < 0.01 and (bonds < 3.6).mean() < 0.01
     labels = structures.cluster_by_sequence([c.sequence for c in chains])

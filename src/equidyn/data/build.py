@@ -1,6 +1,6 @@
 """From the settings of a dataset to its HDF5 file: read or generate, cluster, split, write.
 
-A source returns items and rejections. Items that share a cluster key never straddle the split.
+A source is generated, or read as a stream. Items that share a cluster key never straddle the split.
 """
 
 import csv
@@ -8,21 +8,24 @@ import fcntl
 import json
 import random
 import shutil
+import sys
+from array import array
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import conformers, download, files, geom, molecules, spice, splits, store, stream
+from equidyn.data import conformers, files, geom, molecules, spice, splits, store, stream, structures
+from equidyn.data.catalogue import flock
 from equidyn.data.schema import KINDS, DataError
 from equidyn.data.stream import Item, Reader
 
 
 @dataclass
 class Found:
-    """What a source gives: arrays but for offsets and split, cluster keys per item, and (where, reason) per rejected record."""
+    """What a generated source gives: arrays but for offsets and split, cluster keys per item, and (where, reason) per rejected record."""
 
     kind: str
     source: str
@@ -33,7 +36,6 @@ class Found:
     where: list[str]  # of every item, for the list of the split
     rejected: list[tuple[str, str]]
     split: str = "molecule"
-    held_out: np.ndarray | None = None  # of a published split
     notes: dict | None = None  # counts beside those of rejections
 
 
@@ -64,98 +66,134 @@ def _alone(folder: Path):
     except OSError as error:
         raise DataError(f"{folder}: cannot be written to ({error})") from error
     with lock:
-        download.flock(lock, fcntl.LOCK_EX)
+        try:
+            flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another conversion into this folder is running; waiting until it ends", file=sys.stderr, flush=True)
+            flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _at_once(settings, out, code, workers, folder) -> dict[str, int]:
-    """A source whose items fit into memory."""
+    """A source that is generated and fits into memory."""
     found = SOURCES[settings["source"]](settings, workers, folder / "resume" / (code or "code"))
-    reasons = Counter(reason.split(":")[0] if found.kind == "backbones" else reason for _, reason in found.rejected)
+    reasons = Counter(reason for _, reason in found.rejected)
     with _rejected(folder) as rejected:
         rejected.writerows(found.rejected)
     if not found.clusters:
         raise DataError(f"{out}: nothing usable in {found.source}; rejected: {dict(reasons)}")
     names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
-    cluster = np.array([names[key] for key in found.clusters])
-    split = splits.assign(out, cluster, [str(key) for key in names], settings, found.split, found.held_out)
-    kept = np.flatnonzero(split.keep)
-    rows = {name: [values[i] for i in kept] for name, values in found.rows.items()}
-    lengths = [len(positions) for positions in rows["positions"]]
+    split = splits.assign(out, np.array([names[key] for key in found.clusters]), [str(key) for key in names], settings, found.split)
     arrays = dict(
-        offsets=np.cumsum([0, *lengths]), cluster=split.cluster, split=split.split,
-        **{name: np.concatenate(values) for name, values in rows.items()}, **{name: np.array([values[i] for i in kept]) for name, values in found.items.items()},
+        offsets=np.cumsum([0, *map(len, found.rows["positions"])]), cluster=split.cluster, split=split.split,
+        **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
     )  # fmt: skip
     with splits.Lists(folder) as lists:
-        for k, i in enumerate(kept):
-            lists.add(split.split[k], int(split.cluster[k]), split.names(split.cluster[k]), found.where[i])
+        for where, side, number in zip(found.where, split.split, split.cluster):
+            lists.add(side, int(number), split.names(number), where)
         store.write(out, arrays, _attributes(settings, found.kind, found.source, found.licence, split, code))
-    dropped = Counter(splits.REASONS[i] for i in split.reason[~split.keep])
-    if dropped:
-        with _rejected(folder) as rejected:
-            rejected.writerows(found.rejected + [(found.where[i], splits.REASONS[split.reason[i]]) for i in np.flatnonzero(~split.keep)])
-    return _counts(len(kept), split, found.notes or {}, reasons + dropped)
+    return _counts(len(found.where), split, found.notes or {}, reasons)
+
+
+@dataclass
+class _Read:
+    """What is known of all items of a streamed source together; arrays are [n]."""
+
+    shards: list[stream.Shard]
+    cluster: np.ndarray  # int64, index into keys
+    keys: list[str]
+    lengths: np.ndarray  # int64, rows
+    held_out: np.ndarray  # bool
+    first: np.ndarray  # int64, the item that this one is a copy of, or itself
+    copied: dict[int, str]  # items that have copies; where they are, once they are listed
 
 
 def _stream(settings, out, code, workers, folder) -> dict[str, int]:
     """A source that is read in bounded memory, see ``stream``: shards, then the split from their lists alone, then the arrays."""
-    reader = READERS[settings["source"]]
-    inputs = [(path, False) for path in settings["files"]] + [(path, True) for path in settings.get("held_out_files", [])]
-    resume = folder / "resume" / stream.inputs_digest(settings, inputs, code)
-    names, cluster, lengths, held_out, notes, shards = {}, [], [], [], Counter(), []
-    for shard in stream.shards(reader, inputs, settings, resume, workers, notes):
-        items = stream.meta_of(shard.path)["items"]
-        shards.append((shard.path, shard.origin))
-        cluster.append(np.array([names.setdefault(row[2], len(names)) for row in items], np.int64))
-        lengths.append(np.array([row[3] for row in items], np.int64))
-        held_out.append(np.full(len(items), shard.held_out))
-    cluster, lengths, held_out = map(np.concatenate, (cluster, lengths, held_out))
-    reasons = Counter()
-    if not len(cluster):
+    reader, reasons, notes = READERS[settings["source"]], Counter(), Counter()
+    inputs = stream.inputs(reader, settings)
+    found = _read(reader, inputs, settings, folder / "resume" / stream.inputs_digest(settings, inputs, code), workers, notes)
+    paths = ", ".join(path for given in inputs for path in given.paths)
+    if not len(found.cluster):
         with _rejected(folder) as rejected:
-            for path, _ in shards:
-                rows = stream.meta_of(path)["rejected"]
-                reasons.update(row[2] for row in rows)
-                rejected.writerows(_row(*row[1:4]) for row in rows)
-        raise DataError(f"{out}: nothing usable in {', '.join(path for path, _ in inputs)}; rejected: {dict(reasons)}")
-    published = held_out if "held_out_files" in settings else None
-    split = splits.assign(out, cluster, list(names), settings, "molecule", published, frames=reader.kind == "forces")
-    source = f"{settings['source']}: {', '.join(path for path, _ in inputs)}"
-    attributes = _attributes(settings, reader.kind, source, settings["licence"], split, code)
-    short, item, row, squares = splits.short_names([path for path, _ in inputs]), 0, 0, 0.0
-    offsets = np.concatenate([[0], np.cumsum(lengths[split.keep])])
-    with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(offsets[-1]), len(offsets) - 1) as file:
-        file["offsets"][...], file["cluster"][...], file["split"][...] = offsets, split.cluster, split.split
-        start = 0
-        for path, origin in shards:
-            meta, arrays = stream.arrays_of(path)
+            for shard in found.shards:
+                _reject(rejected, reasons, stream.meta_of(shard.path)["rejected"])
+        raise DataError(f"{out}: nothing usable in {paths}; rejected: {dict(reasons)}")
+    split = _split(out, found, reader, settings)
+    lengths, squares, start, item, row = found.lengths[split.keep], 0.0, 0, 0, 0
+    attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code)
+    short = splits.short_names([given.name for given in inputs])
+    with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(lengths.sum()), len(lengths)) as file:
+        file["offsets"][...], file["cluster"][...], file["split"][...] = np.concatenate([[0], np.cumsum(lengths)]), split.cluster, split.split
+        for shard in found.shards:
+            meta, arrays = stream.arrays_of(shard.path)
             keep = split.keep[start : start + len(meta["items"])]
-            order = [(r[0], _row(*r[1:4]), r[2]) for r in meta["rejected"]]
-            first, place = item, short[origin]
-            for k, (number, where, _, _, bare, peculiar) in enumerate(meta["items"]):
-                if not keep[k]:
-                    reason = splits.REASONS[split.reason[start + k]]
-                    order.append((number, (where, reason), reason))
-                    continue
-                lists.add(int(split.split[item]), int(split.cluster[item]), split.names(split.cluster[item]), place + where.removeprefix(origin))
-                notes.update([*peculiar, *(["with hydrogens missing"] if bare else [])])
-                item += 1
-            order.sort(key=lambda entry: entry[0])
-            rejected.writerows(entry[1] for entry in order)
-            reasons.update(entry[2] for entry in order)
-            keep_rows = np.repeat(keep, lengths[start : start + len(keep)])
+            _reject(rejected, reasons, meta["rejected"] + _dropped(meta["items"], start, found, split))
+            keep_rows = np.repeat(keep, found.lengths[start : start + len(keep)])
+            arrays = {name: values[keep_rows if KINDS[reader.kind][name].per == "row" else keep] for name, values in arrays.items()}
             for name, values in arrays.items():
-                per_row = KINDS[reader.kind][name].per == "row"
-                values = values[keep_rows if per_row else keep]
-                at = row if per_row else first
+                at = row if KINDS[reader.kind][name].per == "row" else item
                 if len(values):
                     file[name][at : at + len(values)] = values
-            squares += float((arrays["forces"][keep_rows].astype(np.float64) ** 2).sum()) if "forces" in arrays else 0.0
-            row += int(keep_rows.sum())
-            start += len(keep)
+            for k, (_, where, _, _, bare, peculiar, _) in enumerate(entry for entry, kept in zip(meta["items"], keep) if kept):
+                title = arrays["name"][k].decode("utf-8", "replace") if "name" in arrays else short[shard.origin] + where.removeprefix(shard.origin)
+                lists.add(int(split.split[item + k]), int(split.cluster[item + k]), split.names(split.cluster[item + k]), title)
+                notes.update(peculiar)
+                notes.update(["with hydrogens missing"] if bare else [])
+            squares += float((arrays["forces"].astype(np.float64) ** 2).sum()) if "forces" in arrays else 0.0
+            start, item, row = start + len(keep), item + int(keep.sum()), row + int(keep_rows.sum())
     if reader.kind == "forces":
         notes["force_rms_eV_per_angstrom"] = round((squares / (3 * row)) ** 0.5, 4)
     return _counts(item, split, notes, reasons)
+
+
+def _read(reader, inputs, settings, resume, workers, notes) -> _Read:
+    """Shards of all inputs, and their lists together."""
+    shards, numbers, cluster, lengths, held_out, copy = [], {}, array("q"), array("q"), array("b"), array("Q")
+    for shard in stream.shards(reader, inputs, settings, resume, workers, notes):
+        shards.append(shard)
+        for _, _, key, length, _, _, digest in stream.meta_of(shard.path)["items"]:
+            cluster.append(numbers.setdefault(key, len(numbers)))
+            lengths.append(length)
+            held_out.append(shard.held_out)
+            copy.append(digest)
+    cluster, lengths, held_out, copy, keys = np.array(cluster), np.array(lengths), np.array(held_out, bool), np.array(copy), list(numbers)
+    if reader.clusters is not None and keys:
+        label = reader.clusters(keys, settings)
+        cluster, keys = label[cluster], [str(i) for i in range(label.max() + 1)]
+    _, first, inverse = np.unique(copy // 2 * 2 + held_out, return_index=True, return_inverse=True)
+    first = np.where(copy == 0, np.arange(len(copy)), first[inverse])
+    copied = dict.fromkeys(first[first != np.arange(len(copy))].tolist(), "")
+    return _Read(shards, cluster, keys, lengths, held_out, first, copied)
+
+
+def _split(out, found: _Read, reader, settings) -> splits.Split:
+    """The split of all items; copies are left out of it and not kept."""
+    once = found.first == np.arange(len(found.first))
+    published = found.held_out[once] if "held_out_files" in settings else None
+    split = splits.assign(out, found.cluster[once], found.keys, settings, reader.unit, published, frames=reader.kind == "forces")
+    keep, reason = np.zeros(len(once), bool), np.zeros(len(once), np.uint8)
+    keep[once], reason[once] = split.keep, split.reason
+    return replace(split, keep=keep, reason=reason)
+
+
+def _dropped(items: list, start: int, found: _Read, split: splits.Split) -> list[list]:
+    """Rows of ``rejected``, as those of a shard, for the items of one that are not kept; the first of them is item ``start``."""
+    rows = []
+    for i, (number, where, *_) in enumerate(items, start):
+        if i in found.copied:
+            found.copied[i] = where
+        if not split.keep[i]:
+            copy = found.first[i] != i
+            rows.append([number, where, "duplicate" if copy else splits.REASONS[split.reason[i]], f"of {found.copied[int(found.first[i])]}" if copy else ""])
+    return rows
+
+
+def _reject(rejected, reasons: Counter, rows: list[list]) -> None:
+    """Write and count rows of ``rejected`` of a shard, in the order of its records."""
+    for _, where, reason, detail, *_ in sorted(rows, key=lambda row: row[0]):
+        rejected.writerow((where, f"{reason} ({detail})" if detail else reason))
+        reasons[reason] += 1
 
 
 def _attributes(settings, kind, source, licence, split, code) -> dict:
@@ -167,10 +205,6 @@ def _attributes(settings, kind, source, licence, split, code) -> dict:
 def _counts(n_items, split, notes, reasons) -> dict[str, int]:
     counts = {"items": n_items, "held out": int((split.split == 1).sum()), "clusters": int(split.cluster.max()) + 1, **split.attributes, **notes}
     return {**counts, **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
-
-
-def _row(where, reason, detail) -> tuple[str, str]:
-    return where, f"{reason} ({detail})" if detail else reason
 
 
 @contextmanager
@@ -192,12 +226,12 @@ def _conformers(settings, workers, resume) -> Found:
     listed = [row for row in listed if row[0] not in set(large)]
     if wanted > len(listed):
         listed = conformers.recombine(listed, wanted, limit, settings["seed"])
-    structures, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
+    made, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
     rejected = unusable + [(name, "too many atoms") for name in large] + rejected
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
     seen = Counter()
     items = []
-    for cluster, numbers, positions, energy, forces in structures:
+    for cluster, numbers, positions, energy, forces in made:
         name = listed[cluster][0]
         item = Item(f"{name}, conformer {seen[name]}", name, {"numbers": numbers, "positions": positions, "forces": forces}, {"energy": energy})
         seen[name] += 1
@@ -238,38 +272,7 @@ def _backbones(settings, workers, resume) -> Found:
     )
 
 
-def _structures(settings, workers, resume) -> Found:
-    from equidyn.data import structures
-
-    limits = (settings["min_residues"], settings["max_residues"], settings.get("max_resolution"))
-    chains, rejections = structures.read_structures(settings["files"], *limits)
-    n_files = len(chains)
-    if "held_out_files" in settings:
-        more, rejections_more = structures.read_structures(settings["held_out_files"], *limits)
-        chains, rejections = chains + more, rejections + rejections_more
-    label = structures.cluster_by_sequence([chain.sequence for chain in chains], settings["identity"]) if chains else []
-    rows, items, clusters, held_out, short, unused = dict(positions=[], residues=[], breaks=[]), {"name": []}, [], [], [], 0
-    for number, (chain, cluster) in enumerate(zip(chains, label)):
-        length = settings.get("fragment", len(chain.positions))
-        if len(chain.positions) < length:
-            short.append((chain.name, f"shorter than the fragment: {len(chain.positions)} residues"))
-        unused += len(chain.positions) % length
-        for start in range(0, len(chain.positions) - length + 1, length):
-            piece = slice(start, start + length)
-            rows["positions"].append(chain.positions[piece])
-            rows["residues"].append(chain.residues[piece])
-            rows["breaks"].append(np.append(chain.breaks[piece][:-1], 0))  # what follows the last residue of a piece is not in it
-            items["name"].append(f"{chain.name}/{start + 1}".encode() if "fragment" in settings else chain.name.encode())
-            clusters.append(int(cluster))
-            held_out.append(number >= n_files)
-    rejected = [(f"{r.file}, chain {r.chain}" if r.chain else r.file, r.reason) for r in rejections] + short
-    source = f"structures: {', '.join(settings['files'] + settings.get('held_out_files', []))}"
-    notes = {"chains": len(chains), "residues left over by fragments": unused}
-    where, published = [name.decode() for name in items["name"]], np.array(held_out, bool) if "held_out_files" in settings else None
-    return Found("backbones", source, settings["licence"], rows, items, clusters, where, rejected, "sequence cluster", published, notes)
-
-
-SOURCES = {"backbones": _backbones, "structures": _structures, "conformers": _conformers}  # those that fit into memory
+SOURCES = {"backbones": _backbones, "conformers": _conformers}  # those that are generated
 
 READERS = {  # those that are streamed
     "extxyz": Reader("forces", files.extxyz_records, files.parse_extxyz, check=files.check),
@@ -278,4 +281,5 @@ READERS = {  # those that are streamed
     "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
     "sdf": Reader("molecules", molecules.sdf_records, molecules.parse_sdf, molecules.admit),
     "xyz": Reader("molecules", molecules.xyz_records, molecules.parse_xyz, molecules.admit),
+    "structures": Reader("backbones", structures.records, structures.parse, clusters=structures.clusters, unit="sequence cluster", chunk=32, together=True),
 }

@@ -23,10 +23,9 @@ from tqdm import tqdm
 from equidyn.data import store
 from equidyn.data.molecules import LONGEST_SMILES
 from equidyn.data.schema import DataError
+from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 
 BOLTZMANN = 8.617333262e-5  # eV / K
-KCAL_PER_MOL = 0.0433641153  # eV
-HARTREE, BOHR = 27.211386245988, 0.529177210903  # eV, Å
 SOFTEST = 25.0  # eV / Å²
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
 
@@ -245,9 +244,8 @@ def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: floa
         for start in range(0, len(jobs), CHUNK):
             chunk = jobs[start : start + CHUNK]
             path = None if resume is None else resume / f"{hashlib.sha256(repr(chunk).encode()).hexdigest()[:24]}.npz"
-            if path is not None and path.exists():
-                done = _load(path)
-            else:
+            done = None if path is None else store.undamaged(path, _load)
+            if done is None:
                 done = []
                 for result in pool.imap(_structure, chunk, chunksize=8):
                     done.append(result)

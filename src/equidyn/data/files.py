@@ -10,14 +10,15 @@ import tokenize
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from equidyn.data import archives, molecules
-from equidyn.data.conformers import BOHR, HARTREE, KCAL_PER_MOL
 from equidyn.data.schema import DataError
-from equidyn.data.stream import Item, Rejected
+from equidyn.data.stream import Item, Rejected, part
+from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 
 ENERGY_UNITS = {"eV": 1.0, "kcal/mol": KCAL_PER_MOL, "hartree": HARTREE}
 FORCE_UNITS = {  # in eV/Å
@@ -25,8 +26,9 @@ FORCE_UNITS = {  # in eV/Å
     "hartree/bohr": HARTREE / BOHR, "eV/bohr": 1 / BOHR, "kcal/mol/bohr": KCAL_PER_MOL / BOHR,
 }  # fmt: skip
 USUAL = ("eV/angstrom", "kcal/mol/angstrom", "hartree/angstrom")  # what a guess from the size of the forces alone can tell apart
-NOT_POSITIONS, TOO_STRONG = "shortest distance is not that of a structure in angstrom", "r.m.s. force above 15 eV/angstrom"
+TOO_STRONG = "r.m.s. force above 15 eV/angstrom"
 ALIKE = 1.6  # forces of two methods differ by a smaller factor, bohr and Å by a larger one
+ALIGNED = 0.8  # cosine between forces of two methods: 0.95 and more for the strongest of real files, anything for relaxed geometries
 COLUMNS = 1000  # of an extended XYZ file
 FRAMES = 100  # of an npz file in one record
 
@@ -170,63 +172,28 @@ def parse_npz(record: tuple, settings: dict) -> list[Item | Rejected]:
 
 def labelled(where, smiles, numbers, positions, energy, forces, energy_unit, force_unit=None, key=None) -> Item | Rejected:
     """A frame in eV and Å, or why not; units are factors (force_unit: energy_unit per Å by default)."""
+    force_unit = energy_unit if force_unit is None else force_unit
     positions, energy = np.asarray(positions, dtype=np.float64), float(energy) * energy_unit
-    forces = np.asarray(forces, dtype=np.float64) * (energy_unit if force_unit is None else force_unit)
+    forces = np.asarray(forces, dtype=np.float64) * force_unit
     for name, values in (("positions", positions), ("forces", forces), ("energy", energy)):
         if not (np.abs(values) < 1e12).all():
             return Rejected(where, f"{name} holds NaN, infinity or numbers out of all proportion", suspect="broken numbers")
     if ((numbers < 1) | (numbers >= len(molecules.SYMBOLS))).any():
         return Rejected(where, "unknown element")
-    if wrong := _wrong_units(where, numbers, positions, forces, energy_unit if force_unit is None else force_unit):
+    if wrong := molecules.wrong_unit(where, numbers, positions):
         return wrong
     rms = np.sqrt((forces**2).mean())
-    notes = ("frames with a net force above 5 % of the norm",) if len(numbers) > 1 and np.linalg.norm(forces.sum(0)) > 0.05 * np.linalg.norm(forces) and rms > 1e-3 else ()
+    if rms > 15:
+        return Rejected(where, TOO_STRONG, f"{rms:.3g} eV/angstrom when read as {_unit_name(force_unit)}", f"the forces are in {_likely(rms, force_unit, USUAL)}")
+    pulled = len(numbers) > 1 and np.linalg.norm(forces.sum(0)) > 0.05 * np.linalg.norm(forces) and rms > 1e-3
+    notes = {"frames with a net force above 5 % of the norm": 1} if pulled else {}
     rows = {"numbers": numbers.astype(np.uint8), "positions": positions.astype(np.float32), "forces": forces.astype(np.float32)}
     return Item(where, key or cluster_key(smiles, numbers, positions), rows, {"energy": energy}, notes=notes)
 
 
 def cluster_key(smiles: str | None, numbers: np.ndarray, positions: np.ndarray) -> str:
     """Canonical SMILES without atom maps, else that of the connectivity, else the formula."""
-    return (smiles and canonical(smiles)) or molecules._connectivity(numbers, positions) or molecules.formula(numbers)
-
-
-@lru_cache(4096)
-def canonical(smiles: str) -> str | None:
-    """Canonical SMILES without atom maps and explicit hydrogens; None where RDKit cannot read it."""
-    from rdkit import Chem, RDLogger
-
-    RDLogger.DisableLog("rdApp.*")
-    molecule = Chem.MolFromSmiles(smiles) if len(smiles) <= molecules.LONGEST_SMILES else None
-    if molecule is None or not molecule.GetNumAtoms():
-        return None
-    for atom in molecule.GetAtoms():
-        atom.SetAtomMapNum(0)
-    again = Chem.MolFromSmiles(Chem.MolToSmiles(molecule))  # hydrogens with a map number are kept the first time
-    return None if again is None else Chem.MolToSmiles(again)
-
-
-def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
-    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are bonds), and in Å."""
-    radii = molecules.covalent_radii()[numbers]
-    distance = np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(-1))
-    ratio = distance / (radii[:, None] + radii[None])
-    np.fill_diagonal(ratio, np.inf)
-    i, j = np.unravel_index(ratio.argmin(), ratio.shape)
-    return float(ratio[i, j]), float(distance[i, j])
-
-
-def _wrong_units(where, numbers, positions, forces, force_unit) -> Rejected | None:
-    """What no structure in Å and no force in eV/Å can be; the cause is a guess from the sizes alone."""
-    if 1 < len(numbers) <= 2000:
-        ratio, distance = nearest_bond(numbers, positions)
-        if not 0.55 < ratio < 1.4 and not (ratio >= 1.4 and len(numbers) == 2):  # two ions or noble gas atoms may well be apart
-            unit = min((("angstrom", 1.0), ("bohr", 1 / BOHR), ("nm", 0.1), ("pm", 100.0)), key=lambda row: abs(np.log(max(ratio, 1e-9) / (0.9 * row[1]))))[0]
-            cause = f"the positions are in {unit}" if unit != "angstrom" else "broken positions"
-            return Rejected(where, NOT_POSITIONS, f"{distance:.3g} angstrom, {ratio:.2g} of a bond", cause)
-    rms = float(np.sqrt((forces**2).mean()))
-    if rms > 15:
-        return Rejected(where, TOO_STRONG, f"{rms:.3g} eV/angstrom when read as {_unit_name(force_unit)}", f"the forces are in {_likely(rms, force_unit, USUAL)}")
-    return None
+    return (smiles and molecules.canonical_smiles(smiles)) or molecules.connectivity(numbers, positions) or molecules.formula(numbers)
 
 
 def _unit_name(factor: float) -> str:
@@ -239,16 +206,17 @@ def _likely(ratio: float, declared: float, among=tuple(FORCE_UNITS)) -> str:
 
 
 def check(path: str, items: list[Item], settings: dict) -> dict[str, int]:
-    """``check_units`` with the unit that the settings declare."""
+    """``check_units`` of a file or a member of an archive, with the unit that the settings declare."""
     default = "eV" if settings.get("source") == "extxyz" else "kcal/mol"
-    return check_units(path, items, ENERGY_UNITS[settings.get("energy_unit", default)])
+    return check_units(part(items[0].where), items, ENERGY_UNITS[settings.get("energy_unit", default)])
 
 
-def check_units(path: str, items: list[Item], force_unit: float) -> dict[str, int]:
+def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, int]:
     """Compare the labels of some items with each other and with GFN2-xTB; returns counts.
 
     Energies of neighbouring frames of one molecule must differ by the work of their forces; forces of three small molecules must be about as strong as
-    those of GFN2-xTB, where tblite is installed. GFN2-xTB forces differ from those of density functionals by some 20 %, units by a factor of 1.9 or more.
+    those of GFN2-xTB, where tblite is installed and they point the same way. GFN2-xTB forces differ from those of density functionals by some 20 %, units
+    by a factor of 1.9 or more.
 
     Parameters
     ----------
@@ -265,18 +233,18 @@ def check_units(path: str, items: list[Item], force_unit: float) -> dict[str, in
     fits = abs(np.log(FORCE_UNITS[unit] * ratio / force_unit)) < np.log(ALIKE)
     if abs(np.log(ratio)) > np.log(ALIKE) and fits:
         raise DataError(
-            f"{path}: forces are {ratio:.3g} times those of GFN2-xTB ({len(ratios)} items) when read as {_unit_name(force_unit)}, expected about 1; "
+            f"{where}: forces are {ratio:.3g} times those of GFN2-xTB ({len(ratios)} items) when read as {_unit_name(force_unit)}, expected about 1; "
             f"likely: the forces are in {unit}"
         )
     slope, pairs = _work_ratio(items)
     if abs(np.log(slope)) > np.log(ALIKE):
         raise DataError(
-            f"{path}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the work of their forces, expected about 1; "
+            f"{where}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the work of their forces, expected about 1; "
             f"forces read as {_unit_name(force_unit)}, likely: they are in {_likely(1 / slope, force_unit)}, or the energies are in another unit"
         )
     counts = {"items compared with GFN2-xTB": len(ratios), "pairs of frames whose energies were compared with their forces": pairs}
     if not fits or (len(ratios) and ratio == 1.0):
-        counts["files whose forces are those of GFN2-xTB in no unit"] = 1
+        counts["parts of files whose forces are those of GFN2-xTB in no unit"] = 1
     return counts
 
 
@@ -297,24 +265,32 @@ def _work_ratio(items) -> tuple[float, int]:
 
 
 def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
-    """r.m.s. force over that of GFN2-xTB, for the n small items of the strongest forces; empty without tblite."""
-    try:
-        from tblite.interface import Calculator
-    except ImportError:
+    """r.m.s. force over that of GFN2-xTB, for those of the n small items of the strongest forces that are ``ALIGNED``; empty without tblite."""
+    if find_spec("tblite") is None:
         return np.zeros(0)
     ratios = []
     small = sorted((item for item in items if 1 < len(item.rows["numbers"]) <= most_atoms), key=lambda item: -float((item.rows["forces"] ** 2).mean()))
-    small.sort(key=lambda item: int(item.rows["numbers"].sum()) % 2)  # an odd number of electrons: an ion, of unknown charge
+    small.sort(key=lambda item: int(item.rows["numbers"].sum()) % 2)  # an odd number of electrons: an ion or a radical
     for item in small[:n]:
-        numbers, found = item.rows["numbers"].astype(int), []
-        for charge in (0,) if numbers.sum() % 2 == 0 else (1, -1):
-            try:
-                calculator = Calculator("GFN2-xTB", numbers, item.rows["positions"].astype(np.float64) / BOHR, charge=charge)
-                calculator.set("verbosity", 0)
-                gradient = calculator.singlepoint().get("gradient") * (HARTREE / BOHR)
-            except (RuntimeError, ValueError):  # no convergence, an element without parameters
-                continue
-            found.append(float(np.sqrt((item.rows["forces"] ** 2).mean() / max((gradient**2).mean(), 1e-12))))
-        if found:
-            ratios.append(min(found, key=lambda ratio: abs(np.log(max(ratio, 1e-12)))))
+        found = [_against_xtb(item, charge) for charge in ((0, 1, -1) if item.rows["numbers"].sum() % 2 else (0,))]
+        if len(found) == 1 and not 1 / ALIKE < found[0][1] < ALIKE:
+            found += [_against_xtb(item, charge) for charge in (2, -2)]
+        cosine, ratio = max(found)  # the charge is not known; with that of the labels the forces point the same way best
+        if cosine > ALIGNED:
+            ratios.append(ratio)
     return np.array(ratios)
+
+
+def _against_xtb(item: Item, charge: int) -> tuple[float, float]:
+    """Cosine between the forces of an item and those of GFN2-xTB, and ratio of their norms; zeros where there are none."""
+    from tblite.interface import Calculator
+
+    forces = item.rows["forces"].astype(np.float64)
+    try:
+        calculator = Calculator("GFN2-xTB", item.rows["numbers"].astype(int), item.rows["positions"].astype(np.float64) / BOHR, charge=charge)
+        calculator.set("verbosity", 0)
+        expected = calculator.singlepoint().get("gradient") * (-HARTREE / BOHR)
+    except (RuntimeError, ValueError):  # no convergence, an element without parameters
+        return 0.0, 0.0
+    one, two = float(np.linalg.norm(forces)), float(np.linalg.norm(expected))
+    return (float((forces * expected).sum()) / (one * two), one / two) if min(one, two) > 1e-9 else (0.0, 0.0)

@@ -20,7 +20,7 @@ from sys import getsizeof
 
 import numpy as np
 
-from equidyn.data.molecules import LONGEST_SMILES, _centred, _unusable
+from equidyn.data import molecules
 from equidyn.data.schema import DataError
 from equidyn.data.stream import Item, Rejected
 
@@ -61,13 +61,13 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     """The first ``n_conformers`` (5) conformers of a molecule, or why they are not kept; pure.
 
     Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the canonical SMILES of the record's SMILES, or of
-    the molecule where there is none that parses. ``max_atoms`` is optional.
+    the molecule where there is none that parses.
     """
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
     path, number, smiles, conformers = record
-    cluster, found = _canonical(smiles), []
+    cluster, found = smiles and molecules.canonical_smiles(smiles), []
     if not conformers:
         return [Rejected(f"{path}, molecule {number}", "no conformers")]
     for k, data in enumerate(conformers[: settings.get("n_conformers", N_CONFORMERS)], 1):
@@ -77,28 +77,18 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
             numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
             positions = molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
-            key = cluster or Chem.MolToSmiles(Chem.RemoveHs(molecule))
+            key = cluster or molecules.canonical(molecule)
             bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
         except Exception:  # RDKit raises many types on malformed molecules
             found.append(Rejected(where, "does not parse (RDKit)"))
             continue
-        if reason := _unusable(numbers, positions, three_dimensional):
+        if reason := molecules.unusable(numbers, positions, three_dimensional):
             found.append(Rejected(where, reason))
-        elif len(numbers) > settings.get("max_atoms", np.inf):
-            found.append(Rejected(where, "too many atoms"))
+        elif wrong := molecules.wrong_unit(where, numbers, positions):
+            found.append(wrong)
         else:
-            found.append(Item(where, key, {"numbers": numbers, "positions": _centred(positions)}, bare=bare))
+            found.append(Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare))
     return found
-
-
-def _canonical(smiles: str | None) -> str | None:
-    from rdkit import Chem
-
-    try:
-        molecule = Chem.MolFromSmiles(smiles) if smiles and len(smiles) <= LONGEST_SMILES else None
-        return None if molecule is None else Chem.MolToSmiles(molecule)
-    except (ValueError, RuntimeError):  # half a character, which pickle can write; RDKit's invariants
-        return None
 
 
 def _checked(found) -> tuple[str | None, list[bytes]]:

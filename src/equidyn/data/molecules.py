@@ -1,6 +1,6 @@
-"""Molecular geometries without labels, from files: SDF, and XYZ in its plain, QM9 and archived forms.
+"""Molecular geometries without labels, from files: SDF, and XYZ in its plain, QM9 and archived forms; and what all readers of molecules share.
 
-Every record is kept or listed with a reason. The cluster key of a record is its canonical SMILES (SDF) or that of its connectivity, perceived
+Positions are in Å, which is checked. Every record is kept or listed with a reason. The cluster key of a record is its canonical SMILES (SDF) or that of its connectivity, perceived
 from the distances (XYZ), so that conformers of a molecule share one.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from equidyn.data import archives
 from equidyn.data.schema import DataError
 from equidyn.data.stream import Item, Rejected
+from equidyn.data.units import BOHR
 
 SYMBOLS = (
     "X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe "
@@ -25,6 +26,8 @@ NUMBERS = {element: number for number, element in enumerate(SYMBOLS)}
 LARGEST = 16 << 20  # bytes of an SDF record
 LONGEST_SMILES = 4000  # characters; RDKit's time to read and write SMILES grows with the square of the size, and faster with many rings
 MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
+NOT_POSITIONS = "shortest distance is not that of a structure in angstrom"
+LENGTHS = {"angstrom": 1.0, "bohr": 1 / BOHR, "nm": 0.1, "pm": 100.0}  # per Å
 
 
 def channel_of(elements: list[str]) -> np.ndarray:
@@ -56,10 +59,61 @@ def formula(numbers: np.ndarray) -> str:
 
 @lru_cache
 def covalent_radii() -> np.ndarray:
-    """Å, by atomic number, of the elements of ``SYMBOLS`` (RDKit's table)."""
+    """Å, by atomic number 0 to 255 (RDKit's table, which ends at 118)."""
     from rdkit import Chem
 
-    return np.array([1.0] + [Chem.GetPeriodicTable().GetRcovalent(z) for z in range(1, len(SYMBOLS))])
+    return np.array([1.0, *map(Chem.GetPeriodicTable().GetRcovalent, range(1, 119)), *[1.5] * 137])
+
+
+def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
+    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are bonds), and in Å."""
+    radii = covalent_radii()[numbers]
+    distance = np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(-1))
+    ratio = distance / (radii[:, None] + radii[None])
+    np.fill_diagonal(ratio, np.inf)
+    i, j = np.unravel_index(ratio.argmin(), ratio.shape)
+    return float(ratio[i, j]), float(distance[i, j])
+
+
+def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Rejected | None:
+    """What no structure in Å can be; the likely unit is a guess from the shortest distance, in bonds, alone."""
+    if not 1 < len(numbers) <= 2000:
+        return None
+    ratio, distance = nearest_bond(numbers, positions)
+    if 0.55 < ratio < 1.4 or (ratio >= 1.4 and len(numbers) == 2):  # two ions or noble gas atoms may well be apart
+        return None
+    unit = min(LENGTHS, key=lambda name: abs(np.log(max(ratio, 1e-9) / (0.9 * LENGTHS[name]))))
+    cause = f"the positions are in {unit}" if unit != "angstrom" else "broken positions"
+    return Rejected(where, NOT_POSITIONS, f"{distance:.3g} angstrom, {ratio:.2g} of a bond", cause)
+
+
+def canonical(molecule) -> str:
+    """Canonical SMILES of an RDKit molecule, without atom maps and explicit hydrogens.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        RDKit's, of a valence that shows only now and of broken invariants
+    """
+    from rdkit import Chem
+
+    molecule = Chem.Mol(molecule)
+    for atom in molecule.GetAtoms():  # hydrogens with a map number would stay
+        atom.SetAtomMapNum(0)
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+
+
+@lru_cache(4096)
+def canonical_smiles(smiles: str) -> str | None:
+    """``canonical`` of a SMILES; None where RDKit cannot read it or finds no atom in it."""
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    try:
+        molecule = Chem.MolFromSmiles(smiles) if len(smiles) <= LONGEST_SMILES else None
+        return canonical(molecule) if molecule is not None and molecule.GetNumAtoms() else None
+    except (ValueError, RuntimeError):  # half a character, which pickle can write; RDKit's invariants
+        return None
 
 
 def sdf_records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
@@ -99,14 +153,16 @@ def parse_sdf(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         return [Rejected(where, "does not parse (RDKit)")]
     positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
-    if reason := _unusable(numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()):
+    if reason := unusable(numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()):
         return [Rejected(where, reason)]
+    if wrong := wrong_unit(where, numbers, positions):
+        return [wrong]
     bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
     try:
-        smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
-    except (RuntimeError, ValueError):  # a valence that shows only now
+        smiles = canonical(molecule)
+    except (RuntimeError, ValueError):
         return [Rejected(where, "does not parse (RDKit)")]
-    return [Item(where, smiles, {"numbers": numbers, "positions": _centred(positions)}, bare=bare)]
+    return [Item(where, smiles, {"numbers": numbers, "positions": centred(positions)}, bare=bare)]
 
 
 def xyz_records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
@@ -124,9 +180,11 @@ def parse_xyz(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
     except Exception as error:  # ase raises many types on malformed text
         return [Rejected(where, f"does not parse ({type(error).__name__})")]
     numbers = atoms.numbers.astype(np.uint8)
-    if reason := _unusable(numbers, atoms.positions, True):
+    if reason := unusable(numbers, atoms.positions, True):
         return [Rejected(where, reason)]
-    return [Item(where, _connectivity(numbers, atoms.positions) or where, {"numbers": numbers, "positions": _centred(atoms.positions)})]
+    if wrong := wrong_unit(where, numbers, atoms.positions):
+        return [wrong]
+    return [Item(where, connectivity(numbers, atoms.positions) or where, {"numbers": numbers, "positions": centred(atoms.positions)})]
 
 
 def admit(item: Item, settings: dict) -> Item | Rejected:
@@ -146,7 +204,8 @@ def _channels(elements: tuple[str, ...]) -> np.ndarray:
     return channel_of(list(elements))
 
 
-def _unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:
+def unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:
+    """Why atomic numbers [n] and positions [n, 3] are no molecule; None where they may be one."""
     if len(numbers) == 0:
         return "no atoms"
     if (numbers == 0).any():
@@ -158,11 +217,12 @@ def _unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: boo
     return None
 
 
-def _centred(positions: np.ndarray) -> np.ndarray:
+def centred(positions: np.ndarray) -> np.ndarray:
+    """Positions [n, 3] about their mean, float32."""
     return (positions - positions.mean(0)).astype(np.float32)
 
 
-def _connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
+def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
     """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too long; None where it cannot."""
     from rdkit import Chem
     from rdkit.Chem import rdDetermineBonds

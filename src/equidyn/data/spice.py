@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from equidyn.data import files, molecules, store
-from equidyn.data.conformers import BOHR, HARTREE, KCAL_PER_MOL
 from equidyn.data.schema import DataError
-from equidyn.data.stream import Item, Rejected
+from equidyn.data.stream import Item, Rejected, part
+from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 
 LENGTHS = {"bohr": BOHR, "angstrom": 1.0}  # Å
 ENERGIES = {"hartree": HARTREE, "ev": 1.0, "kcal/mol": KCAL_PER_MOL}  # eV
@@ -118,9 +118,9 @@ def _unwanted(smiles, numbers, settings) -> str | None:
 
 
 def check(path: str, items: list[Item], settings: dict) -> dict[str, int]:
-    """``files.check_units`` with the unit that the file itself declares."""
+    """``files.check_units`` of a group, with the unit that it declares itself."""
     import h5py
 
-    group = items[0].where.removeprefix(f"{path}, ").rsplit(", conformation ", 1)[0]
+    where = part(items[0].where)
     with h5py.File(path, "r") as file:
-        return files.check_units(path, items, units(path, file[group])[2])
+        return files.check_units(where, items, units(where, file[where.removeprefix(f"{path}, ")])[2])

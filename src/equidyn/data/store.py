@@ -1,11 +1,10 @@
 """Write and read dataset files: HDF5, written under a temporary name and renamed, checked on both ways."""
 
 import errno
-import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS, DataError
 
-METADATA = 1 << 16  # bytes of a file beside its arrays
+METADATA = 1 << 16  # bytes of a file beside its arrays, at most
 STALE = 3600  # seconds
 DEFLATE = 1032  # bytes that one byte of deflate's output can stand for at most
 
@@ -45,6 +44,8 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
 def whole(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, which becomes ``path`` when the block ends without an error; else nothing is left and ``path`` is as it was.
 
+    The content is on the disk before it gets its name, so that a power cut does not leave an empty file under it.
+
     Raises
     ------
     DataError
@@ -55,6 +56,8 @@ def whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's
         raise DataError(
@@ -65,16 +68,25 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-@contextmanager
-def _roomy(path: Path, size: int) -> Iterator[None]:
-    """Ask for the space before HDF5 does: on a full disk it cannot close its file, says so many times over, and may end the process."""
-    with open(path, "wb") as file:
+def undamaged(path: Path, load: Callable[[Path], object]):
+    """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is removed."""
+    if not path.exists():
+        return None
+    try:
+        return load(path)
+    except Exception:  # numpy, zipfile, zlib and json raise many types
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Have the file system set ``size`` bytes aside for a file, whose content stays as it is."""
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # file systems that cannot tell
                 raise
-    yield
 
 
 def _clear(path: Path) -> None:
@@ -105,13 +117,18 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
         **attributes, "schema": SCHEMA_VERSION, "splits": list(SPLITS),
         "units": " ".join(f"{name}:{key.unit}" for name, key in keys.items()),
     }  # fmt: skip
-    size = sum(lengths[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize for key in keys.values())
-    with whole(path) as temporary, _roomy(temporary, size + METADATA), h5py.File(temporary, "w") as file:
-        for name, key in keys.items():
-            dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype)
-            dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
-        file.attrs.update(attributes)
-        yield file
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # else HDF5 would cut the file back to what is written
+    with whole(path) as temporary:
+        _reserve(temporary, METADATA)  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
+        with h5py.File(temporary, "w") as file:
+            for name, key in keys.items():
+                dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype, dcpl=early)
+                dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
+            file.attrs.update(attributes)
+        _reserve(temporary, temporary.stat().st_size)  # no blocks are behind the empty arrays yet
+        with h5py.File(temporary, "r+") as file:
+            yield file
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:

@@ -16,7 +16,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +33,7 @@ RECORDS, BYTES = 256, 1 << 20  # a chunk is full at either
 BREAKS = (OSError, EOFError, RuntimeError, UnicodeDecodeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)  # what a damaged file raises halfway
 EARLY = 20  # records after which a file all of whose records are suspect is refused
 TOLERATED = 0.05  # of a file's records that may be suspect
+PARTS, FEW = 10, 3  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
 
 
 @dataclass(slots=True)
@@ -44,7 +45,8 @@ class Item:
     rows: dict[str, np.ndarray]
     values: dict = field(default_factory=dict)
     bare: bool = False  # hydrogens are missing
-    notes: tuple[str, ...] = ()  # peculiarities that are counted, not rejected
+    notes: dict[str, int] = field(default_factory=dict)  # counts of peculiarities that are no reason to reject it
+    copy: int = 0  # digest of 64 bits that copies share, of which a dataset, or a side of a published split, keeps the first; 0: kept in any case
 
 
 @dataclass(slots=True)
@@ -65,9 +67,32 @@ class Reader:
     records: Callable  # path -> iterator of records; a Rejected among them is passed on
     parse: Callable  # (record, settings) -> list[Item | Rejected]
     admit: Callable | None = None  # (item, settings) -> Item | Rejected: limits that the settings set
-    check: Callable | None = None  # (path, first items, settings) -> counts for the notes; raises DataError where they cannot be
+    check: Callable | None = None  # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they cannot be
+    clusters: Callable | None = None  # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a cluster
+    unit: str = "molecule"  # what a cluster is
     chunk: int = RECORDS
     isolated: bool = False  # parse only in a worker: a crafted record may end the process
+    together: bool = False  # files are many and small and share chunks: all of a side are one input, and one that is not readable is a rejection
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is read in one go: a file, or many small ones."""
+
+    paths: tuple[str, ...]
+    held_out: bool = False  # whether its items are those of a published held-out split
+
+    @property
+    def name(self) -> str:
+        return self.paths[0] if len(self.paths) == 1 else f"{self.paths[0]} and {len(self.paths) - 1} more"
+
+
+def inputs(reader: Reader, settings: dict) -> list[Input]:
+    """Those of the ``files`` and ``held_out_files`` of the settings, in this order."""
+    sides = [(tuple(settings[key]), held_out) for key, held_out in (("files", False), ("held_out_files", True)) if settings.get(key)]
+    if reader.together:
+        return [Input(paths, held_out) for paths, held_out in sides]
+    return [Input((path,), held_out) for paths, held_out in sides for path in paths]
 
 
 @dataclass
@@ -75,7 +100,7 @@ class Shard:
     """A parsed chunk on disk, and what the parent wants to know of it."""
 
     path: Path
-    origin: str  # input file
+    origin: str  # name of the input
     held_out: bool
     found: int  # items and rejections
     suspect: int
@@ -84,12 +109,11 @@ class Shard:
     causes: dict[str, int]
 
 
-def shards(reader: Reader, inputs: list[tuple[str, bool]], settings: dict, folder: Path, workers: int = 1, notes: Counter | None = None) -> Iterator[Shard]:
-    """Parse the files of a dataset into shard files; yields them in order, those that exist at once.
+def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, workers: int = 1, notes: Counter | None = None) -> Iterator[Shard]:
+    """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once. A damaged one is made again.
 
     Parameters
     ----------
-    inputs : (file, whether its items are a published held-out split)
     folder : of the shards; must belong to these inputs, settings and code alone
     notes : counts of the reader's check are added here
 
@@ -100,17 +124,17 @@ def shards(reader: Reader, inputs: list[tuple[str, bool]], settings: dict, folde
     """
     from tqdm import tqdm  # here: tasks import this module too, on machines without progress bars
 
+    _require(inputs)
     folder.mkdir(parents=True, exist_ok=True)
     pool = None
     try:
         with tqdm(desc="records", unit="", mininterval=5) as bar:
-            for number, (path, held_out) in enumerate(inputs):
-                tally, pending, checked = _Tally(path), deque(), reader.check is None
-                chunks = _chunks(path, reader)
-                for index, (chunk, last) in enumerate(chunks):
-                    job = (folder / f"{number:04d}-{index:07d}.npz", path, held_out, chunk, reader, settings)
-                    if job[0].exists():
-                        pending.append(_summary(*job[:3]))
+            for number, given in enumerate(inputs):
+                tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes), deque()
+                for index, (chunk, last) in enumerate(_chunks(given, reader)):
+                    job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
+                    if (done := store.undamaged(job[0], lambda path, given=given: _summary(path, given))) is not None:
+                        pending.append(done)
                     elif not reader.isolated and (workers == 1 or (pool is None and index == 0 and last)):
                         pending.append(_work(job))  # not worth a process
                     else:
@@ -121,15 +145,12 @@ def shards(reader: Reader, inputs: list[tuple[str, bool]], settings: dict, folde
                         shard = pending.popleft()
                         shard = shard if isinstance(shard, Shard) else shard.result()
                         tally.add(shard)
-                        if not checked and (items := [r for r in load(shard.path, reader.kind) if isinstance(r, Item)]):
-                            checked = True
-                            found = reader.check(path, items, settings)
-                            (notes if notes is not None else Counter()).update(found)
+                        checks.add(shard)
                         yield shard
                 tally.close()
     except BrokenProcessPool as error:
         raise DataError(
-            f"{path}: a worker process died while reading it, expected it to finish: out of memory (fewer workers need less), or a damaged or crafted record "
+            f"{given.name}: a worker process died while reading it, expected it to finish: out of memory (fewer workers need less), or a damaged or crafted record "
             "that ended the reader. Finished shards are kept, and the same command goes on after them"
         ) from error
     finally:
@@ -138,17 +159,23 @@ def shards(reader: Reader, inputs: list[tuple[str, bool]], settings: dict, folde
 
 
 def read(reader: Reader, path: str | Path, settings: dict | None = None) -> tuple[list[Item], list[Rejected]]:
-    """All of one file in memory: for tests and small files; raises as ``shards``."""
-    settings, results, tally = settings or {}, [], _Tally(str(path))
-    for chunk, _ in _chunks(str(path), reader):
+    """All of one file in memory, copies included: for tests and small files; raises as ``shards``."""
+    given, settings, results = Input((str(path),)), settings or {}, []
+    _require([given])
+    tally, checks = _Tally(given.name), _Checks(reader, given.name, settings)
+    for chunk, _ in _chunks(given, reader):
         parsed = _parse(chunk, reader, settings)
-        tally.add(_tallied(None, str(path), False, parsed))
+        tally.add(_tallied(None, given, parsed))
+        checks.look([r for r in parsed if isinstance(r, Item)])
         results += parsed
     tally.close()
-    items = [r for r in results if isinstance(r, Item)]
-    if reader.check is not None and items:
-        reader.check(str(path), items[:RECORDS], settings)
-    return items, [r for r in results if isinstance(r, Rejected)]
+    return [r for r in results if isinstance(r, Item)], [r for r in results if isinstance(r, Rejected)]
+
+
+def _require(inputs: list[Input]) -> None:
+    missing = [path for given in inputs for path in given.paths if not Path(path).exists()]
+    if missing:
+        raise DataError(f"{', '.join(missing[:5])}: no such file")
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -163,12 +190,10 @@ def _leave_with_parent() -> None:
     threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
 
 
-def _chunks(path: str, reader: Reader) -> Iterator[tuple[list, bool]]:
+def _chunks(given: Input, reader: Reader) -> Iterator[tuple[list, bool]]:
     """Lists of records that fill a chunk, and whether it is the last. A file that breaks off ends in a rejection that says so."""
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
     ready, chunk, size = None, [], 0
-    for record in _unbroken(path, reader.records(path)):
+    for record in (record for path in given.paths for record in _unbroken(path, reader.records(path))):
         chunk.append(record)
         size += _size(record)
         if len(chunk) >= reader.chunk or size >= BYTES:
@@ -176,7 +201,7 @@ def _chunks(path: str, reader: Reader) -> Iterator[tuple[list, bool]]:
                 yield ready, False
             ready, chunk, size = chunk, [], 0
     if ready is None and not chunk:
-        raise DataError(f"{path}: no record in it")
+        raise DataError(f"{given.name}: no record in it")
     if ready is not None:
         yield ready, not chunk
     if chunk:
@@ -212,28 +237,59 @@ def _parse(chunk: list, reader: Reader, settings: dict) -> list[Item | Rejected]
 
 def _work(job) -> Shard:
     """Runs in a worker: parse a chunk, write its shard."""
-    path, origin, held_out, chunk, reader, settings = job
+    path, given, chunk, reader, settings = job
     results = _parse(chunk, reader, settings)
     save(path, results, reader.kind)
-    return _tallied(path, origin, held_out, results)
+    return _tallied(path, given, results)
 
 
-def _tallied(path, origin, held_out, results) -> Shard:
+def _tallied(path, given, results) -> Shard:
     suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
     example = None if first is None else [first.where, first.reason, first.detail, first.suspect]
-    return Shard(path, origin, held_out, len(results), len(suspects), leading, example, dict(Counter(r.suspect for _, r in suspects)))
+    return Shard(path, given.name, given.held_out, len(results), len(suspects), leading, example, dict(Counter(r.suspect for _, r in suspects)))
 
 
-def _summary(path, origin, held_out) -> Shard:
-    meta = meta_of(path)
+def _summary(path, given) -> Shard:
+    meta, _ = arrays_of(path)  # all of it is read: damage may be anywhere
     flags = sorted([(place, None) for place, *_ in meta["items"]] + [(place, Rejected(*rejected)) for place, *rejected in meta["rejected"]], key=lambda row: row[0])
-    return _tallied(path, origin, held_out, [rejected for _, rejected in flags])
+    return _tallied(path, given, [rejected for _, rejected in flags])
+
+
+class _Checks:
+    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive may be in other units than the one before."""
+
+    def __init__(self, reader: Reader, path: str, settings: dict, notes: Counter | None = None):
+        self.reader, self.path, self.settings, self.seen = reader, path, settings, set()
+        self.notes = Counter() if notes is None else notes
+
+    def add(self, shard: Shard) -> None:
+        """``look`` at the items of a shard; its arrays are read only where they are wanted."""
+        if self.reader.check is not None and len(self.seen) < PARTS and not self.seen.issuperset(part(row[1]) for row in meta_of(shard.path)["items"]):
+            self.look([result for result in load(shard.path, self.reader.kind) if isinstance(result, Item)])
+
+    def look(self, items: list[Item]) -> None:
+        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items together."""
+        if self.reader.check is None or not items:
+            return
+        parts = defaultdict(list)
+        for item in items:
+            parts[part(item.where)].append(item)
+        fresh = [name for name, found in parts.items() if name not in self.seen and len(found) >= FEW]
+        groups = [parts[name] for name in fresh[: PARTS - len(self.seen)]] if fresh or self.seen else [items]
+        self.seen.update(fresh or parts)
+        for group in groups:
+            self.notes.update(self.reader.check(self.path, group, self.settings))
+
+
+def part(where: str) -> str:
+    """Of a file, where an item comes from: the file, a member of the archive, a group."""
+    return where.rsplit(", ", 1)[0]
 
 
 class _Tally:
-    """Counts of one input file; raises DataError where too much of it is suspect."""
+    """Counts of one input; raises DataError where too much of it is suspect."""
 
     def __init__(self, path: str):
         self.path, self.found, self.suspect, self.leading, self.example, self.causes = path, 0, 0, 0, None, Counter()
@@ -282,7 +338,7 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
     stack = {"row": np.concatenate, "item": np.stack}
     arrays = {name: stack[key.per](columns[name]) if items else np.zeros((0, *key.trailing), key.dtype) for name, key in keys.items()}
     meta = {
-        "items": [[i, r.where, r.cluster, len(r.rows["positions"]), r.bare, list(r.notes)] for i, r in items],
+        "items": [[i, r.where, r.cluster, len(r.rows["positions"]), r.bare, r.notes, r.copy] for i, r in items],
         "rejected": [[i, r.where, r.reason, r.detail, r.suspect] for i, r in enumerate(results) if isinstance(r, Rejected)],
     }
     with store.whole(path) as temporary, open(temporary, "wb") as file:
@@ -303,15 +359,16 @@ def load(path: Path, kind: str) -> list[Item | Rejected]:
     """Results of a shard, as ``save`` got them."""
     meta, arrays = arrays_of(path)
     results, start = {row[0]: Rejected(*row[1:]) for row in meta["rejected"]}, 0
-    for k, (place, where, cluster, length, bare, notes) in enumerate(meta["items"]):
+    for k, (place, where, cluster, length, *rest) in enumerate(meta["items"]):
         rows = {name: arrays[name][start : start + length] for name, key in KINDS[kind].items() if key.per == "row"}
         values = {name: arrays[name][k] for name in arrays if name not in rows}
-        results[place] = Item(where, cluster, rows, values, bare, tuple(notes))
+        results[place] = Item(where, cluster, rows, values, *rest)
         start += length
     return [results[i] for i in sorted(results)]
 
 
-def inputs_digest(settings: dict, inputs: list[tuple[str, bool]], code: str) -> str:
-    """Name of the resume folder: shards belong to the code, the settings, and the size and time of every input file."""
-    stats = [(path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path, _ in inputs if Path(path).is_file()]
+def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:
+    """Name of the resume folder: shards belong to the code, the settings, and the size and time of every file."""
+    found = [path for given in inputs for name in given.paths for path in ([Path(name), *sorted(Path(name).rglob("*"))] if Path(name).is_dir() else [Path(name)])]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.is_file()]
     return hashlib.sha256(json.dumps([settings, stats, code], sort_keys=True).encode()).hexdigest()[:24]

@@ -1,7 +1,7 @@
 """Protein chains from mmCIF and PDB files, folders and archives (gemmi), and their clusters by sequence.
 
-Every chain that is left out, and every file, has a row that says why; no file stops the reading of the others. Files are read one
-at a time and archives member by member in memory: nothing is unpacked to disk.
+Every chain that is left out, and every file, has a row that says why; no file stops the reading of the others. Files are parsed one at a time per worker,
+members of archives in memory: nothing is unpacked to disk.
 """
 
 import gzip
@@ -9,137 +9,112 @@ import hashlib
 import io
 import shutil
 import subprocess
-import tarfile
 import tempfile
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from tqdm import tqdm
 
+from equidyn.data import archives
 from equidyn.data.schema import DataError
+from equidyn.data.stream import Item, Rejected
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 # Modified residues whose parent gemmi's table does not give as one of the twenty; files that name the parent themselves are believed.
 PARENTS = {"SEC": "C", "PYL": "K", "2MR": "R", "CSU": "C", "OCY": "C", "3AH": "H", "BB9": "C", "TRN": "W", "NVA": "V", "TYY": "Y"}
-FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (".tar", ".tar.gz", ".tgz", ".zip")
+FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
 BREAK, NEAREST = 4.0, 2.0  # Å between consecutive C-alphas: above, a chain break; below, not a chain
-LARGEST = 2**30  # bytes of one file, decompressed
+LARGEST = 2**26  # bytes of one file, decompressed; gemmi took 0.66 GB for one of 60 MB, 2.6 GB for one of 250 MB
+TOO_LARGE = f"file above {LARGEST >> 20} MiB"
+
+Record = tuple[str, str, bytes | None]  # where, file name, content; None for a file on disk, which ``parse`` reads
 
 
-@dataclass(frozen=True, eq=False)
-class Chain:
-    """One protein chain; row i of the arrays is residue i that has a C-alpha, in file order."""
-
-    name: str  # entry_chain
-    positions: np.ndarray  # float32 [n, 3], C-alphas in Å
-    residues: np.ndarray  # uint8 [n], index into ALPHABET
-    breaks: np.ndarray  # uint8 [n], 1 where the next C-alpha is more than BREAK away
-    sequence: str
+class _Unusable(Exception):
+    """A file or chain that is left out: reason and detail."""
 
 
-@dataclass(frozen=True)
-class Rejection:
-    """A file (chain is empty) or a chain that was left out; ``reason`` is a fixed phrase, with details after a colon."""
-
-    file: str  # members of archives as archive/member
-    chain: str
-    reason: str
-
-
-def read_structures(paths: list[str], min_residues: int = 50, max_residues: int = 256, max_resolution: float | None = None) -> tuple[list[Chain], list[Rejection]]:
-    """Chains of the first models of structure files, folders (recursively, sorted) or archives of them.
-
-    Alternate locations: the highest occupancy of a residue's C-alpha, then the first identifier. Modified residues become their parent.
-    Residues without C-alpha are left out. Exact copies of a chain are kept once, other copies of its sequence are kept.
-
-    Parameters
-    ----------
-    min_residues, max_residues : residues with a C-alpha that a chain may have
-    max_resolution : Å; structures that state none are kept
-
-    Raises
-    ------
-    DataError
-        a path that does not exist
-    """
-    gone = [str(path) for path in paths if not Path(path).exists()]
-    if gone:
-        raise DataError(f"{', '.join(gone)}: no such file or folder")
-    chains, rejections, seen = [], [], {}
-    for name, data in tqdm((item for path in paths for item in _files(Path(path))), desc="structures", mininterval=2):
-        try:
-            if isinstance(data, str):
-                raise DataError(data)
-            structure = _structure(name, data)
-            if max_resolution is not None and structure.resolution > max_resolution:
-                raise DataError(f"resolution: {structure.resolution:.2f} angstrom")
-            found = list(_chains(structure, _entry(name), min_residues, max_residues))
-            if not found:
-                raise DataError("no protein chain")
-        except DataError as error:
-            rejections.append(Rejection(name, "", str(error)))
-            continue
-        except (UnicodeDecodeError, RuntimeError) as error:  # names of chains and residues that are no text are found when they are asked for
-            rejections.append(Rejection(name, "", f"unreadable file: {error}"))
-            continue
-        for chain, result in found:
-            if isinstance(result, str):
-                rejections.append(Rejection(name, chain, result))
-                continue
-            key = hashlib.sha256(result.sequence.encode() + (np.round(result.positions, 2) + 0.0).tobytes()).digest()  # + 0.0: no minus zero
-            if key in seen:
-                rejections.append(Rejection(name, chain, f"duplicate: of {seen[key]}"))
-            else:
-                seen[key] = result.name
-                chains.append(result)
-    return chains, rejections
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes | str]]:
-    """(name, content) of every structure file under a path; a string in place of the content is a reason."""
+def records(path: str | Path) -> Iterator[Record | Rejected]:
+    """Structure files of a path: a file, a folder (recursively, sorted), an archive, also in a folder. What cannot be read is a rejection."""
+    path = Path(path)
     name = path.name.lower()
     if path.is_dir():
         for child in sorted(path.rglob("*")):
             if child.is_file() and (_format(child.name) or child.name.lower().endswith(ARCHIVES)):
-                yield from _files(child)
+                yield from records(child)
     elif name.endswith(ARCHIVES):
-        try:
-            for member, size, content in _zip(path) if name.endswith(".zip") else _tar(path):
-                where = f"{path}/{member}"
-                if not _format(member):
-                    continue
-                if member.startswith(("/", "\\")) or ".." in PurePosixPath(member.replace("\\", "/")).parts:
-                    yield where, "unsafe name in archive"
-                else:
-                    yield where, content() if size <= LARGEST else f"unreadable file: {size} bytes"
-        except Exception as error:  # tarfile, zipfile and zlib raise many types on a damaged archive
-            yield str(path), f"unreadable file: {type(error).__name__}: {error}"
-    elif not _format(path.name):
-        yield str(path), f"unreadable file: expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in {', '.join(ARCHIVES)}"
+        yield from _members(path)
+    elif not _format(name):
+        yield Rejected(str(path), "unreadable file", f"expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in {', '.join(ARCHIVES)}")
     else:
-        try:
-            yield str(path), path.read_bytes()
-        except OSError as error:
-            yield str(path), f"unreadable file: {error.strerror}"
+        yield str(path), path.name, None
 
 
-def _tar(path):
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile():  # links and devices are passed over
-                yield member.name, member.size, lambda member=member: archive.extractfile(member).read()
+def _members(path: Path) -> Iterator[Record | Rejected]:
+    try:
+        for where, file in archives.members(path, tuple(form + packed for form in FORMATS for packed in ("", ".gz"))):
+            name = where.removeprefix(f"{path}, ").replace("\\", "/")
+            content = file.read(LARGEST + 1)
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                yield Rejected(where, "unsafe name in archive")
+            elif len(content) > LARGEST:
+                yield Rejected(where, TOO_LARGE)
+            else:
+                yield where, name, content
+    except Exception as error:  # tarfile, zipfile and zlib raise many types on a damaged archive
+        yield Rejected(str(path), "unreadable file", f"{type(error).__name__}: {error}")
 
 
-def _zip(path):
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                yield member.filename, member.file_size, lambda member=member: archive.read(member)
+def parse(record: Record, settings: dict) -> list[Item | Rejected]:
+    """Chains of the first model of a file, or their fragments; the cluster key is the sequence.
+
+    Alternate locations: the highest occupancy of a residue's C-alpha, then the first identifier. Modified residues become their parent.
+    Residues without C-alpha are left out. Exact copies of a chain share ``copy``, other copies of its sequence do not.
+
+    ``settings``: min_residues and max_residues with a C-alpha that a chain may have; optional max_resolution in Å, see ``_resolution``, and fragment,
+    the number of residues that chains are cut into.
+    """
+    where, name, content = record
+    try:
+        structure = _structure(name, _content(where, name) if content is None else _unpacked(name, content))
+        notes = _resolution(structure, settings["max_resolution"]) if "max_resolution" in settings else {}
+        parents = {modified.res_id.name: modified.parent_comp_id for modified in structure.mod_residues}
+        found = []
+        for chain in structure[0]:
+            if len(chain.get_polymer()):
+                place = f"{where}, chain {chain.name}" if chain.name else where
+                try:
+                    found += _pieces(place, f"{_entry(name)}_{chain.name}", *_trace(chain, structure, parents, settings), notes, settings)
+                except _Unusable as unusable:
+                    found.append(Rejected(place, *unusable.args))
+        return found or [Rejected(where, "no protein chain")]
+    except _Unusable as unusable:
+        return [Rejected(where, *unusable.args)]
+    except (UnicodeDecodeError, RuntimeError) as error:  # names of chains and residues that are no text are found when they are asked for
+        return [Rejected(where, "unreadable file", str(error))]
+
+
+def _content(path: str, name: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return _unpacked(name, file.read(LARGEST + 1))
+    except OSError as error:
+        raise _Unusable("unreadable file", error.strerror) from error
+
+
+def _unpacked(name: str, data: bytes) -> bytes:
+    try:
+        if name.lower().endswith(".gz") and 0 < len(data) <= LARGEST:
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST + 1)
+    except Exception as error:  # gzip and zlib raise many types on a damaged file
+        raise _Unusable("unreadable file", str(error)) from error
+    if len(data) > LARGEST:
+        raise _Unusable(TOO_LARGE)
+    if not data.strip():
+        raise _Unusable("empty file")
+    return data
 
 
 def _format(name: str) -> str:
@@ -149,7 +124,7 @@ def _format(name: str) -> str:
 
 
 def _entry(name: str) -> str:
-    name = PurePosixPath(name.replace("\\", "/")).name
+    name = PurePosixPath(name).name
     return PurePosixPath(name[:-3] if name.lower().endswith(".gz") else name).stem
 
 
@@ -157,60 +132,80 @@ def _structure(name: str, data: bytes):
     import gemmi
 
     try:
-        if name.lower().endswith(".gz"):
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(LARGEST + 1) if data else b""
-        if len(data) > LARGEST:
-            raise ValueError(f"above {LARGEST} bytes")
-        if not data.strip():
-            raise DataError("empty file")
         structure = gemmi.read_structure_string(data, format=gemmi.CoorFormat.Mmcif if _format(name) == "cif" else gemmi.CoorFormat.Pdb)
         if len(structure) == 0 or structure[0].count_atom_sites() == 0:
             raise ValueError("no atoms")
         structure.setup_entities()
-    except DataError:
-        raise
-    except Exception as error:  # gemmi, gzip and zlib raise many types on a damaged file
-        raise DataError(f"unreadable file: {' '.join(str(error).split())}") from error
+    except Exception as error:  # gemmi raises many types on a damaged file
+        raise _Unusable("unreadable file", " ".join(str(error).split())) from error
     return structure
 
 
-def _chains(structure, entry: str, min_residues: int, max_residues: int) -> Iterator[tuple[str, Chain | str]]:
-    """(chain name, chain or reason) of every polymer chain of the first model."""
+def _resolution(structure, limit: float) -> dict[str, int]:
+    """Notes of a structure that a limit of resolution in Å admits: also one that says nothing at all about itself, such as ATOM records alone."""
+    stated = dict(structure.info)
+    method = stated.get("_exptl.method", "")
+    if method and all("NMR" in one.upper() for one in method.split(";")):
+        raise _Unusable("method without resolution", method)
+    if structure.resolution > limit:
+        raise _Unusable("resolution", f"{structure.resolution:.2f} angstrom")
+    if structure.resolution > 0:
+        return {}
+    if structure.raw_remarks or stated.keys() - {"_entry.id", "_cell.Z_PDB"}:
+        raise _Unusable("resolution not stated", method)
+    return {"resolution unknown": 1}
+
+
+def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[str, np.ndarray]:
+    """Sequence and C-alpha positions float32 [n, 3] in Å of a polymer."""
     import gemmi
 
-    parents = {modified.res_id.name: modified.parent_comp_id for modified in structure.mod_residues}
-    for chain in structure[0]:
-        polymer = chain.get_polymer()
-        if len(polymer) == 0:
-            continue
-        kind = polymer.check_polymer_type()
-        if kind != gemmi.PolymerType.PeptideL:
-            yield chain.name, f"not a protein: {kind.name}"
-            continue
-        letters, positions, unknown = [], [], []
-        for _, group in groupby(_residues(chain, structure), lambda residue: str(residue.seqid)):
-            residue, alpha = min(((residue, alpha) for residue in group for alpha in _alphas(residue)), key=lambda item: (-item[1].occ, item[1].altloc))
-            letters.append(_letter(residue.name, parents))
-            positions.append(alpha.pos.tolist())
-            if letters[-1] is None:
-                unknown.append(f"{residue.name} {residue.seqid}")
-        n, positions = len(letters), np.array(positions, dtype=np.float32)
-        distances = np.linalg.norm(np.diff(positions, axis=0), axis=1) if n > 1 else np.zeros(0)
-        if n == 0:
-            yield chain.name, "no CA"
-        elif unknown:
-            yield chain.name, f"nonstandard residue: {', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}"
-        elif not np.isfinite(positions).all():
-            yield chain.name, "bad coordinates: not finite"
-        elif n > 1 and distances.min() < NEAREST:
-            yield chain.name, f"bad coordinates: consecutive CA {distances.min():.2f} angstrom apart"
-        elif n < min_residues:
-            yield chain.name, f"too short: {n} residues"
-        elif n > max_residues:
-            yield chain.name, f"too long: {n} residues"
-        else:
-            residues = np.array([ALPHABET.index(letter) for letter in letters], dtype=np.uint8)
-            yield chain.name, Chain(f"{entry}_{chain.name}", positions, residues, np.append(distances > BREAK, False).astype(np.uint8), "".join(letters))
+    kind = chain.get_polymer().check_polymer_type()
+    if kind != gemmi.PolymerType.PeptideL:
+        raise _Unusable("not a protein", kind.name)
+    letters, positions, unknown = [], [], []
+    for _, group in groupby(_residues(chain, structure), lambda residue: str(residue.seqid)):
+        residue, alpha = min(((residue, alpha) for residue in group for alpha in _alphas(residue)), key=lambda item: (-item[1].occ, item[1].altloc))
+        letters.append(_letter(residue.name, parents))
+        positions.append(alpha.pos.tolist())
+        if letters[-1] is None:
+            unknown.append(f"{residue.name} {residue.seqid}")
+    n, positions = len(letters), np.array(positions, dtype=np.float32)
+    if n == 0:
+        raise _Unusable("no CA")
+    if unknown:
+        raise _Unusable("nonstandard residue", f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}")
+    if not np.isfinite(positions).all():
+        raise _Unusable("bad coordinates", "not finite")
+    if n > 1 and (nearest := _distances(positions).min()) < NEAREST:
+        raise _Unusable("bad coordinates", f"consecutive CA {nearest:.2f} angstrom apart")
+    if n < settings["min_residues"]:
+        raise _Unusable("too short", f"{n} residues")
+    if n > settings["max_residues"]:
+        raise _Unusable("too long", f"{n} residues")
+    return "".join(letters), positions
+
+
+def _distances(positions: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.diff(positions, axis=0), axis=1)
+
+
+def _pieces(where: str, name: str, sequence: str, positions: np.ndarray, notes: dict[str, int], settings: dict) -> list[Item]:
+    """A chain as one item, or cut into fragments of equal length; what follows the last residue of a piece is not in it."""
+    n = len(sequence)
+    length = settings.get("fragment", n)
+    if n < length:
+        raise _Unusable("shorter than the fragment", f"{n} residues")
+    residues, breaks = np.array([ALPHABET.index(letter) for letter in sequence], np.uint8), np.append(_distances(positions) > BREAK, False).astype(np.uint8)
+    notes, left, items = {**notes, "chains": 1}, n % length, []
+    if left:
+        notes["residues left over by fragments"] = left
+    for start in range(0, n - length + 1, length):
+        rows = {key: values[start : start + length] for key, values in (("positions", positions), ("residues", residues), ("breaks", breaks))}
+        rows["breaks"] = np.append(rows["breaks"][:-1], np.uint8(0))
+        title, place = (f"{name}/{start + 1}", f"{where}, residues {start + 1} to {start + length}") if "fragment" in settings else (name, where)
+        items.append(Item(place, sequence, rows, {"name": title.encode("utf-8", "replace")}, notes=notes if start == 0 else {}, copy=_digest(sequence, positions, start)))
+    return items
 
 
 def _alphas(residue) -> list:
@@ -246,6 +241,17 @@ def _letter(name: str, parents: dict[str, str]) -> str | None:
         parent = gemmi.find_tabulated_residue(parents.get(name, ""))
         letter = PARENTS.get(name) or (parent.one_letter_code if parent.is_amino_acid() else "")
     return letter if letter and letter in ALPHABET else None
+
+
+def _digest(sequence: str, positions: np.ndarray, start: int) -> int:
+    """Of the piece of a chain that starts there: 64 bits, the same for positions that are equal to 0.01 Å."""
+    digest = hashlib.sha256(f"{start} {sequence}".encode() + (np.round(positions, 2) + 0.0).tobytes())  # + 0.0: no minus zero
+    return int.from_bytes(digest.digest()[:8])
+
+
+def clusters(sequences: list[str], settings: dict) -> np.ndarray:
+    """``cluster_by_sequence`` with the settings' identity."""
+    return cluster_by_sequence(sequences, settings["identity"])
 
 
 def cluster_by_sequence(sequences: list[str], identity: float = 0.5) -> np.ndarray:
