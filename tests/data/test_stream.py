@@ -484,6 +484,21 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
         stream.read(EXTXYZ, tmp_path / "b.xyz", {"energy_unit": "hartree", "source": "extxyz"})
 
 
+@pytest.mark.parametrize("other_method", [True, False])
+def test_gradients_in_place_of_forces_are_named(tmp_path, monkeypatch, other_method):
+    rng, atoms, start = np.random.default_rng(0), [], frames(1, names=("CH3OH",))[0]
+    if not other_method:
+        monkeypatch.setattr(files, "_xtb_ratios", lambda items: np.zeros(0))
+    for _ in range(12):
+        frame = ase.Atoms(start.numbers, start.positions + 0.03 * rng.normal(size=start.positions.shape))
+        frame.info["energy"], forces = conformers.label(frame.numbers, frame.positions)
+        frame.arrays["forces"] = -forces
+        atoms.append(frame)
+    ase.io.write(tmp_path / "g.xyz", atoms, format="extxyz")
+    with pytest.raises(DataError, match="g.xyz.*likely: (they are )?gradients"):
+        stream.read(EXTXYZ, tmp_path / "g.xyz", {"energy_unit": "eV", "source": "extxyz"})
+
+
 def test_a_net_force_is_counted_not_rejected(tmp_path):
     atoms = frames(40)
     for frame in atoms[:3]:

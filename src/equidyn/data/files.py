@@ -228,6 +228,11 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
         names the likely unit
     """
     ratios = _xtb_ratios(items)
+    if len(ratios) and (ratios < 0).all():
+        raise DataError(
+            f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces"
+        )
+    ratios = ratios[ratios > 0]
     ratio = float(np.median(ratios)) if len(ratios) and ratios.max() < 2 * ratios.min() else 1.0  # forces of relaxed geometries are noise, in no fixed ratio
     unit = _likely(ratio, force_unit)
     fits = abs(np.log(FORCE_UNITS[unit] * ratio / force_unit)) < np.log(ALIKE)
@@ -237,6 +242,8 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
             f"likely: the forces are in {unit}"
         )
     slope, pairs = _work_ratio(items)
+    if slope < 0:
+        raise DataError(f"{where}: energies of {pairs} pairs of neighbouring frames rise where their forces do work, expected to fall; likely: gradients, the negative of forces")
     if abs(np.log(slope)) > np.log(ALIKE):
         raise DataError(
             f"{where}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the work of their forces, expected about 1; "
@@ -249,7 +256,10 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
 
 
 def _work_ratio(items) -> tuple[float, int]:
-    """Slope of energy differences against the work −½(F₁ + F₂)·Δx, over consecutive frames of a molecule closer than 0.15 Å r.m.s.; the number of pairs."""
+    """Slope of energy differences against the work −½(F₁ + F₂)·Δx, over consecutive frames of a molecule closer than 0.15 Å r.m.s.; the number of pairs.
+
+    1 and 0 where the two do not correlate.
+    """
     energy, work = [], []
     for a, b in zip(items, items[1:]):
         if a.cluster != b.cluster or not np.array_equal(a.rows["numbers"], b.rows["numbers"]):
@@ -259,13 +269,14 @@ def _work_ratio(items) -> tuple[float, int]:
             energy.append(b.values["energy"] - a.values["energy"])
             work.append(-0.5 * float(((a.rows["forces"] + b.rows["forces"]) * step).sum()))
     energy, work = np.array(energy), np.array(work)
-    if len(work) < 5 or energy.std() == 0 or work.std() == 0 or np.corrcoef(energy, work)[0, 1] < 0.95:
+    if len(work) < 5 or energy.std() == 0 or work.std() == 0 or abs(np.corrcoef(energy, work)[0, 1]) < 0.95:
         return 1.0, 0
-    return float(energy @ work / (work @ work)), len(work)  # positive, as they correlate
+    return float(energy @ work / (work @ work)), len(work)
 
 
 def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
-    """r.m.s. force over that of GFN2-xTB, for those of the n small items of the strongest forces that are ``ALIGNED``; empty without tblite."""
+    """r.m.s. force over that of GFN2-xTB, for those of the n small items of the strongest forces that are ``ALIGNED``, negative where they point the other way;
+    empty without tblite."""
     if find_spec("tblite") is None:
         return np.zeros(0)
     ratios = []
@@ -275,9 +286,9 @@ def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
         found = [_against_xtb(item, charge) for charge in ((0, 1, -1) if item.rows["numbers"].sum() % 2 else (0,))]
         if len(found) == 1 and not 1 / ALIKE < found[0][1] < ALIKE:
             found += [_against_xtb(item, charge) for charge in (2, -2)]
-        cosine, ratio = max(found)  # the charge is not known; with that of the labels the forces point the same way best
-        if cosine > ALIGNED:
-            ratios.append(ratio)
+        cosine, ratio = max(found, key=lambda pair: abs(pair[0]))  # the charge is not known; with that of the labels the forces agree best
+        if abs(cosine) > ALIGNED:
+            ratios.append(math.copysign(ratio, cosine))
     return np.array(ratios)
 
 
