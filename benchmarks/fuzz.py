@@ -3,6 +3,7 @@
     pip install atheris        # coverage-guided; not a requirement of the project
     python benchmarks/fuzz.py --seconds 60 --real path/to/real/files
     python benchmarks/fuzz.py --plain --seconds 20      # seeded mutations, no coverage, no atheris
+    python benchmarks/fuzz.py --plain --seconds 1 --inputs 300      # the same ones everywhere but on very slow machines: what tests/test_benchmarks.py runs
 
 The property: nothing but ``DataError`` (``ConfigError`` for a config) comes out, no input takes longer than ``--limit`` seconds or more than ``--memory`` MB. A
 target runs in a process of its own, so that a crash of a C extension (HDF5, RDKit, gemmi, tblite) is counted and its input saved; the target then goes on
@@ -15,13 +16,16 @@ form is not safe against crafted bytes and runs in workers alone.
 """
 
 import argparse
+import bz2
 import faulthandler
 import gzip
 import hashlib
 import importlib
 import io
 import json
+import lzma
 import os
+import pickle
 import random
 import resource
 import subprocess
@@ -38,11 +42,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "src"))
-LARGEST = 700_000  # bytes of a real file in the corpus; longer text is cut
-CUT = 16_384
+LARGEST = 700_000  # bytes of a real binary file in the corpus
+CUT = 16_384  # bytes of a real text, decompressed
+FILES, MEMBERS = 12, 6  # of a pattern of real files, of an archive among them
 # Instrumented beside equidyn where atheris is there: what reads for it in Python.
 INSTRUMENTED = ["equidyn", "ase.io", "pickletools", "tarfile", "numpy.lib", "yaml"]
-MODULES = ["build", "conformers", "download", "geom", "store", "stream", "structures"]
+MODULES = ["build", "catalogue", "conformers", "download", "geom", "intact", "store", "stream", "structures"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class Target:
     read: Callable[[Path], int]
     forms: list[tuple[str, Callable[[bytes], bytes]]]
     seeds: Callable[[], list[tuple[int, bytes]]]  # (form, content)
-    real: tuple[str, ...] = ()  # patterns of real files, of the first form whose name ends as theirs
-    form_of_real: int = 0
+    real: tuple[tuple[str, int], ...] = ()  # patterns of real files, and the form that their content, decompressed, takes
 
 
 def same(content: bytes) -> bytes:
@@ -89,6 +93,7 @@ def gzipped(content: bytes) -> bytes:
     return gzip.compress(content, 1)
 
 
+CONTAINERS = {".gz": lambda data: gzipped(data) + gzipped(data), ".bz2": bz2.compress, ".xz": lzma.compress, ".zip": zipped("a", "b"), ".pickle": pickle.dumps}
 SEPARATOR = b"\n--next--\n"
 
 
@@ -97,16 +102,26 @@ def targets() -> dict[str, Target]:
     import yaml
 
     from equidyn import config
-    from equidyn.data import build, conformers, download, geom, store, stream, structures
+    from equidyn.data import build, conformers, download, geom, intact, store, stream, structures
+    from equidyn.data.schema import DataError
 
     def streamed(source, **settings):
         return lambda path: len(stream.read(build.READERS[source], path, {"source": source, **settings})[0])
 
+    def spice(path):  # the real sample is charged, so that the filters would leave nothing of it to read
+        every, neutral = streamed("spice"), streamed("spice", elements=["H", "C", "N", "O"], neutral=True)
+        return every(path) + neutral(path)
+
     def chains(path):
-        found, _ = structures.read_structures([str(path)], 2, 300, 3.0)
-        if found:
-            structures.cluster_by_sequence([chain.sequence for chain in found], 0.5)
+        found, _ = stream.read(build.READERS["structures"], path, {"min_residues": 2, "max_residues": 300})  # a limit of resolution would reject most seeds
+        structures.clusters([item.cluster for item in found], {"identity": 0.5})
         return len(found)
+
+    def whole(path):
+        try:
+            return int(not (intact.strange(path, path.name) or intact.unfinished(path, path.name)))
+        except OSError as error:  # documented
+            raise DataError(str(error)) from error
 
     def dataset(path):
         return len(store.read(path, path.stem)[0]["offsets"]) - 1
@@ -122,23 +137,26 @@ def targets() -> dict[str, Target]:
     def text(name):
         return [(name, same), (f"{name}.gz", gzipped), ("a.tar.gz", tarred(name)), ("a.zip", zipped(name)), (f"{name}.gz", same), ("a.tar", same), ("a.zip", same)]
 
-    voxels = {"max_atoms": 60, "voxels": {"elements": ["C", "H", "O", "N"], "grid": 16, "resolution": 0.5, "radius": 0.5}}
+    voxels = {"max_atoms": 60, "voxels": {"elements": ["C", "H", "O", "N", "F", "S", "Cl", "Br"], "grid": 16, "resolution": 0.5, "radius": 0.5}}
     npy = ("nuclear_charges.npy", "coords.npy", "energies.npy", "forces.npy")
     return {
-        "extxyz": Target(streamed("extxyz", energy_unit="eV"), text("f.xyz"), _extxyz, ("forces/3bpa_*.xyz",)),
-        "npz": Target(streamed("npz", energy_unit="kcal/mol"), [("f.npz", zipped(*npy)), ("f.npz", same)], _npz, ("forces/rmd17_*.npz",), 1),
-        "spice": Target(streamed("spice", elements=["H", "C", "N", "O"], neutral=True), [("f.hdf5", same)], _spice, ("forces/SPICE*.hdf5",)),
-        "sdf": Target(streamed("sdf", **voxels), text("m.sdf"), _sdf, ("molecules/*.sdf",)),
-        "xyz": Target(streamed("xyz", **voxels), text("m.xyz"), _xyz, ("molecules/*.xyz",)),
+        "extxyz": Target(streamed("extxyz", energy_unit="eV"), text("f.xyz"), _extxyz, (("forces/3bpa_*.xyz", 0),)),
+        "npz": Target(streamed("npz", energy_unit="kcal/mol"), [("f.npz", zipped(*npy)), ("f.npz", same)], _npz, (("forces/rmd17_*.npz", 1),)),
+        "spice": Target(spice, [("f.hdf5", same)], _spice, (("forces/SPICE*.hdf5", 0),)),
+        "sdf": Target(streamed("sdf", **voxels), text("m.sdf"), _sdf, (("molecules/*.sdf", 0), ("molecules/*.sdf.gz", 0))),
+        "xyz": Target(streamed("xyz", **voxels), text("m.xyz"), _xyz, (("molecules/*.xyz", 0), ("molecules/*.tar.gz", 0))),
         "geom": Target(lambda path: sum(1 for _ in geom.records(path)), [("m.pickle", same)], _geom),
-        "structures": Target(chains, [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)], _structures, ("proteins/*.cif",)),
+        "structures": Target(
+            chains, [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)], _structures, (("proteins/*.cif.gz", 0), ("proteins/*.pdb.gz", 7), ("proteins/*.pdb.gz", 8))
+        ),
         "smiles list": Target(
             lambda path: len(conformers.read_molecules(path, [])),
             [("m.csv", same), ("m.smi", same), ("m.csv.gz", gzipped), ("m.csv.gz", same)],
             _smiles,
-            ("smiles/*.csv", "smiles/*.smi"),
+            (("smiles/*.csv", 0), ("smiles/*.csv.gz", 2), ("smiles/*.smi", 1)),
         ),
         "dataset": Target(dataset, [(f"{kind}.h5", same) for kind in ("forces", "molecules", "backbones")], _datasets),
+        "container": Target(whole, [(f"d{ending}", same) for ending in CONTAINERS], _containers),
         "datasets.yaml": Target(lambda path: len(download.read_table(path)), [("t.yaml", same)], _table),
         "lock file": Target(lambda path: len(download._read_lock(path)), [("l.json", same)], _lock),
         "config": Target(validated, [("c.yaml", same)], _config),
@@ -185,7 +203,7 @@ def _extxyz():
 def _npz():
     import numpy as np
 
-    from equidyn.data.conformers import KCAL_PER_MOL
+    from equidyn.data.units import KCAL_PER_MOL
 
     numbers, positions, energies, forces = _waters()
     parts = []
@@ -210,7 +228,7 @@ def _hdf5(fill: Callable) -> bytes:
 def _spice():
     import numpy as np
 
-    from equidyn.data.conformers import BOHR, HARTREE
+    from equidyn.data.units import BOHR, HARTREE
 
     numbers, positions, energies, forces = _waters()
 
@@ -253,8 +271,6 @@ def _xyz():
 
 
 def _geom():
-    import pickle
-
     found = _molecules()
     return [(0, pickle.dumps(found, protocol)) for protocol in (0, 2, 4)] + [(0, pickle.dumps(found[:1] + [("O", [])], 5))]
 
@@ -300,6 +316,10 @@ def _datasets():
     return found
 
 
+def _containers():
+    return [(form, pack(b"one" + SEPARATOR + b"two" * 100)) for form, pack in enumerate(CONTAINERS.values())]
+
+
 def _table():
     rows = (REPOSITORY / "resources/datasets.yaml").read_bytes().split(b"\n- name")
     return [(0, b"- name" + row) for row in rows[1:]]
@@ -317,15 +337,36 @@ def _config():
 def corpus(target: Target, real: Path | None) -> list[bytes]:
     """The seeds and real files of a target as inputs."""
     found = [bytes([form]) + content for form, content in target.seeds()]
-    for pattern in target.real if real else ():
-        for path in sorted(real.glob(pattern))[:12]:
-            data = path.read_bytes()
-            if path.suffix in (".npz", ".hdf5"):
-                if len(data) <= LARGEST:
-                    found.append(bytes([target.form_of_real]) + data)
-            else:
-                found.append(bytes([1 if path.suffix == ".smi" else target.form_of_real]) + data[:CUT])
+    for pattern, form in target.real if real else ():
+        suffix = Path(target.forms[form][0].removesuffix(".gz")).suffix
+        for path in sorted(real.glob(pattern))[:FILES]:
+            found += [bytes([form]) + piece for data in _contents(path, suffix) for piece in _pieces(data, suffix)]
     return found
+
+
+def _contents(path: Path, suffix: str) -> list[bytes]:
+    """What a real file holds, decompressed; of a tar archive, some members whose names end so, from all of its length."""
+    if path.name.endswith((".tar", ".tar.gz")):
+        with tarfile.open(path) as archive:
+            members = [member for member in archive if member.isfile() and member.name.endswith(suffix)]
+            return [archive.extractfile(member).read() for member in members[:: -(-len(members) // MEMBERS) or 1]]
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        return [file.read()]
+
+
+def _pieces(data: bytes, suffix: str) -> list[bytes]:
+    """Short inputs that can be read, from the content of a real file: all or nothing of a binary one, else its first lines; of mmCIF some categories and atoms."""
+    if suffix in (".npz", ".hdf5"):
+        return [data] if len(data) <= LARGEST else []
+    if suffix == ".cif":
+        atoms = data.rfind(b"loop_", 0, data.find(b"_atom_site.group_PDB"))
+        return [_first(data, b"\n#", CUT // 4) + b"\n" + _first(data[atoms:], b"\n", CUT)]
+    return [_first(data, b"\n", CUT)]
+
+
+def _first(data: bytes, end: bytes, size: int) -> bytes:
+    """Up to ``size`` bytes, to the last ``end`` within them."""
+    return data if len(data) <= size else data[: data.rfind(end, 0, size) + len(end)]
 
 
 # One process per target.
@@ -387,21 +428,22 @@ def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
 class Trial:
     """Tries inputs, keeps count, and saves what must not happen."""
 
-    def __init__(self, name: str, folder: Path, out: Path, seconds: float, limit: float, memory: float):
+    def __init__(self, name: str, folder: Path, out: Path, seconds: float, limit: float, memory: float, inputs: float = float("inf")):
         from equidyn.config import ConfigError
         from equidyn.data.schema import DataError
 
         self.name, self.target, self.documented = name, targets()[name], (DataError, ConfigError)
         self.folder, self.out, self.limit, self.memory = folder, out, limit, memory
-        self.end, self.written = time.monotonic() + seconds, 0.0
+        self.end, self.written, self.left = time.monotonic() + seconds, 0.0, inputs
         self.counts = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "slowest": 0.0, "start": _peak(), "peak": _peak(), "findings": []}
 
     def __call__(self, data: bytes) -> None:
-        if time.monotonic() > self.end:
+        if time.monotonic() > self.end or self.left <= 0:
             self.write()
             os._exit(0)
         if not data:
             return
+        self.left -= 1
         name, pack = self.target.forms[data[0] % len(self.target.forms)]
         path = self.folder / name
         content = pack(data[1:])
@@ -464,13 +506,13 @@ def worker(args, name: str) -> None:
     from rdkit import RDLogger
 
     RDLogger.DisableLog("rdApp.*")
-    trial = Trial(name, args.folder, args.out, args.seconds, args.limit, args.memory)
+    trial = Trial(name, args.folder, args.out, float("inf"), args.limit, args.memory)
     pool = corpus(trial.target, args.real)
     for data in pool:
         trial(data)  # also what is imported late, before memory is measured
     trial.counts["start"] = _peak()
     resource.setrlimit(resource.RLIMIT_AS, (int(args.memory * 4) << 20,) * 2)
-    trial.end = time.monotonic() + args.seconds
+    trial.end, trial.left = time.monotonic() + args.seconds, args.inputs
     if args.plain:
         rng = random.Random(f"{name} {args.seed}")
         while True:
@@ -490,12 +532,13 @@ def fuzz(args, name: str) -> dict:
     total = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "slowest": 0.0, "start": 0.0, "peak": 0.0, "findings": []}
     with tempfile.TemporaryDirectory() as folder:
         left, again = args.seconds, 0
-        while left > 1 and again < 20:
+        while (left > 1 or not again) and again < 20:
             begun = time.monotonic()
             counts_file = Path(folder, "counts.json")
             counts_file.unlink(missing_ok=True)
             command = [sys.executable, __file__, "--worker", name, "--folder", folder, "--out", args.out, "--seconds", str(left), "--seed", str(args.seed + again)]
-            command += ["--limit", str(args.limit), "--memory", str(args.memory), *(["--plain"] if args.plain else []), *(["--real", str(args.real)] if args.real else [])]
+            command += ["--limit", str(args.limit), "--memory", str(args.memory), "--inputs", str(args.inputs)]
+            command += [*(["--plain"] if args.plain else []), *(["--real", str(args.real)] if args.real else [])]
             log = args.out / f"{_plain(name)}.log"
             with open(log, "a") as file:
                 status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}).returncode
@@ -524,10 +567,11 @@ def fuzz(args, name: str) -> dict:
     return total
 
 
-def main() -> None:
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", default=None, help="names, all by default")
     parser.add_argument("--seconds", type=float, default=60, help="per target")
+    parser.add_argument("--inputs", type=float, default=float("inf"), help="at most so many per target, beside the corpus; all by default")
     parser.add_argument("--limit", type=float, default=20, help="seconds that an input may take")
     parser.add_argument("--memory", type=float, default=1024, help="MB of a target's process")
     parser.add_argument("--real", type=Path, default=None, help="folder with forces/, molecules/, proteins/, smiles/: real files for the corpus")
@@ -537,8 +581,13 @@ def main() -> None:
     parser.add_argument("--replay", type=Path, default=None, help="try one saved input, with its traceback")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=None, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     args.out.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def main() -> None:
+    args = arguments()
     if args.worker:
         worker(args, args.worker)
     found = targets()

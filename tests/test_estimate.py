@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 
 from equidyn import config as configuration
 from equidyn import estimate
+from equidyn.data import catalogue
 from equidyn.data.schema import DataError
 from equidyn.models import registry
 from equidyn.training import checkpoint
@@ -120,8 +121,8 @@ def test_estimate_is_additive_over_runs(smoke):
             (total,) = values(whole, of="all", quantity=quantity, device=device)
             assert math.isclose(total, sum(values(whole, of="run", quantity=quantity, device=device))) and total > 0
     (disk,) = values(whole, of="all", quantity="disk")
-    grids = sum(values(whole, of="dataset", quantity="disk, held-out grids"))
-    assert disk == sum(values(whole, of="run", quantity="disk")) + sum(values(whole, of="dataset", quantity="disk")) + grids
+    more = sum(sum(values(whole, of="dataset", quantity=f"disk, {what}")) for what in ("held-out grids", "shards"))
+    assert disk == sum(values(whole, of="run", quantity="disk")) + sum(values(whole, of="dataset", quantity="disk")) + more
 
 
 def test_every_number_has_a_basis_and_nothing_assumed_is_called_measured(smoke):
@@ -186,6 +187,40 @@ def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
     (tmp_path / "molecules.h5").write_bytes(dataset.read_bytes())
     rows = estimate.estimate({**smoke, "runs": {"forces": smoke["runs"]["forces"]}}, [], data=tmp_path)
     assert values(rows, of="dataset", name="molecules", quantity="disk") == [dataset.stat().st_size]
+    assert not values(rows, of="dataset", name="molecules", quantity="disk, shards") and not values(rows, of="dataset", name="molecules", quantity="memory, making it")
+
+
+def test_sizes_of_downloads_are_those_of_the_table_or_not_known():
+    entry = dict(name="x", size=None, checksum=None)
+    assert estimate.download_size(entry | {"size": 7}) == (7, "size that the table of datasets states")
+    quoted = estimate.download_size(entry | {"quoted": {"size": 9}})
+    assert quoted[0] == 9 and "quoted by others" in quoted[1] and "not confirmed" in quoted[1]
+    for unknown in (None, entry, entry | {"quoted": {"checksum": "md5:x"}}, entry | {"ids": ["1abc", "2abc"]}, entry | {"ids_file": "x"}):
+        size, basis = estimate.download_size(unknown)
+        assert size is None and basis.startswith("not known")
+    assert "2 files" in estimate.download_size(entry | {"ids": ["1abc", "2abc"]})[1]
+
+
+@pytest.mark.parametrize("name, sizes, unknown", [("real-small", {"qm9": 86144227, "rmd17": "", "pdb_small": ""}, {"rmd17", "pdb_small"}), ("paper", None, {"pdb"})])
+def test_estimates_of_the_real_datasets_say_what_they_do_not_know(name, sizes, unknown):
+    config, table = load(name), catalogue.read_table(REPOSITORY / "resources/datasets.yaml")
+    rows = estimate.estimate(config, [], table=table)
+    downloads = {row["name"]: row["value"] for row in rows if row["of"] == "download"}
+    asked = {entry for settings in config["datasets"].values() for key in ("download", "held_out_download") for entry in settings.get(key, [])}
+    assert set(downloads) == asked and (sizes is None or downloads == sizes)
+    (total,) = [row for row in rows if row["of"] == "all" and row["quantity"] == "disk"]
+    assert total["basis"].endswith("not known") and all(entry in total["basis"] for entry in unknown)
+    assert total["value"] == sum(row["value"] for row in rows if row["quantity"].startswith("disk") and row["of"] != "all" and row["value"] != "")
+    for dataset in config["datasets"]:
+        assert values(rows, of="dataset", name=dataset, quantity="disk, shards") == values(rows, of="dataset", name=dataset, quantity="disk")
+        (memory,), (items,) = (values(rows, of="dataset", name=dataset, quantity=quantity) for quantity in ("memory, making it", "items"))
+        assert memory == "" if items == "" else 50 * 2**20 < memory < 2**30  # what issue 6 asks of a conversion
+    if name == "paper":
+        (items,) = [row for row in rows if row["name"] == "pdb" and row["quantity"] == "items"]
+        assert items["value"] == "" and "not known" in items["basis"]
+    printed = estimate.text(rows)
+    assert printed.count("not known") >= len(unknown) and printed.startswith("(1) disk")
+    assert not any(row["of"] == "download" for row in estimate.estimate(load("smoke"), [], table=table))
 
 
 @pytest.mark.parametrize("name", ["paper", "real-small"])

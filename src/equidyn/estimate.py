@@ -52,6 +52,10 @@ QUOTED = {
     "rmd17": (1_000_000, 16, 24),
     "pdb_small": (300, 153, 256),
 }
+# Peak memory of making a dataset, MiB of the parent and of a worker: the largest of benchmarks/convert.py, seven sources, files of up to 2 GB, and of generated data.
+WORKERS = 2  # threads of the rule `dataset`
+CONVERSION, ITEM = (110, 140), 400  # bytes in the parent per item: 65 to 200 measured with one and four molecules, the rest is room for keys
+GENERATION, HELD = (290, 120), 8  # conformers and backbones are held whole: 5 to 8 times the dataset, measured
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,23 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
     if task == "flow":
         low, high = settings["min_residues"], settings["max_residues"]
         basis = "mean residues assumed in the middle of min_residues and max_residues"
-        return Shape(settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else f"{basis}; chains not counted before they are read")
+        unknown = f"{basis}; number of chains not known before they are read: none is quoted for {', '.join(names or settings.get('files', []))}"
+        return Shape(settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown)
     return Shape(None, 30, 150, "items not counted before the files are read; assumed 30 atoms, 150 at most")
+
+
+def download_size(entry: dict | None) -> tuple[int | None, str]:
+    """Bytes of a download, or None, and how they are known: from an entry of the table of datasets (None: there is none)."""
+    if entry is None:
+        return None, "not known: no such entry in the table of datasets"
+    if "ids" in entry or "ids_file" in entry:
+        files = f"{len(entry['ids'])} files" if "ids" in entry else "the files of its list"
+        return None, f"not known: sizes of {files} are not in the table of datasets"
+    if entry["size"]:
+        return entry["size"], "size that the table of datasets states"
+    if size := (entry.get("quoted") or {}).get("size"):
+        return size, "size as quoted by others (table of datasets), not confirmed"
+    return None, "not known: the table of datasets neither states nor quotes a size"
 
 
 def one_item(task: str, model: torch.nn.Module, rows: int, grid: tuple[int, int], device: str, b: int = 1) -> dict[str, torch.Tensor]:
@@ -309,22 +328,30 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def estimate(config: dict, throughputs: list[dict], devices: Iterable[str] = (), assumed: Assumed | None = None, data: Path | None = None) -> list[dict]:
-    """Rows of COLUMNS for every dataset and run of an expanded config, then their sums (``of`` is dataset, run or all).
+def estimate(
+    config: dict,
+    throughputs: list[dict],
+    devices: Iterable[str] = (),
+    assumed: Assumed | None = None,
+    data: Path | None = None,
+    table: dict[str, dict] | None = None,
+) -> list[dict]:
+    """Rows of COLUMNS for every download, dataset and run of an expanded config, then their sums (``of`` is download, dataset, run or all).
 
     Parameters
     ----------
     config : validated and without ``matrix`` (``config.expand``)
     throughputs : see ``read_throughput``;  devices : of that table, to give hours on;  assumed : one more device
     data : folder of dataset files, which are counted where they exist
+    table : entries of the table of datasets by name (``catalogue.read_table``); without it every download is of unknown size
 
     Raises
     ------
     DataError, KeyError
         see ``achieved`` and ``cost_of``
     """
-    rows = []
     task_of = {run["dataset"]: run["task"] for run in config["runs"].values()}
+    rows = _download_rows(config, task_of, table or {})
     for name, task in sorted(task_of.items()):
         rows += _dataset_rows(config, name, task, data)
     for name in sorted(config["runs"]):
@@ -347,12 +374,33 @@ def _dataset_rows(config, name, task, data):
     if file is not None and file.is_file():
         yield _row("dataset", name, "disk", file.stat().st_size, "byte", f"size of {file}")
     else:
-        yield _row("dataset", name, "disk", dataset_bytes(task, shape), "byte", f"schema, uncompressed, without the download; {shape.basis}")
-
+        size = dataset_bytes(task, shape)
+        yield _row("dataset", name, "disk", size, "byte", f"schema, uncompressed; {shape.basis}")
+        if settings["source"] != "backbones":
+            yield _row("dataset", name, "disk, shards", size, "byte", f"while it is made: finished parts, once the size of the dataset; {shape.basis}")
+        yield _row("dataset", name, "memory, making it", *_making(settings, shape, size))
     if task == "voxels":
         box, molecules = settings["voxels"], settings.get("n_held_out", shape.items or 0)
         size = molecules * shape.mean * GRID_BYTES_PER_ATOM * (0.25 / box["resolution"]) ** 3
         yield _row("dataset", name, "disk, held-out grids", round(min(size, molecules * _grid_bytes(box))), "byte", "compressed, per atom as measured on 12 molecules")
+
+
+def _making(settings: dict, shape: Shape, size: int | None) -> tuple[int | None, str, str]:
+    """Peak of a conversion or generation with two workers: value, unit, basis."""
+    whole = settings["source"] in ("conformers", "backbones")
+    parent, worker = GENERATION if whole else CONVERSION
+    growing = f"{HELD} x the dataset" if whole else f"{ITEM} bytes per item (65 to 200 measured, more where every item is another molecule)"
+    basis = f"at most: {parent} MiB and {WORKERS} workers of {worker} MiB, as measured on generated files, and {growing}; {shape.basis}"
+    if shape.items is None:
+        return None, "byte", basis
+    return (parent + WORKERS * worker) * 2**20 + (HELD * size if whole else ITEM * shape.items), "byte", basis
+
+
+def _download_rows(config: dict, used: Iterable[str], table: dict[str, dict]) -> list[dict]:
+    """A row per entry of the table of datasets that the datasets in use ask for."""
+    names = {name for dataset in used for key in ("download", "held_out_download") for name in resolve_dataset(config, dataset).get(key, [])}
+    sizes = {name: download_size(table.get(name)) for name in sorted(names)}
+    return [_row("download", name, "disk", size, "byte", basis) for name, (size, basis) in sizes.items()]
 
 
 def _grid_bytes(box):
@@ -424,12 +472,14 @@ def text(rows: list[dict]) -> str:
     """The rows as tables for people, one line per dataset, run and sum; every number points to its basis below. FLOP are in the rows alone."""
     notes: dict[str, int] = {}
     parts = []
-    for of in ("dataset", "run", "all"):
+    for of in ("download", "dataset", "run", "all"):
         table: dict[str, dict[str, str]] = {}
         for row in rows:
             if row["of"] == of and not row["quantity"].startswith("FLOP"):
                 title = f"{row['quantity']}, {row['device']}" if row["device"] else row["quantity"]
                 table.setdefault(row["name"], {})[title] = f"{_readable(row)} [{notes.setdefault(row['basis'], len(notes) + 1)}]"
+        if not table:
+            continue
         titles = list(dict.fromkeys(title for cells in table.values() for title in cells))
         letters = {title: f"({number})" for number, title in enumerate(titles, 1)}
         parts += [f"{letter} {title}" for title, letter in letters.items()]

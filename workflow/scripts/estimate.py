@@ -18,13 +18,17 @@ import yaml
 
 from equidyn import config as configuration
 from equidyn import estimate
+from equidyn.data import catalogue
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, help="config (YAML)")
     parser.add_argument("--config", choices=("-",), help="the same from standard input, as JSON, checked and expanded by the caller")
-    parser.add_argument("--throughput", type=Path, default=_cli.REPOSITORY / "resources/throughput.csv")
+    parser.add_argument("--throughput", type=Path, default=REPOSITORY / "resources/throughput.csv")
+    parser.add_argument("--table", type=Path, default=REPOSITORY / "resources/datasets.yaml", help="table of datasets, for the sizes of downloads")
     parser.add_argument("--data", type=Path, help="folder of dataset files, which are counted where they exist")
     parser.add_argument("--device", action="append", help="device of the table to give hours on; default: all of it")
     parser.add_argument("--device-name", default=estimate.Assumed.name, help="name of a card that nothing was measured on")
@@ -45,7 +49,7 @@ def read_config(args: argparse.Namespace) -> dict:
     if args.config:
         return json.load(sys.stdin)
     config = yaml.safe_load(args.configfile.read_text())
-    configuration.validate(config, _cli.REPOSITORY / "workflow/schemas/config.schema.json")
+    configuration.validate(config, REPOSITORY / "workflow/schemas/config.schema.json")
     return configuration.expand(config)[0]
 
 
@@ -63,7 +67,7 @@ def main() -> None:
     throughputs = estimate.read_throughput(args.throughput)
     devices = args.device or sorted({row["device"] for row in throughputs})
     assumed = estimate.Assumed(args.device_name, args.device_flops, args.utilisation)
-    rows = estimate.estimate(read_config(args), throughputs, devices, assumed, args.data)
+    rows = estimate.estimate(read_config(args), throughputs, devices, assumed, args.data, catalogue.read_table(args.table))
     print(estimate.text(rows))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
