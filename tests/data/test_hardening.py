@@ -326,6 +326,35 @@ def test_a_reader_that_dies_is_named_and_finished_shards_are_kept(tmp_path):
     assert len(found) == 6 and all((folder / name).stat().st_mtime_ns == time for name, time in kept.items())
 
 
+def spins(record, settings):
+    while True:
+        pass
+
+
+def swells(record, settings):
+    return [bytearray(3 << 30)]
+
+
+def lists_and_dies(path):
+    os._exit(1)
+    yield
+
+
+@pytest.mark.parametrize("reader", [stream.Reader("molecules", numbered, spins, isolated=True), stream.Reader("molecules", lists_and_dies, lives, isolated=True, aside=True)])
+def test_a_reader_that_stalls_or_dies_while_listing_ends_in_an_error(tmp_path, monkeypatch, reader):
+    monkeypatch.setattr(stream, "CPU_SECONDS", 1)
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(DataError, match="f: a worker process died.*busy for 1 s"):
+        list(stream.shards(reader, [stream.Input((str(tmp_path / "f"),))], {}, tmp_path / "shards"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of memory elsewhere")
+def test_a_reader_that_asks_for_too_much_memory_ends_in_an_error(tmp_path):
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(DataError, match="more than 2 GiB"):
+        list(stream.shards(stream.Reader("molecules", numbered, swells, isolated=True), [stream.Input((str(tmp_path / "f"),))], {}, tmp_path / "shards"))
+
+
 # What fuzzing and reading for it found.
 
 

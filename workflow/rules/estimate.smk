@@ -6,6 +6,7 @@ localrules:
 rule estimate:
     input:
         throughput=os.path.normpath(f"{HERE}/resources/throughput.csv"),
+        table=TABLE,
     output:
         f"{RESULTS}/estimate.csv",
     log:

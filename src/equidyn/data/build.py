@@ -277,7 +277,7 @@ SOURCES = {"backbones": _backbones, "conformers": _conformers}  # those that are
 READERS = {  # those that are streamed
     "extxyz": Reader("forces", files.extxyz_records, files.parse_extxyz, check=files.check),
     "npz": Reader("forces", files.npz_records, files.parse_npz, check=files.check),
-    "spice": Reader("forces", spice.records, spice.parse, check=spice.check, chunk=8),
+    "spice": Reader("forces", spice.records, spice.parse, check=spice.check, chunk=8, isolated=True, aside=True),
     "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
     "sdf": Reader("molecules", molecules.sdf_records, molecules.parse_sdf, molecules.admit),
     "xyz": Reader("molecules", molecules.xyz_records, molecules.parse_xyz, molecules.admit),

@@ -229,9 +229,7 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
     """
     ratios = _xtb_ratios(items)
     if len(ratios) and (ratios < 0).all():
-        raise DataError(
-            f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces"
-        )
+        raise DataError(f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces")
     ratios = ratios[ratios > 0]
     ratio = float(np.median(ratios)) if len(ratios) and ratios.max() < 2 * ratios.min() else 1.0  # forces of relaxed geometries are noise, in no fixed ratio
     unit = _likely(ratio, force_unit)

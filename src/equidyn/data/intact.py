@@ -4,6 +4,7 @@ By the last suffix of the name. Everything is read in pieces; an .xz takes the m
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -52,7 +53,7 @@ def unfinished(path: Path, name: str) -> str | None:
     try:
         reason = ENDS[BEGINS[suffix]](path)
     except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, ValueError, LookupError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged directory of a zip makes it seek before the start
             raise
         reason = str(error)
     return reason and f"incomplete or damaged {suffix} of {path.stat().st_size} bytes: {reason}"

@@ -11,6 +11,7 @@ import json
 import lzma
 import multiprocessing
 import os
+import resource
 import struct
 import tarfile
 import threading
@@ -20,6 +21,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -31,6 +33,7 @@ from equidyn.data.schema import KINDS, DataError
 
 RECORDS, BYTES = 256, 1 << 20  # a chunk is full at either
 BREAKS = (OSError, EOFError, RuntimeError, UnicodeDecodeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)  # what a damaged file raises halfway
+CPU_SECONDS, MEMORY = 600, 2 << 30  # of a worker for one chunk, beyond what it has used before
 EARLY = 20  # records after which a file all of whose records are suspect is refused
 TOLERATED = 0.05  # of a file's records that may be suspect
 PARTS, FEW = 10, 3  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
@@ -72,6 +75,7 @@ class Reader:
     unit: str = "molecule"  # what a cluster is
     chunk: int = RECORDS
     isolated: bool = False  # parse only in a worker: a crafted record may end the process
+    aside: bool = False  # list records only in a worker: a damaged file may end or stall it already then; they must be few and small
     together: bool = False  # files are many and small and share chunks: all of a side are one input, and one that is not readable is a rejection
 
 
@@ -131,7 +135,9 @@ def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, wo
         with tqdm(desc="records", unit="", mininterval=5) as bar:
             for number, given in enumerate(inputs):
                 tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes), deque()
-                for index, (chunk, last) in enumerate(_chunks(given, reader)):
+                if reader.aside:
+                    pool = pool or _pool(workers)
+                for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
                     job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
                     if (done := store.undamaged(job[0], lambda path, given=given: _summary(path, given))) is not None:
                         pending.append(done)
@@ -139,7 +145,7 @@ def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, wo
                         pending.append(_work(job))  # not worth a process
                     else:
                         pool = pool or _pool(workers)
-                        pending.append(pool.submit(_work, job))
+                        pending.append(pool.submit(_bounded, CPU_SECONDS, _work, job))
                     bar.update(len(chunk))
                     while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
                         shard = pending.popleft()
@@ -148,10 +154,10 @@ def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, wo
                         checks.add(shard)
                         yield shard
                 tally.close()
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, MemoryError) as error:
         raise DataError(
             f"{given.name}: a worker process died while reading it, expected it to finish: out of memory (fewer workers need less), or a damaged or crafted record "
-            "that ended the reader. Finished shards are kept, and the same command goes on after them"
+            f"that ended the reader, asked for more than {MEMORY >> 30} GiB or kept it busy for {CPU_SECONDS} s. Finished shards are kept, and the same command goes on after them"
         ) from error
     finally:
         if pool is not None:
@@ -190,10 +196,30 @@ def _leave_with_parent() -> None:
     threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
 
 
-def _chunks(given: Input, reader: Reader) -> Iterator[tuple[list, bool]]:
+def _bounded(seconds: int, function: Callable, *arguments):
+    """Runs in a worker, which the kernel ends after so many more seconds of CPU time, and refuses ``MEMORY`` more bytes: a C library that loops ends no other way."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limits = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + seconds}
+    with suppress(OSError):  # no /proc
+        limits[resource.RLIMIT_AS] = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+    for kind, soft in limits.items():
+        with suppress(OSError, ValueError):  # a lower hard limit, or a system without
+            resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
+    return function(*arguments)
+
+
+def _listed(given: Input, reader: Reader) -> list:
+    return [record for path in given.paths for record in _unbroken(path, reader.records(path))]
+
+
+def _chunks(given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None) -> Iterator[tuple[list, bool]]:
     """Lists of records that fill a chunk, and whether it is the last. A file that breaks off ends in a rejection that says so."""
+    if reader.aside and pool is not None:
+        records = pool.submit(_bounded, CPU_SECONDS, _listed, given, reader).result()
+    else:
+        records = (record for path in given.paths for record in _unbroken(path, reader.records(path)))
     ready, chunk, size = None, [], 0
-    for record in (record for path in given.paths for record in _unbroken(path, reader.records(path))):
+    for record in records:
         chunk.append(record)
         size += _size(record)
         if len(chunk) >= reader.chunk or size >= BYTES:
