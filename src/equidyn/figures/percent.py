@@ -24,12 +24,8 @@ def draw(rows, paper, linear=False):
         points = [r for r in points if r["step"] <= max(r["step"] for r in rows)]
     if points:
         axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=4, mfc="none", mec="0.3", label=label)
-    style.two_percent(axis, "right" if linear else "left")
-    if linear:
-        style.linear(axis)
-    else:
-        style.log_step(axis)
-        axis.set_yscale("log")
+    style.percent_scale(axis, linear)
+    if not linear:
         axis.set_xlim(left=0.4)
     axis.set_ylabel("equivariance error, % of held-out loss")
     figure.legend(loc="outside upper center", ncols=2, title="hollow: does not count, total above 0.9 × trivial predictors")

@@ -60,7 +60,7 @@ def log_step(axis) -> None:
     axis.set_xlabel("training step (0 drawn at 0.5)")
 
 
-def linear(axis, top: float = 25.0) -> None:
+def linear_from_zero(axis, top: float = 25.0) -> None:
     """Linear axes from zero to ``top`` percent: what lies above left the picture early."""
     axis.set_xlabel("training step")
     axis.set_xlim(left=0)
@@ -86,6 +86,16 @@ def two_percent(axis, side: str = "left") -> None:
     """The line that the claims are about, named at one end."""
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.01 if side == "left" else 0.99, 2.1, "2 %", color="0.4", va="bottom", ha=side, fontsize=7, transform=axis.get_yaxis_transform())
+
+
+def percent_scale(axis, linear: bool) -> None:
+    """Percentages against steps: linear axes from zero, or logarithmic ones; with the line of 2 %."""
+    two_percent(axis, "right" if linear else "left")
+    if linear:
+        linear_from_zero(axis)
+    else:
+        log_step(axis)
+        axis.set_yscale("log")
 
 
 def at_zero_level(axis, curve: list[dict]) -> None:

@@ -25,12 +25,7 @@ def draw(rows, paper, linear=False):
                 if (r["task"], r["run"], r["quantity"]) == ("flow", f"default-rep2 {condition}", "percent_published") and r["step"] <= (1 if linear else 20) * max(x)
             ]
             axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=3, mfc="none", mec=colour, mew=0.7)
-        style.two_percent(axis, "right" if linear else "left")
-        if linear:
-            style.linear(axis)
-        else:
-            style.log_step(axis)
-            axis.set_yscale("log")
+        style.percent_scale(axis, linear)
         axis.set_title(style.LABEL.get(run, run), fontsize=8)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
     axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dots: total below\n0.9 × the rescaled input\ndiamonds: paper,\n60M on PDB")

@@ -30,6 +30,7 @@ class Layer(nn.Module):
         self.ffn = feed_forward(hidden)
 
     def forward(self, node, edge, neighbours, valid):
+        """Node features (n, H) from those of the neighbours (indices (n, m), valid (n, m)) and of the edges to them (n, m, H)."""
         n, m, width = edge.shape
         h = self.norm(node)
         q = self.query(h).reshape(n, 1, self.heads, -1)  # (n, 1, heads, ·)
