@@ -158,11 +158,6 @@ def _settings(config, name):
     return {"run": name, "seed": config["seed"], "device": config.get("device", "auto"), **merge(config.get("defaults", {}).get(run.get("task"), {}), run)}
 
 
-def training_part(settings: dict) -> dict:
-    """What training depends on: the settings of a run without those of measuring it."""
-    return {key: value for key, value in settings.items() if key not in ("measure", "dynamics", "sample")}
-
-
 def resolve_dataset(config: dict, name: str) -> dict:
     """All settings of one dataset."""
     return {"seed": config["seed"], **config["datasets"][name]}

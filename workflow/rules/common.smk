@@ -120,11 +120,6 @@ def dataset_inputs(wildcards):
     return files
 
 
-def training_settings(wildcards):
-    settings = equidyn_config.resolve_run(config, wildcards.run)
-    return json.dumps(equidyn_config.training_part(settings), sort_keys=True)
-
-
 def dataset_of(wildcards):
     return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
 

@@ -1,8 +1,7 @@
 # Training. The resume state lives in the undeclared <run>/resume/, because Snakemake deletes declared outputs before a restart.
 rule train:
     input:
-        # its time is ignored and params.settings decides: what a run measures does not train it anew
-        config=ancient(f"{RESULTS}/runs/{{run}}/config.yaml"),
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
         data=dataset_of,
     output:
         checkpoints=directory(f"{RESULTS}/runs/{{run}}/checkpoints"),
@@ -21,7 +20,6 @@ rule train:
     params:
         script=f"{SCRIPTS}/train.py",
         code=run_code("train.py"),
-        settings=training_settings,
         out=folder_of_output,
     shell:
         "python {params.script} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"

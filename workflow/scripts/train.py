@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
 
 import _cli
@@ -10,7 +9,7 @@ import torch
 import yaml
 
 from equidyn import tasks
-from equidyn.config import resolve_device, training_part
+from equidyn.config import resolve_device
 from equidyn.models import registry
 from equidyn.training import loop
 
@@ -29,8 +28,7 @@ def main() -> None:
     print(f"device: {device}", flush=True)
     task = tasks.build(settings["task"], str(args.data), settings, device)
     model = registry.build(settings["model"]["architecture"], settings["model"]["size"], settings["seed"], **settings["model"].get("options", {})).to(device)
-    settled = json.dumps(training_part(settings), sort_keys=True)
-    identity = "\n".join([settled, args.code, torch.__version__, str(args.threads), device, hashlib.sha256(args.data.read_bytes()).hexdigest()])
+    identity = "\n".join([args.config.read_text(), args.code, torch.__version__, str(args.threads), device, hashlib.sha256(args.data.read_bytes()).hexdigest()])
     loop.train(model, task, settings["training"], args.out, identity, settings["seed"])
 
 
