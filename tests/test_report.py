@@ -19,7 +19,8 @@ def test_a_low_percentage_next_to_the_zero_predictor_is_called_by_its_name():
 
 
 def test_later_rises_are_named_with_their_peak_even_where_they_fall_again():
-    curves = {("flow", "t=0.4"): flow("t=0.4", (1, 1, 1.2), (10, 4, 0.4), (20, 1, 0.3), (30, 1.5, 0.2), (40, 0.9, 0.1)), ("flow", "t=0.8"): flow("t=0.8", (10, 4, 0.4), (20, 4.5, 0.3))}
+    falling = flow("t=0.4", (1, 1, 1.2), (10, 4, 0.4), (20, 1, 0.3), (30, 1.5, 0.2), (40, 0.9, 0.1))
+    curves = {("flow", "t=0.4"): falling, ("flow", "t=0.8"): flow("t=0.8", (10, 4, 0.4), (20, 4.5, 0.3))}
     text = report._rises(curves)
     assert "flow t=0.4 from 1 % (step 20) to 1.5 % (step 30), 0.9 % at the end" in text and "t=0.8" not in text
     assert report._rises({("flow", "t=0.8"): curves["flow", "t=0.8"]}).startswith("No percentage")
