@@ -148,6 +148,8 @@ def test_correlation_interval_by_fishers_z():
     n = effective_number(x, x + noise)
     assert r == pytest.approx(np.corrcoef(x, x + noise)[0, 1]) and math.atanh(hi) - math.atanh(lo) == pytest.approx(2 * 1.96 / math.sqrt(n - 3)) and lo < r < hi
     assert correlation(x, x**3, "spearman")[0] == pytest.approx(1)
+    _, lo, hi = correlation([1, 4, 2, 6, 3, 5], [1, 4, 2, 6, 3, 5], "spearman")
+    assert lo < 0.9 < hi <= 1  # six points in the same order are no certainty
 
 
 @pytest.mark.parametrize(
