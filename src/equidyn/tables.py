@@ -49,6 +49,7 @@ def runs(rows: list[dict]) -> list[str]:
 
 
 def read_paper(path) -> list[dict]:
-    """The paper's numbers: task, run, quantity, step, percent (or what else the quantity names)."""
+    """The paper's numbers, by step: task, run, quantity, step, percent (or what else the quantity names)."""
     with open(path, newline="") as file:
-        return [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]
+        rows = [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]
+    return sorted(rows, key=lambda row: row["step"])
