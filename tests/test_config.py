@@ -7,7 +7,7 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.config import ConfigError, expand, resolve_device, resolve_run, validate
+from equidyn.config import ConfigError, expand, of_training, resolve_device, resolve_run, validate
 
 SCHEMA = REPOSITORY / "workflow/schemas/config.schema.json"
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
@@ -38,6 +38,7 @@ def broken(path, value):
         (("datasets", "molecules", "temperature"), "hot", "temperature.*hot"),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
+        (("runs", "forces", "measure"), {"n_items": 9999}, "runs.forces.measure.n_items: 9999, expected at most datasets.molecules.n_held_out = "),
     ],
 )
 def test_bad_configs_are_named(path, value, message):
@@ -50,6 +51,13 @@ def test_runs_override_defaults_without_changing_them():
     run = resolve_run(CONFIG, "forces-raw-aug")
     assert run["model"]["architecture"] == "rawdir" and run["training"]["augment"] == 1.0
     assert run["training"]["lr"] == CONFIG["defaults"]["forces"]["training"]["lr"] and before == CONFIG
+
+
+def test_settings_of_training_hold_all_but_measuring():
+    run = resolve_run(CONFIG, "flow")
+    of_training_alone = of_training(run)
+    assert {"measure", "sample"} == set(run) - set(of_training_alone)
+    assert all(run[key] == value for key, value in of_training_alone.items())
 
 
 def test_a_device_that_was_asked_for_is_never_replaced(monkeypatch):

@@ -32,7 +32,9 @@ def validate(config: dict, schema_path: str | Path) -> None:
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
-        resolve_run(config, name)
+        n_items, n_held_out = resolve_run(config, name)["measure"]["n_items"], config["datasets"][run["dataset"]].get("n_held_out")
+        if n_held_out is not None and n_items > n_held_out:
+            raise ConfigError(f"config, runs.{name}.measure.n_items: {n_items}, expected at most datasets.{run['dataset']}.n_held_out = {n_held_out}")
 
 
 def _check(config, schema):
@@ -151,6 +153,11 @@ def resolve_run(config: dict, name: str) -> dict:
     if missing:
         raise ConfigError(f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}")
     return settings
+
+
+def of_training(settings: dict) -> dict:
+    """A run's settings without those of measuring: what a checkpoint depends on."""
+    return {key: value for key, value in settings.items() if key not in ("measure", "dynamics", "sample")}
 
 
 def _settings(config, name):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 COPIED = ("Snakefile", "workflow", "config", "src", "resources", "envs", "profiles")
@@ -128,6 +129,17 @@ def test_other_settings_train_the_run_anew(done, tmp_path):
     assert "train" in rules and "decompose" in rules and "dataset" not in rules
 
 
+def test_measuring_otherwise_trains_nothing(done, tmp_path):
+    folder = copy_of(done, tmp_path)
+    config = folder / "config/smoke.yaml"
+    settings = yaml.safe_load(config.read_text())
+    for task in settings["defaults"].values():
+        task["measure"]["n_rotations"] += 1
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    rules = rules_to_run(folder)
+    assert {"configure", "decompose", "claims"} <= rules and not {"train", "dataset"} & rules
+
+
 def test_a_new_value_on_an_axis_trains_one_run(done, tmp_path):
     folder = copy_of(done, tmp_path)
     config = folder / "config/smoke.yaml"
@@ -183,7 +195,7 @@ def test_bad_config_and_bad_files_are_one_paragraph(done, tmp_path):
     assert bad.returncode != 0 and "seeed" in said and "Traceback" not in said
     data = folder / "results/smoke/data/molecules.h5"
     data.write_bytes(data.read_bytes()[:5000])
-    script = [sys.executable, "workflow/scripts/train.py", "--config", "results/smoke/runs/forces/config.yaml", "--data", str(data), "--out", "results/x"]
+    script = [sys.executable, "workflow/scripts/train.py", "--config", "results/smoke/runs/forces/training.yaml", "--data", str(data), "--out", "results/x"]
     broken = subprocess.run(script, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder / "src")})
     assert broken.returncode == 1 and "molecules.h5" in broken.stderr and "Traceback" not in broken.stderr
     assert not (folder / "results/x/model.pt").exists()

@@ -89,14 +89,14 @@ wildcard_constraints:
 
 
 def settings_json(wildcards):
-    """Resolved settings of the run or dataset, as JSON: plain, sorted, machine-independent."""
-    if wildcards.kind == "runs":
-        return json.dumps(
-            equidyn_config.resolve_run(config, wildcards.name), sort_keys=True
-        )
-    return json.dumps(
-        equidyn_config.resolve_dataset(config, wildcards.name), sort_keys=True
-    )
+    """Resolved settings of the dataset, the run or its training, as JSON: plain, sorted, machine-independent."""
+    if wildcards.kind == "data":
+        settings = equidyn_config.resolve_dataset(config, wildcards.name)
+    else:
+        settings = equidyn_config.resolve_run(config, wildcards.name)
+    if wildcards.part == "training":
+        settings = equidyn_config.of_training(settings)
+    return json.dumps(settings, sort_keys=True)
 
 
 for name, settings in config["datasets"].items():

@@ -1,11 +1,12 @@
-# Datasets: settings resolved, structures read or generated, labelled, split, written as one HDF5 file each.
+# Datasets: settings resolved (of a run also those of its training alone, so that measuring otherwise trains nothing anew), structures read or generated, labelled, split, written as one HDF5 file each.
 rule configure:
     output:
-        f"{RESULTS}/{{kind}}/{{name}}/config.yaml",
+        f"{RESULTS}/{{kind}}/{{name}}/{{part}}.yaml",
     log:
-        f"{LOGS}/configure/{{kind}}/{{name}}.log",
+        f"{LOGS}/configure/{{kind}}/{{name}}-{{part}}.log",
     wildcard_constraints:
         kind="runs|data",
+        part="config|training",
         name="|".join([*RUNS, *DATASETS]),
     conda:
         "../../envs/workflow.yaml"

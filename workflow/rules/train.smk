@@ -1,7 +1,7 @@
 # Training. The resume state lives in the undeclared <run>/resume/, because Snakemake deletes declared outputs before a restart.
 rule train:
     input:
-        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        config=f"{RESULTS}/runs/{{run}}/training.yaml",
         data=dataset_of,
     output:
         checkpoints=directory(f"{RESULTS}/runs/{{run}}/checkpoints"),

@@ -28,8 +28,8 @@ def subset(items: np.ndarray, n: int) -> np.ndarray:
     return np.sort(np.random.default_rng(SUBSET_SEED).permutation(items)[:n])
 
 
-def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int) -> np.ndarray:
-    """Indices of held-out items, in order: the first one of each of n_items clusters, so that items are independent.
+def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None = None) -> np.ndarray:
+    """Indices of held-out items, in order: the first one of each of n_items clusters (all by default), so that items are independent.
 
     Raises
     ------
@@ -38,6 +38,6 @@ def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int) -> np
     """
     items = np.flatnonzero(arrays["split"] == 1)
     _, first = np.unique(arrays["cluster"][items], return_index=True)
-    if n_items > len(first):
+    if n_items is not None and n_items > len(first):
         raise DataError(f"{path}: measure.n_items = {n_items}, but only {len(first)} clusters are held out")
     return np.sort(items[first])[:n_items]

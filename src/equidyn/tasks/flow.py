@@ -75,11 +75,12 @@ class Flow:
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
         self.lengths = lengths[training]  # batches are drawn from chains of similar length
-        test = torch.from_numpy(held_out_items(arrays, dataset, settings["measure"]["n_items"]))
+        measured = settings.get("measure", {})  # training has none
+        test = torch.from_numpy(held_out_items(arrays, dataset, measured.get("n_items")))
         self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
-        self.times = {f"t={t:g}": float(t) for t in settings["measure"].get("times", TIMES)}
+        self.times = {f"t={t:g}": float(t) for t in measured.get("times", TIMES)}
         self.conditions = tuple(self.times)
-        self.conditions_sc = tuple(f"t={t:g},sc" for t in settings["measure"].get("self_conditioning_times", self.times.values()))
+        self.conditions_sc = tuple(f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values()))
         self._trivial_losses = {}
 
     def _chains(self, items: torch.Tensor):

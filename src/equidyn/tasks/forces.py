@@ -20,7 +20,7 @@ def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class Forces:
-    """See the module; ``settings`` are the keys ``training`` and ``measure`` of a run's config."""
+    """See the module; ``settings`` are the keys ``training`` and, for measuring, ``measure`` of a run's config."""
 
     name = "forces"
     actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())
@@ -35,7 +35,7 @@ class Forces:
         self._pad(arrays)
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
-        self.test = torch.from_numpy(held_out_items(arrays, dataset, settings["measure"]["n_items"]))
+        self.test = torch.from_numpy(held_out_items(arrays, dataset, settings.get("measure", {}).get("n_items")))
         self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
         self._reference_energies()
 
