@@ -47,7 +47,7 @@ CUT = 16_384  # bytes of a real text, decompressed
 FILES, MEMBERS = 12, 6  # of a pattern of real files, of an archive among them
 # Instrumented beside equidyn where atheris is there: what reads for it in Python.
 INSTRUMENTED = ["equidyn", "ase.io", "pickletools", "tarfile", "numpy.lib", "yaml"]
-MODULES = ["build", "catalogue", "conformers", "download", "geom", "intact", "store", "stream", "structures"]
+MODULES = ["build", "catalogue", "conformers", "download", "geom", "intact", "splits", "store", "stream", "structures"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def targets() -> dict[str, Target]:
     import yaml
 
     from equidyn import config
-    from equidyn.data import build, conformers, download, geom, intact, store, stream, structures
+    from equidyn.data import build, conformers, download, geom, intact, splits, store, stream, structures
     from equidyn.data.schema import DataError
 
     def streamed(source, **settings):
@@ -159,6 +159,7 @@ def targets() -> dict[str, Target]:
         "container": Target(whole, [(f"d{ending}", same) for ending in CONTAINERS], _containers),
         "datasets.yaml": Target(lambda path: len(download.read_table(path)), [("t.yaml", same)], _table),
         "lock file": Target(lambda path: len(download._read_lock(path)), [("l.json", same)], _lock),
+        "split list": Target(lambda path: len(splits.read_list(str(path))), [("s.csv", same)], _split_list),
         "config": Target(validated, [("c.yaml", same)], _config),
     }
 
@@ -323,6 +324,10 @@ def _containers():
 def _table():
     rows = (REPOSITORY / "resources/datasets.yaml").read_bytes().split(b"\n- name")
     return [(0, b"- name" + row) for row in rows[1:]]
+
+
+def _split_list():
+    return [(0, b'item,split,cluster,where\n0,train,C,"a.xyz, frame 1"\n1,held_out,CC,"a.xyz, frame 2"\n'), (0, b"where,split\r\nx,train\r\n")]
 
 
 def _lock():

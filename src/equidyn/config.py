@@ -51,13 +51,14 @@ def _check_files(place: str, dataset: dict) -> None:
         return
     if ("files" in dataset) == ("download" in dataset):
         raise ConfigError(f"{place}: {'both files and download' if 'files' in dataset else 'neither files nor download'}, expected exactly one of the two")
-    published = [key for key in ("held_out_files", "held_out_download") if key in dataset]
-    if len(published) == 2:
-        raise ConfigError(f"{place}: both held_out_files and held_out_download, expected at most one of the two")
+    ways = ("held_out_files", "held_out_download", "split_list")
+    published = [key for key in ways if key in dataset]
+    if len(published) > 1:
+        raise ConfigError(f"{place}: both {' and '.join(published)}, expected at most one of {', '.join(ways)}")
     if not published and "n_held_out" not in dataset:
-        raise ConfigError(f"{place}.n_held_out: missing, expected unless held_out_files or held_out_download give the held-out items")
+        raise ConfigError(f"{place}.n_held_out: missing, expected unless one of {', '.join(ways)} gives the held-out items")
     if "leaks" in dataset and not published:
-        raise ConfigError(f"{place}.leaks: {dataset['leaks']!r} without held_out_files or held_out_download, expected only beside one of them")
+        raise ConfigError(f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside one of them")
     for sort in ("files", "download"):
         if twice := sorted(set(dataset.get(sort, [])) & set(dataset.get(f"held_out_{sort}", []))):
             raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,6 +315,50 @@ def test_frames_of_one_molecule_on_both_sides_are_blocks(tmp_path):
     assert attributes["leaks"] == 1
 
 
+def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):
+    config = {**SETTINGS, "files": [str(many)]}
+    build.build(config, str(tmp_path / "a.h5"), workers=1)
+    (tmp_path / "elsewhere").mkdir()
+    config["files"] = [shutil.copy(many, tmp_path / "elsewhere")]
+    listed = tmp_path / "a/split.csv"
+    del config["n_held_out"]
+    config["split_list"] = {"file": str(listed), "sha256": hashlib.sha256(listed.read_bytes()).hexdigest()}
+    build.build(config, str(tmp_path / "b.h5"), workers=1)
+    (a, _), (b, attributes) = store.read(tmp_path / "a.h5"), store.read(tmp_path / "b.h5")
+    assert all(np.array_equal(a[name], b[name]) for name in a) and attributes["split"] == "published"
+    assert (tmp_path / "a/split.json").read_bytes() == (tmp_path / "b/split.json").read_bytes()
+
+    lines = listed.read_text().splitlines(keepends=True)
+    training = next(i for i, line in enumerate(lines) if ",train," in line)
+    listed.write_text("".join(lines[:training] + lines[training + 1 :]))
+    with pytest.raises(DataError, match="split.csv: sha256 .*, expected split_list.sha256 = "):
+        build.build(config, str(tmp_path / "b.h5"), workers=1)
+    config["split_list"] = {"file": str(listed)}
+    counts = build.build(config, str(tmp_path / "b.h5"), workers=1)
+    assert counts["items"] == len(lines) - 2 and counts[f"rejected: {splits.UNLISTED}"] == 1
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "not a readable list"),
+        (b"\xff\xfe", "not a readable list"),
+        (b"", "columns none, expected split and where"),
+        (b"index\n1\n", "columns .'index'., expected split and where"),
+        (b"split,where\ntest,a.xyz\n", "row 2: split 'test', where 'a.xyz', expected split to be one of train, held_out"),
+        (b"split,where\ntrain\n", "row 2: split 'train', where None"),
+        (b"split,where\ntrain,a\nheld_out,a\n", "row 3: 'a' is on both sides"),
+        (b"split,where\ntrain,gone\n", "1 of 1 items are not in the files or rejected there, e.g. gone"),
+    ],
+)
+def test_bad_lists_of_a_split_are_named(many, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"list.csv.*{message}"):
+        build.build({**SETTINGS, "files": [str(many)], "split_list": {"file": str(tmp_path / "list.csv")}}, str(tmp_path / "d.h5"), workers=1)
+    assert not (tmp_path / "d.h5").exists()
+
+
 def test_lists_of_the_split_say_what_the_file_says(many, tmp_path):
     build.build({**SETTINGS, "files": [str(many)]}, str(tmp_path / "d.h5"), workers=1)
     arrays, _ = store.read(tmp_path / "d.h5")
@@ -413,6 +458,8 @@ BASE = {"source": "sdf", "licence": "x"}
         ({"n_held_out": 2, "files": ["a"], "download": ["qm9"]}, "datasets.d: both files and download"),
         ({"files": ["a"]}, "datasets.d.n_held_out: missing"),
         ({"files": ["a"], "held_out_files": ["b"], "held_out_download": ["qm9"]}, "datasets.d: both held_out_files and held_out_download"),
+        ({"files": ["a"], "held_out_files": ["b"], "split_list": {"file": "c"}}, "datasets.d: both held_out_files and split_list"),
+        ({"files": ["a"], "split_list": {"file": "c", "sha256": "abc"}}, "datasets.d.split_list.sha256: 'abc'"),
         ({"files": ["a"], "n_held_out": 2, "leaks": "keep"}, "datasets.d.leaks: 'keep' without"),
         ({"files": ["a"], "held_out_files": ["a"]}, "datasets.d.held_out_files: .'a'. also in files"),
         ({"files": ["a"], "held_out_files": ["b"], "leaks": "allow"}, "datasets.d.leaks: 'allow'"),

@@ -112,6 +112,7 @@ def dataset_inputs(wildcards):
     """Files that a dataset is made from; for downloads, the lists of checked files."""
     settings = config["datasets"][wildcards.dataset]
     files = [settings["molecules"]] if "molecules" in settings else []
+    files += [settings["split_list"]["file"]] if "split_list" in settings else []
     for key in ("", "held_out_"):
         files += settings.get(f"{key}files", [])
         files += [

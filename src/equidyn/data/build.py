@@ -19,7 +19,7 @@ import numpy as np
 
 from equidyn.data import conformers, files, geom, molecules, spice, splits, store, stream, structures
 from equidyn.data.catalogue import flock
-from equidyn.data.schema import KINDS, DataError
+from equidyn.data.schema import KINDS, SPLITS, DataError
 from equidyn.data.stream import Item, Reader
 
 
@@ -119,10 +119,10 @@ def _stream(settings, out, code, workers, folder) -> dict[str, int]:
             for shard in found.shards:
                 _reject(rejected, reasons, stream.meta_of(shard.path)["rejected"])
         raise DataError(f"{out}: nothing usable in {paths}; rejected: {dict(reasons)}")
-    split = _split(out, found, reader, settings)
+    short = splits.short_names([given.name for given in inputs])
+    split = _split(out, found, reader, settings, short)
     lengths, squares, start, item, row = found.lengths[split.keep], 0.0, 0, 0, 0
     attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code)
-    short = splits.short_names([given.name for given in inputs])
     with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(lengths.sum()), len(lengths)) as file:
         file["offsets"][...], file["cluster"][...], file["split"][...] = np.concatenate([[0], np.cumsum(lengths)]), split.cluster, split.split
         for shard in found.shards:
@@ -136,8 +136,7 @@ def _stream(settings, out, code, workers, folder) -> dict[str, int]:
                 if len(values):
                     file[name][at : at + len(values)] = values
             for k, (_, where, _, _, bare, peculiar, _) in enumerate(entry for entry, kept in zip(meta["items"], keep) if kept):
-                title = arrays["name"][k].decode("utf-8", "replace") if "name" in arrays else short[shard.origin] + where.removeprefix(shard.origin)
-                lists.add(int(split.split[item + k]), int(split.cluster[item + k]), split.names(split.cluster[item + k]), title)
+                lists.add(int(split.split[item + k]), int(split.cluster[item + k]), split.names(split.cluster[item + k]), _title(shard, where, arrays, k, short))
                 notes.update(peculiar)
                 notes.update(["with hydrogens missing"] if bare else [])
             squares += float((arrays["forces"].astype(np.float64) ** 2).sum()) if "forces" in arrays else 0.0
@@ -167,12 +166,45 @@ def _read(reader, inputs, settings, resume, workers, notes) -> _Read:
     return _Read(shards, cluster, keys, lengths, held_out, first, copied)
 
 
-def _split(out, found: _Read, reader, settings) -> splits.Split:
-    """The split of all items; copies are left out of it and not kept."""
+def _title(shard: stream.Shard, where: str, arrays: dict, k: int, short: dict[str, str]) -> str:
+    """What lists call an item: its name, or its place in a file without the file's folder."""
+    return arrays["name"][k].decode("utf-8", "replace") if "name" in arrays else short[shard.origin] + where.removeprefix(shard.origin)
+
+
+def _listed(found: _Read, settings: dict, short: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which items the list of a published split names, and which of them it holds out: bool [n] each.
+
+    Raises
+    ------
+    DataError
+        see ``splits.read_list``; also where the list names items that the files do not have
+    """
+    sides = splits.read_list(settings["split_list"]["file"], settings["split_list"].get("sha256"))
+    of_item, missing = [], set(sides)
+    for shard in found.shards:
+        meta, arrays = stream.arrays_of(shard.path)
+        titles = [_title(shard, where, arrays, k, short) for k, (_, where, *_) in enumerate(meta["items"])]
+        of_item += [sides.get(title, -1) for title in titles]
+        missing.difference_update(titles)
+    if missing:
+        some = ", ".join(sorted(missing)[:3])
+        raise DataError(f"{settings['split_list']['file']}: {len(missing)} of {len(sides)} items are not in the files or rejected there, e.g. {some}; expected all")
+    of_item = np.array(of_item)
+    return of_item >= 0, of_item == SPLITS.index("held_out")
+
+
+def _split(out, found: _Read, reader, settings, short) -> splits.Split:
+    """The split of all items; copies, and what a list does not name, are left out of it and not kept."""
     once = found.first == np.arange(len(found.first))
+    reason = np.zeros(len(once), np.uint8)
     published = found.held_out[once] if "held_out_files" in settings else None
+    if "split_list" in settings:
+        listed, held_out = _listed(found, settings, short)
+        reason[once & ~listed] = splits.REASONS.index(splits.UNLISTED)
+        once &= listed
+        published = held_out[once]
     split = splits.assign(out, found.cluster[once], found.keys, settings, reader.unit, published, frames=reader.kind == "forces")
-    keep, reason = np.zeros(len(once), bool), np.zeros(len(once), np.uint8)
+    keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason
     return replace(split, keep=keep, reason=reason)
 

@@ -1,4 +1,4 @@
-"""Which items are held out: drawn by cluster or published, tested for leaks, and listed so that two users can compare.
+"""Which items are held out: drawn by cluster or published (as files of their own or as a list), tested for leaks, and listed so that two users can compare or share.
 
 ``split.csv`` (item, split, cluster, where) and ``split.json`` (per split: items, clusters, sha256 of its sorted ``where`` lines) lie beside ``rejected.csv``.
 """
@@ -6,6 +6,7 @@
 import csv
 import hashlib
 import heapq
+import io
 import json
 import os
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 from equidyn.data.schema import SPLITS, DataError
 from equidyn.data.store import split_by_cluster
 
-LEAKED, SURPLUS = "molecule is also held out", "held-out molecule beyond n_held_out"
+LEAKED, SURPLUS, UNLISTED = "molecule is also held out", "held-out molecule beyond n_held_out", "not in the list of the split"
 SPILL = 200_000  # lines sorted in memory
 
 
@@ -35,7 +36,34 @@ class Split:
     attributes: dict = field(default_factory=dict)
 
 
-REASONS = ("", LEAKED, SURPLUS)
+REASONS = ("", LEAKED, SURPLUS, UNLISTED)
+
+
+def read_list(path: str, sha256: str | None = None) -> dict[str, int]:
+    """Side (index into schema.SPLITS) of every item that a ``split.csv`` names, by its ``where``.
+
+    Raises
+    ------
+    DataError
+        not such a file, another one than the checksum says, or an item on both sides
+    """
+    try:
+        content = Path(path).read_bytes()
+        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable list of a split ({error})") from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 not in (None, found):
+        raise DataError(f"{path}: sha256 {found}, expected split_list.sha256 = {sha256}")
+    if not rows or not {"split", "where"} <= set(rows[0]):
+        raise DataError(f"{path}: columns {list(rows[0]) if rows else 'none'}, expected split and where, and at least one row")
+    sides: dict[str, int] = {}
+    for line, row in enumerate(rows, 2):
+        if row["split"] not in SPLITS or not row["where"]:
+            raise DataError(f"{path}, row {line}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item")
+        if sides.setdefault(row["where"], SPLITS.index(row["split"])) != SPLITS.index(row["split"]):
+            raise DataError(f"{path}, row {line}: {row['where']!r} is on both sides, expected on one")
+    return sides
 
 
 def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label: str, held_out: np.ndarray | None = None, frames: bool = False) -> Split:
