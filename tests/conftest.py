@@ -32,3 +32,13 @@ def task(dataset):
     from equidyn import tasks
 
     return tasks.build("forces", str(dataset), dict(training=dict(TRAINING), measure=dict(n_items=8, batch_size=5)))
+
+
+@pytest.fixture
+def escaip(task):
+    """Task, EScAIP tiny and held-out batches, all float64."""
+    from equidyn import dynamics
+    from equidyn.models import registry
+
+    model = registry.build("escaip", "tiny", 3).eval().double()
+    return task, model, [dynamics.cast(batch) for batch in task.held_out(model)]

@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from equidyn import dynamics, groups, runs, tables
+from equidyn import curvature, dynamics, groups, runs, tables
 from equidyn.data import store
+from equidyn.landscape import landscape
 from equidyn.training import checkpoint
 from equidyn.verdicts import counted, dip
 
@@ -73,9 +74,9 @@ def main() -> None:
         model.load_state_dict(saved["live"])
         started, rotations = time.monotonic(), draw(name, n, ROTATION_SEED)
         batches = [dynamics.cast(batch) for batch in task.held_out(model, condition)]
-        block = dynamics.Block(model, dynamic["block"])
+        block = curvature.Block(model, dynamic["block"])
         context = model, task.predict, batches, task.actions, task.output
-        spectra = dynamics.curvature(*context, rotations, block, order)
+        spectra = curvature.curvature(*context, rotations, block, order)
         seconds = round(time.monotonic() - started, 3)
         common = dict(run=settings["run"], task=task.name, step=saved["step"], condition=condition, block=dynamic["block"])
         for term, found in spectra.items():
@@ -87,7 +88,7 @@ def main() -> None:
         def drawn(k):
             return draw(task.group, n_fresh, ROTATION_SEED + 1 + k)
 
-        grid = dynamics.landscape(*context, drawn(-1), block, axes, span, dynamic["grid"], fresh_order, drawn, dynamic.get("dropout", 0.0))
+        grid = landscape(*context, drawn(-1), block, axes, span, dynamic["grid"], fresh_order, drawn, dynamic.get("dropout", 0.0))
         whole = {f"eigenvalues_{term}": found.eigenvalues for term, found in spectra.items() if found.eigenvalues is not None}
         attributes = dict(**common, span=span, n_items=n_items, n_fresh=n_fresh, rotations_fresh=task.group, dropout=dynamic.get("dropout", 0.0))
         grids[saved["step"]] = vars(grid) | whole, attributes | dict(axis_a="top of twirled", axis_b=axis_b)
