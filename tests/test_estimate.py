@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import json
 import math
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import yaml
 from conftest import REPOSITORY
 
 from equidyn import config as configuration
-from equidyn import estimate
+from equidyn import estimate, throughput
 from equidyn.data import catalogue
 from equidyn.data.schema import DataError
 from equidyn.models import registry
@@ -43,52 +42,12 @@ def values(rows, **where):
 @pytest.mark.parametrize("architecture, task, rows", TINY)
 @pytest.mark.parametrize("size", ["tiny", "mini"])
 def test_parameters_and_checkpoints_are_those_of_real_files(tmp_path, architecture, task, rows, size):
-    cost = estimate.cost_of(dict(architecture=architecture, size=size), task, rows, (8, 16))
+    cost = throughput.cost_of(dict(architecture=architecture, size=size), task, rows, (8, 16))
     model = registry.build(architecture, size)
     assert cost.parameters == sum(p.numel() for p in model.parameters())
     checkpoint.save(tmp_path / "step_0.pt", {"step": 0, "live": model.state_dict(), "ema": copy.deepcopy(model).state_dict()})
     real = (tmp_path / "step_0.pt").stat().st_size
     assert abs(estimate.checkpoint_bytes(cost) - real) < 0.1 * real
-
-
-@pytest.mark.parametrize("architecture, task, rows", [("escaip", "forces", 12), ("proteina", "flow", 30), ("voxmol", "voxels", 0)])
-def test_a_training_step_is_three_forwards(architecture, task, rows):
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    cost = estimate.cost_of(dict(architecture=architecture, size="mini"), task, rows, (8, 16))
-    model = registry.build(architecture, "mini")
-    inputs = estimate.one_item(task, model, rows, (8, 16), "cpu", b=2)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        output = model(**inputs)
-        (sum(o.square().sum() for o in output) if task == "forces" else output.square().sum()).backward()
-    assert abs(counter.get_total_flops() / (2 * cost.flops) - estimate.FLOPS_PER_FORWARD) < 0.25
-
-
-def test_cost_grows_as_it_must():
-    def flops(size, rows):
-        return estimate.cost_of(dict(architecture="proteina", size=size), "flow", rows, (0, 0))
-
-    short, long, wide = flops("tiny", 20), flops("tiny", 40), flops("mini", 20)
-    assert 2 < long.flops / short.flops < 4 and long.kept > 2 * short.kept and wide.flops > short.flops
-    grids = [estimate.cost_of(dict(architecture="voxmol", size="tiny"), "voxels", 0, (8, g)) for g in (8, 16)]
-    assert grids[1].flops > 8 * grids[0].flops
-    with pytest.raises(KeyError, match="expected one of"):
-        estimate.cost_of(dict(architecture="voxmol", size="1B"), "voxels", 0, (8, 8))
-
-
-def test_counting_leaves_the_random_state_alone():
-    torch.manual_seed(3)
-    expected = torch.rand(2)
-    torch.manual_seed(3)
-    estimate._cost.cache_clear()
-    estimate.cost_of(dict(architecture="escaip", size="tiny"), "forces", 9, (0, 0))
-    assert torch.equal(torch.rand(2), expected)
-
-
-def test_published_sizes_are_counted_without_their_memory():
-    assert 64e6 < estimate.cost_of(dict(architecture="proteina", size="60M"), "flow", 64, (0, 0)).parameters < 65e6
-    assert 111e6 < estimate.cost_of(dict(architecture="voxmol", size="111M"), "voxels", 0, (8, 32)).parameters < 112e6
 
 
 def test_forwards_are_those_of_the_steps_that_make_them(smoke):
@@ -152,28 +111,7 @@ def test_unknown_devices_and_tasks_are_refused(smoke):
     with pytest.raises(DataError, match="no row of device 'quantum computer', expected one of .*box, 1 thread"):
         estimate.estimate(smoke, TABLE, ["quantum computer"])
     with pytest.raises(DataError, match="no row of task 'flow' on device 'box, 1 thread', expected one of"):
-        estimate.achieved(TABLE[:2], "box, 1 thread", "flow", "proteina tiny")
-
-
-def test_table_of_throughputs_is_checked_and_extended(tmp_path):
-    path = tmp_path / "throughput.csv"
-    estimate.write_throughput(path, TABLE)
-    assert estimate.read_throughput(path) == TABLE
-    estimate.write_throughput(path, [{**TABLE[0], "achieved_flops": 5e9}])
-    assert sorted(row["achieved_flops"] for row in estimate.read_throughput(path)) == [2e9, 3e9, 5e9]
-    check = dict(date="2020-01-01", hardware="card", torch="2", models=[dict(architecture="voxmol", size="111M", tflops=2.5, items=8, length=64)])
-    (tmp_path / "check.json").write_text(json.dumps(check))
-    (row,) = estimate.measured_on_gpu(tmp_path / "check.json")
-    assert estimate.achieved([row], "card", "voxels", "voxmol 111M")[0] == 2.5e12
-    for text, match in [("device,task\n", "columns"), (path.read_text().replace("5e", "x5e").replace("5000000000.0", "fast"), "achieved_flops"), ("", "columns")]:
-        (tmp_path / "bad.csv").write_text(text)
-        with pytest.raises(DataError, match=match):
-            estimate.read_throughput(tmp_path / "bad.csv")
-    for bad in ("absent.json", "bad.csv"):
-        with pytest.raises(DataError, match="gpu_check"):
-            estimate.measured_on_gpu(tmp_path / bad)
-    with pytest.raises(DataError, match="no such table"):
-        estimate.read_throughput(tmp_path / "absent.csv")
+        throughput.achieved(TABLE[:2], "box, 1 thread", "flow", "proteina tiny")
 
 
 def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
@@ -239,7 +177,7 @@ def test_configs_of_the_real_datasets_are_valid(name):
 
 def test_command_prints_and_writes_the_same(tmp_path):
     out = tmp_path / "estimate.csv"
-    estimate.write_throughput(tmp_path / "table.csv", TABLE)
+    throughput.write(tmp_path / "table.csv", TABLE)
     command = [sys.executable, str(REPOSITORY / "workflow/scripts/estimate.py"), "--configfile", str(REPOSITORY / "config/smoke.yaml"), "--out", str(out)]
     command += ["--throughput", str(tmp_path / "table.csv"), "--device-name", "card", "--device-flops", "2e13", "--utilisation", "0.5"]
     environment = {"PYTHONPATH": str(REPOSITORY / "src"), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}

@@ -17,7 +17,7 @@ import _cli
 import yaml
 
 from equidyn import config as configuration
-from equidyn import estimate
+from equidyn import estimate, throughput
 from equidyn.data import catalogue
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,12 +59,12 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-        rows = (estimate.measured_on_cpu() if args.measure_cpu else []) + (estimate.measured_on_gpu(args.add_gpu) if args.add_gpu else [])
-        estimate.write_throughput(args.throughput, rows)
+        rows = (throughput.measured_on_cpu() if args.measure_cpu else []) + (throughput.measured_on_gpu(args.add_gpu) if args.add_gpu else [])
+        throughput.write(args.throughput, rows)
         print(args.throughput.read_text())
     if args.config is None and args.configfile is None:
         return
-    throughputs = estimate.read_throughput(args.throughput)
+    throughputs = throughput.read(args.throughput)
     devices = args.device or sorted({row["device"] for row in throughputs})
     assumed = estimate.Assumed(args.device_name, args.device_flops, args.utilisation)
     rows = estimate.estimate(read_config(args), throughputs, devices, assumed, args.data, catalogue.read_table(args.table))
