@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 CUBE_ORDER = 24
-ICOSAHEDRON_ORDER = 60
 
 
 def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:

@@ -54,8 +54,8 @@ def sample(model: torch.nn.Module, lengths: list[int], steps: int = 100, seed: i
     return chains
 
 
-def write_pdb(path: str | Path, positions: np.ndarray) -> None:
-    """One chain A of alanines with nothing but their Cα at positions [n, 3] Å.
+def write_pdb(path: str | Path, positions: np.ndarray, title: str = "") -> None:
+    """One chain A of alanines with nothing but their Cα at positions [n, 3] Å; ``title`` is the file's TITLE.
 
     Raises
     ------
@@ -77,6 +77,7 @@ def write_pdb(path: str | Path, positions: np.ndarray) -> None:
     model.add_chain(chain)
     structure.add_model(model)
     structure.setup_entities()
+    structure.info["_struct.title"] = title
     structure.write_pdb(str(path))
 
 

@@ -230,8 +230,10 @@ def test_samples_depend_on_the_seed_alone_and_are_written(tmp_path):
     assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(chains, again))
     assert not np.allclose(chains[0], sampling.sample(model, [20], steps=4, seed=2)[0])
     assert not np.allclose(chains[0], sampling.sample(model, [20], steps=4, seed=1, self_conditioning=False)[0])
-    sampling.write_pdb(tmp_path / "a.pdb", chains[0])
-    atoms = [(r.seqid.num, a.name, a.pos.tolist()) for r in gemmi.read_structure(str(tmp_path / "a.pdb"))[0]["A"] for a in r]
+    sampling.write_pdb(tmp_path / "a.pdb", chains[0], "synthetic traces")
+    structure = gemmi.read_structure(str(tmp_path / "a.pdb"))
+    assert structure.info["_struct.title"].lower() == "synthetic traces"
+    atoms = [(r.seqid.num, a.name, a.pos.tolist()) for r in structure[0]["A"] for a in r]
     assert [(n, name) for n, name, _ in atoms] == [(i, "CA") for i in range(1, 21)]
     assert np.allclose([p for _, _, p in atoms], chains[0], atol=2e-3)
     with pytest.raises(ValueError, match="finite"):

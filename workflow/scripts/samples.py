@@ -24,9 +24,10 @@ def main() -> None:
     made = sampling.sample(model, [len(chain) for chain in real], steps, settings["seed"])
     staged = args.out.with_name(f".{args.out.name}.{os.getpid()}")
     staged.mkdir(parents=True)
-    for name, chains in (("generated", made), ("held_out", real)):
+    source = task.source.split(":")[0]  # of files, without their paths
+    for name, title, chains in (("generated", f"generated; trained on {source}", made), ("held_out", source, real)):
         for i, chain in enumerate(chains):
-            sampling.write_pdb(staged / f"{name}_{i:03d}.pdb", chain)
+            sampling.write_pdb(staged / f"{name}_{i:03d}.pdb", chain, title)
     shutil.rmtree(args.out, ignore_errors=True)
     os.replace(staged, args.out)
     rows = [dict(chains=name, **sampling.statistics(chains)) for name, chains in (("generated", made), ("held out", real))]

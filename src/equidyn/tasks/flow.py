@@ -62,8 +62,8 @@ class Flow:
     group = "haar"
 
     def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
-        arrays, _ = store.read(dataset, "backbones")
-        self.settings, self.device = settings, device
+        arrays, attributes = store.read(dataset, "backbones")
+        self.settings, self.device, self.source = settings, device, attributes["source"]
         lengths = np.diff(arrays["offsets"])
         self.mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])  # (items, n)
         self.breaks = torch.zeros(self.mask.shape, dtype=torch.uint8)

@@ -97,6 +97,7 @@ class AdamWithoutEps(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self) -> None:
+        """One update from the gradients of the parameters."""
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
             for p in group["params"]:
