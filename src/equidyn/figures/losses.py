@@ -8,7 +8,7 @@ from equidyn.figures.style import plt
 def draw(rows, paper):
     """Figure with a panel per run, shared log axes."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.3 * len(names) + 0.8), 2.9), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, max(style.COLUMN, 2.3 * len(names) + 0.8)), 2.9), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], names):
         curve = tables.curve(rows, run)
         x = style.steps(curve)
@@ -32,7 +32,8 @@ def draw(rows, paper):
     floor = max(r["floor"] for curve in curves for r in curve)  # up to nine decades below: drawn it would flatten everything else, as would an exactly equivariant run
     if above := [r["equivariance"] for curve in curves for r in curve if r["equivariance"] > 10 * r["floor"]]:
         axes[0][0].set_ylim(bottom=min(above) / 2)
-    title = "diamonds: the paper's 6M run on SPICE; " if "forces" in names else ""
-    title += f"shaded: total at or above the zero predictor; numerical floor at most {floor:.0e}"
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=title)
+    notes = ["diamonds: the paper's 6M run on SPICE"] if "forces" in names else []
+    notes += ["shaded: total at or above the zero predictor", f"numerical floor at most {floor:.0e}"]
+    narrow = len(names) < 3
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2 if len(names) == 1 else 3, title=("\n" if narrow else "; ").join(notes))
     return figure
