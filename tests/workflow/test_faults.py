@@ -42,14 +42,15 @@ def trial(tmp_path_factory):
     folder = checkout(tmp_path_factory.mktemp("faults") / "clone")
     config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     config["name"] = "faults"
-    config["datasets"]["small-molecules"] = dict(source="xyz", files=["input/m.xyz"], licence="x", n_held_out=1)
+    config["datasets"]["small-molecules"] = dict(source="xyz", files=["input/m.xyz"], licence="x", n_held_out=2)
+    config["defaults"]["voxels"]["measure"]["n_items"] = 2
     (folder / "config/faults.yaml").write_text(yaml.safe_dump(config))
     (folder / "input").mkdir()
     (folder / "input/m.xyz").write_text(FRAMES)
     first = started(folder, DATA)
     deadline = time.time() + 120
     while not list((folder / ".snakemake").glob("locks/*.lock")):
-        assert time.time() < deadline and first.poll() is None
+        assert time.time() < deadline and first.poll() is None, first.stdout.read()
         time.sleep(0.02)
     first.send_signal(signal.SIGSTOP)
     try:
