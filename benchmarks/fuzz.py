@@ -159,7 +159,7 @@ def targets() -> dict[str, Target]:
         "container": Target(whole, [(f"d{ending}", same) for ending in CONTAINERS], _containers),
         "datasets.yaml": Target(lambda path: len(download.read_table(path)), [("t.yaml", same)], _table),
         "lock file": Target(lambda path: len(download._read_lock(path)), [("l.json", same)], _lock),
-        "split list": Target(lambda path: len(splits.read_list(str(path))), [("s.csv", same)], _split_list),
+        "split list": Target(lambda path: len(splits.read_list(str(path))[0]), [("s.csv", same)], _split_list),
         "config": Target(validated, [("c.yaml", same)], _config),
     }
 

@@ -10,7 +10,7 @@ from conftest import REPOSITORY
 from equidyn import provenance
 
 SOURCE = REPOSITORY / "src/equidyn"
-ORDER = ["groups", "actions", "decomposition", "measure", "dynamics"]
+ORDER = ["groups", "actions", "decomposition", "measure", "dynamics", "curvature", "landscape"]
 
 
 def imported(path: Path) -> set[str]:

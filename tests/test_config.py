@@ -38,6 +38,7 @@ def broken(path, value):
         (("datasets", "molecules", "temperature"), "hot", "temperature.*hot"),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
+        (("runs", "flow", "sample"), {"n_chains": 999, "steps": 2}, "runs.flow.sample.n_chains: 999, expected at most measure.n_items = "),
         (("runs", "forces", "measure"), {"n_items": 9999}, "runs.forces.measure.n_items: 9999, expected at most datasets.molecules.n_held_out = "),
     ],
 )

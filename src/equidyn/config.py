@@ -32,9 +32,19 @@ def validate(config: dict, schema_path: str | Path) -> None:
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
-        n_items, n_held_out = resolve_run(config, name)["measure"]["n_items"], config["datasets"][run["dataset"]].get("n_held_out")
-        if n_held_out is not None and n_items > n_held_out:
-            raise ConfigError(f"config, runs.{name}.measure.n_items: {n_items}, expected at most datasets.{run['dataset']}.n_held_out = {n_held_out}")
+        _check_counts(f"config, runs.{name}", resolve_run(config, name), f"datasets.{run['dataset']}", config["datasets"][run["dataset"]])
+
+
+def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
+    """More items than there will be, found before anything is trained."""
+    n_items, limits = run["measure"]["n_items"], []
+    if "n_held_out" in dataset and dataset.get("leaks") != "keep":  # which may hold out blocks of frames, more of them
+        limits += [(f"{section}.n_items", run[section]["n_items"], f"{dataset_name}.n_held_out", dataset["n_held_out"]) for section in ("measure", "dynamics") if section in run]
+    if "sample" in run:
+        limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
+    for key, found, other, limit in limits:
+        if found > limit:
+            raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
 
 
 def _check(config, schema):

@@ -1,4 +1,4 @@
-"""How the two terms of the loss train: their gradients here, their curvature and landscapes over a block of parameters in modules of these names.
+"""Gradients of the two terms of the loss; their curvature and landscapes are in ``curvature`` and ``landscape``.
 
 All of it is for squared loss and uses the unbiased estimators P̂ and Ê of ``decomposition`` on fixed items and fixed rotations, the
 same for both terms. Models are in eval mode and called as ``predict(model, inputs)``; whatever their dtype, predictions are turned

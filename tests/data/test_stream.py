@@ -344,6 +344,7 @@ def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):
         (None, "not a readable list"),
         (b"\xff\xfe", "not a readable list"),
         (b"", "columns none, expected split and where"),
+        (b"\xef\xbb\xbfsplit,where\n", "no rows, expected the items of a split"),
         (b"index\n1\n", "columns .'index'., expected split and where"),
         (b"split,where\ntest,a.xyz\n", "row 2: split 'test', where 'a.xyz', expected split to be one of train, held_out"),
         (b"split,where\ntrain\n", "row 2: split 'train', where None"),

@@ -1,7 +1,9 @@
 import csv
 import gzip
+import hashlib
 import io
 import os
+import re
 import tarfile
 import zipfile
 from collections import Counter, namedtuple
@@ -418,6 +420,35 @@ def test_copies_on_both_sides_of_a_published_split_are_a_leak(tmp_path, no_mmseq
     config = {**SETTINGS, "files": [str(tmp_path / "in")], "held_out_files": [str(held_out / f"{name}.pdb") for name in ("00", "01", "zz")]}
     counts = build.build({key: value for key, value in config.items() if key != "n_held_out"}, str(tmp_path / "d.h5"), workers=1)
     assert counts["held out"] == 3 and counts["rejected: duplicate"] == 2 and counts[f"rejected: {splits.LEAKED}"] == 3 and counts["items"] == 16 - 3 + 3
+
+
+def test_a_listed_split_of_structures_keeps_the_copy_that_it_names(tmp_path, no_mmseqs):
+    """zz is a copy of 01, which comes first."""
+    several(tmp_path / "in")
+    config = {**SETTINGS, "files": [str(tmp_path / "in")]}
+    before = build.build(config, str(tmp_path / "a.h5"), workers=1)
+    text = (tmp_path / "a/split.csv").read_text()
+    listed = {**config, "split_list": {"file": str(tmp_path / "list.csv")}}
+    del listed["n_held_out"]
+
+    (tmp_path / "list.csv").write_text(text.replace(",01_A", ",zz_A"))
+    after = build.build(listed, str(tmp_path / "b.h5"), workers=1)
+    names = [set(row["where"] for row in csv.DictReader(open(tmp_path / name / "split.csv"))) for name in "ab"]
+    assert after["items"] == before["items"] and names[0] - names[1] == {"01_A"} and names[1] - names[0] == {"zz_A"}
+    _, attributes = store.read(tmp_path / "b.h5", "backbones")
+    assert attributes["split_list_sha256"] == hashlib.sha256((tmp_path / "list.csv").read_bytes()).hexdigest()
+
+    side, other = ("train", "held_out") if re.search(r",train,[^,]*,01_A", text) else ("held_out", "train")
+    (tmp_path / "list.csv").write_text(f"{text}99,{other},0,zz_A\n")
+    with pytest.raises(DataError, match="1 clusters are in both splits"):
+        build.build({**listed, "leaks": "refuse"}, str(tmp_path / "b.h5"), workers=1)
+
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/01.pdb").write_bytes((tmp_path / "in/02.pdb").read_bytes())
+    (tmp_path / "in/02.pdb").unlink()
+    (tmp_path / "list.csv").write_text(f"split,where\n{side},01_A\n{other},00_A\n")
+    with pytest.raises(DataError, match="list.csv: 1 of 2 items are names of several items, e.g. 01_A"):
+        build.build({**listed, "files": [str(tmp_path / "in"), str(tmp_path / "more")]}, str(tmp_path / "b.h5"), workers=1)
 
 
 def test_a_folder_that_changed_is_read_again(tmp_path):

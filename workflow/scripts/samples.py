@@ -24,7 +24,7 @@ def main() -> None:
     made = sampling.sample(model, [len(chain) for chain in real], steps, settings["seed"])
     staged = args.out.with_name(f".{args.out.name}.{os.getpid()}")
     staged.mkdir(parents=True)
-    source = task.source.split(":")[0]  # of files, without their paths
+    source = "chains of structure files" if task.source.startswith("structures") else task.source
     for name, title, chains in (("generated", f"generated; trained on {source}", made), ("held_out", source, real)):
         for i, chain in enumerate(chains):
             sampling.write_pdb(staged / f"{name}_{i:03d}.pdb", chain, title)

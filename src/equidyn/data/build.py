@@ -104,14 +104,17 @@ class _Read:
     keys: list[str]
     lengths: np.ndarray  # int64, rows
     held_out: np.ndarray  # bool
-    first: np.ndarray  # int64, the item that this one is a copy of, or itself
-    copied: dict[int, str]  # items that have copies; where they are, once they are listed
+    copy: np.ndarray  # uint64, digest that copies share, 0 for none
+    first: np.ndarray | None = None  # int64, the item that this one is a copy of, or itself; known with the split
+    copied: dict[int, str] | None = None  # items that have copies; where they are, once they are listed
 
 
 def _stream(settings, out, code, workers, folder) -> dict[str, int]:
     """A source that is read in bounded memory, see ``stream``: shards, then the split from their lists alone, then the arrays."""
     reader, reasons, notes = READERS[settings["source"]], Counter(), Counter()
     inputs = stream.inputs(reader, settings)
+    given = settings.get("split_list")
+    sides, sha256 = splits.read_list(given["file"], given.get("sha256")) if given else (None, "")
     found = _read(reader, inputs, settings, folder / "resume" / stream.inputs_digest(settings, inputs, code), workers, notes)
     paths = ", ".join(path for given in inputs for path in given.paths)
     if not len(found.cluster):
@@ -120,9 +123,9 @@ def _stream(settings, out, code, workers, folder) -> dict[str, int]:
                 _reject(rejected, reasons, stream.meta_of(shard.path)["rejected"])
         raise DataError(f"{out}: nothing usable in {paths}; rejected: {dict(reasons)}")
     short = splits.short_names([given.name for given in inputs])
-    split = _split(out, found, reader, settings, short)
+    split = _split(out, found, reader, settings, sides, short)
     lengths, squares, start, item, row = found.lengths[split.keep], 0.0, 0, 0, 0
-    attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code)
+    attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code) | ({"split_list_sha256": sha256} if given else {})
     with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(lengths.sum()), len(lengths)) as file:
         file["offsets"][...], file["cluster"][...], file["split"][...] = np.concatenate([[0], np.cumsum(lengths)]), split.cluster, split.split
         for shard in found.shards:
@@ -160,10 +163,7 @@ def _read(reader, inputs, settings, resume, workers, notes) -> _Read:
     if reader.clusters is not None and keys:
         label = reader.clusters(keys, settings)
         cluster, keys = label[cluster], [str(i) for i in range(label.max() + 1)]
-    _, first, inverse = np.unique(copy // 2 * 2 + held_out, return_index=True, return_inverse=True)
-    first = np.where(copy == 0, np.arange(len(copy)), first[inverse])
-    copied = dict.fromkeys(first[first != np.arange(len(copy))].tolist(), "")
-    return _Read(shards, cluster, keys, lengths, held_out, first, copied)
+    return _Read(shards, cluster, keys, lengths, held_out, copy)
 
 
 def _title(shard: stream.Shard, where: str, arrays: dict, k: int, short: dict[str, str]) -> str:
@@ -171,38 +171,45 @@ def _title(shard: stream.Shard, where: str, arrays: dict, k: int, short: dict[st
     return arrays["name"][k].decode("utf-8", "replace") if "name" in arrays else short[shard.origin] + where.removeprefix(shard.origin)
 
 
-def _listed(found: _Read, settings: dict, short: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
+def _listed(found: _Read, sides: dict[str, int], reader, settings, short: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """Which items the list of a published split names, and which of them it holds out: bool [n] each.
 
     Raises
     ------
     DataError
-        see ``splits.read_list``; also where the list names items that the files do not have
+        the list names items that the files do not have, or one that several items share, copies apart
     """
-    sides = splits.read_list(settings["split_list"]["file"], settings["split_list"].get("sha256"))
-    of_item, missing = [], set(sides)
+    of_item, seen, shared, named = [], {}, set(), "name" in KINDS[reader.kind]
     for shard in found.shards:
-        meta, arrays = stream.arrays_of(shard.path)
-        titles = [_title(shard, where, arrays, k, short) for k, (_, where, *_) in enumerate(meta["items"])]
-        of_item += [sides.get(title, -1) for title in titles]
-        missing.difference_update(titles)
-    if missing:
-        some = ", ".join(sorted(missing)[:3])
-        raise DataError(f"{settings['split_list']['file']}: {len(missing)} of {len(sides)} items are not in the files or rejected there, e.g. {some}; expected all")
+        meta, arrays = stream.arrays_of(shard.path) if named else (stream.meta_of(shard.path), {})
+        for k, (_, where, *_) in enumerate(meta["items"]):
+            title, copy = _title(shard, where, arrays, k, short), int(found.copy[len(of_item)])
+            of_item.append(sides.get(title, -1))
+            if title in seen and (not copy or seen[title] != copy):
+                shared.add(title)
+            if title in sides:
+                seen.setdefault(title, copy)
+    for problem, titles, expected in (("are not in the files or rejected there", set(sides) - set(seen), "all"), ("are names of several items", shared, "one each")):
+        if titles:
+            some = ", ".join(sorted(titles)[:3])
+            raise DataError(f"{settings['split_list']['file']}: {len(titles)} of {len(sides)} items {problem}, e.g. {some}; expected {expected}")
     of_item = np.array(of_item)
     return of_item >= 0, of_item == SPLITS.index("held_out")
 
 
-def _split(out, found: _Read, reader, settings, short) -> splits.Split:
+def _split(out, found: _Read, reader, settings, sides: dict[str, int] | None, short) -> splits.Split:
     """The split of all items; copies, and what a list does not name, are left out of it and not kept."""
-    once = found.first == np.arange(len(found.first))
-    reason = np.zeros(len(once), np.uint8)
-    published = found.held_out[once] if "held_out_files" in settings else None
-    if "split_list" in settings:
-        listed, held_out = _listed(found, settings, short)
-        reason[once & ~listed] = splits.REASONS.index(splits.UNLISTED)
-        once &= listed
-        published = held_out[once]
+    listed, held_out = np.ones(len(found.copy), bool), found.held_out
+    if sides is not None:
+        listed, held_out = _listed(found, sides, reader, settings, short)
+    found.first = np.arange(len(found.copy))
+    rows = np.flatnonzero(listed & (found.copy != 0))  # copies on the two sides of a published split are leaks, for which see ``splits``
+    _, first, inverse = np.unique(found.copy[rows] // 2 * 2 + held_out[rows], return_index=True, return_inverse=True)
+    found.first[rows] = rows[first[inverse]]
+    found.copied = dict.fromkeys(found.first[found.first != np.arange(len(found.first))].tolist(), "")
+    once = listed & (found.first == np.arange(len(found.first)))
+    reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
+    published = held_out[once] if sides is not None or "held_out_files" in settings else None
     split = splits.assign(out, found.cluster[once], found.keys, settings, reader.unit, published, frames=reader.kind == "forces")
     keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason

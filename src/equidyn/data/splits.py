@@ -39,8 +39,8 @@ class Split:
 REASONS = ("", LEAKED, SURPLUS, UNLISTED)
 
 
-def read_list(path: str, sha256: str | None = None) -> dict[str, int]:
-    """Side (index into schema.SPLITS) of every item that a ``split.csv`` names, by its ``where``.
+def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str]:
+    """Side (index into schema.SPLITS) of every item that a ``split.csv`` names, by its ``where``; and the sha256 of the file.
 
     Raises
     ------
@@ -49,21 +49,23 @@ def read_list(path: str, sha256: str | None = None) -> dict[str, int]:
     """
     try:
         content = Path(path).read_bytes()
-        rows = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+        rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        columns, sides = rows.fieldnames or [], {}
+        found = hashlib.sha256(content).hexdigest()
+        if sha256 not in (None, found):
+            raise DataError(f"{path}: sha256 {found}, expected split_list.sha256 = {sha256}")
+        if not {"split", "where"} <= set(columns):
+            raise DataError(f"{path}: columns {columns or 'none'}, expected split and where")
+        for number, row in enumerate(rows, 2):
+            if row["split"] not in SPLITS or not row["where"]:
+                raise DataError(f"{path}, row {number}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item")
+            if sides.setdefault(row["where"], SPLITS.index(row["split"])) != SPLITS.index(row["split"]):
+                raise DataError(f"{path}, row {number}: {row['where']!r} is on both sides, expected on one")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable list of a split ({error})") from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 not in (None, found):
-        raise DataError(f"{path}: sha256 {found}, expected split_list.sha256 = {sha256}")
-    if not rows or not {"split", "where"} <= set(rows[0]):
-        raise DataError(f"{path}: columns {list(rows[0]) if rows else 'none'}, expected split and where, and at least one row")
-    sides: dict[str, int] = {}
-    for line, row in enumerate(rows, 2):
-        if row["split"] not in SPLITS or not row["where"]:
-            raise DataError(f"{path}, row {line}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item")
-        if sides.setdefault(row["where"], SPLITS.index(row["split"])) != SPLITS.index(row["split"]):
-            raise DataError(f"{path}, row {line}: {row['where']!r} is on both sides, expected on one")
-    return sides
+    if not sides:
+        raise DataError(f"{path}: no rows, expected the items of a split")
+    return sides, found
 
 
 def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label: str, held_out: np.ndarray | None = None, frames: bool = False) -> Split:

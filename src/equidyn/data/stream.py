@@ -397,4 +397,5 @@ def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:
     """Name of the resume folder: shards belong to the code, the settings, and the size and time of every file."""
     found = [path for given in inputs for name in given.paths for path in ([Path(name), *sorted(Path(name).rglob("*"))] if Path(name).is_dir() else [Path(name)])]
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.is_file()]
+    settings = {key: value for key, value in settings.items() if key not in ("split_list", "leaks")}  # no shard depends on them
     return hashlib.sha256(json.dumps([settings, stats, code], sort_keys=True).encode()).hexdigest()[:24]

@@ -46,8 +46,8 @@ def distogram_loss(logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, 
 
 
 class Flow:
-    """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and ``measure`` (n_items, batch_size,
-    times) of a run's config.
+    """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and, for measuring, ``measure`` (n_items,
+    batch_size, times, self_conditioning_times) of a run's config.
 
     Raises
     ------
