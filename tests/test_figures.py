@@ -36,8 +36,8 @@ def off_the_page(figure) -> list[str]:
     return found
 
 
-def draw(name, runs, tmp_path, paths=None):
-    rows = tables.read(paths or [TABLES / f"{run}.csv" for run in runs])
+def draw(name, runs, tmp_path):
+    rows = tables.read([TABLES / f"{run}.csv" for run in runs])
     extra = []
     if name == "cost":
         extra = [[tmp_path / f"{run}.json" for run in runs]]

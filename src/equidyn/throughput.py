@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from equidyn.data import store
 from equidyn.data.schema import DataError
 from equidyn.models import registry
 from equidyn.models.geometry import neighbour_list
@@ -193,15 +194,13 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
 
 
 def write(path: str | Path, rows: list[dict]) -> None:
-    """The table with these rows added; a row of the same device, task and model is replaced."""
+    """The table with these rows added; a row of the same device, task and model is replaced. Raises DataError as ``read`` and ``store.whole`` do."""
     old = read(path) if Path(path).is_file() else []
     new = {(row["device"], row["task"], row["model"]): {**row, "achieved_flops": float(f"{row['achieved_flops']:.4g}")} for row in [*old, *rows]}
-    temporary = Path(path).with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
+    with store.whole(Path(path)) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(new.values())
-    os.replace(temporary, path)
 
 
 def _processor() -> str:

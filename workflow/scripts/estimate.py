@@ -7,9 +7,7 @@ PYTHONPATH=src python workflow/scripts/estimate.py --add-gpu docs/results/gpu/ch
 """
 
 import argparse
-import csv
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import _cli
 import yaml
 
 from equidyn import config as configuration
-from equidyn import estimate, throughput
+from equidyn import estimate, runs, throughput
 from equidyn.data import catalogue
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,12 +69,7 @@ def main() -> None:
     print(estimate.text(rows))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = args.out.with_suffix(f".{os.getpid()}.part")
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, estimate.COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(temporary, args.out)
+        runs.write_table(args.out, rows, estimate.COLUMNS)
 
 
 if __name__ == "__main__":

@@ -105,16 +105,14 @@ class _Read:
     lengths: np.ndarray  # int64, rows
     held_out: np.ndarray  # bool
     copy: np.ndarray  # uint64, digest that copies share, 0 for none
-    first: np.ndarray | None = None  # int64, the item that this one is a copy of, or itself; known with the split
-    copied: dict[int, str] | None = None  # items that have copies; where they are, once they are listed
 
 
 def _stream(settings, out, code, workers, folder) -> dict[str, int]:
     """A source that is read in bounded memory, see ``stream``: shards, then the split from their lists alone, then the arrays."""
     reader, reasons, notes = READERS[settings["source"]], Counter(), Counter()
     inputs = stream.inputs(reader, settings)
-    given = settings.get("split_list")
-    sides, sha256 = splits.read_list(given["file"], given.get("sha256")) if given else (None, "")
+    listed = settings.get("split_list")
+    sides, sha256 = splits.read_list(listed["file"], listed.get("sha256")) if listed else (None, "")
     found = _read(reader, inputs, settings, folder / "resume" / stream.inputs_digest(settings, inputs, code), workers, notes)
     paths = ", ".join(path for given in inputs for path in given.paths)
     if not len(found.cluster):
@@ -123,15 +121,16 @@ def _stream(settings, out, code, workers, folder) -> dict[str, int]:
                 _reject(rejected, reasons, stream.meta_of(shard.path)["rejected"])
         raise DataError(f"{out}: nothing usable in {paths}; rejected: {dict(reasons)}")
     short = splits.short_names([given.name for given in inputs])
-    split = _split(out, found, reader, settings, sides, short)
+    split, first = _split(out, found, reader, settings, sides, short)
+    copied = dict.fromkeys(first[first != np.arange(len(first))].tolist(), "")  # items that have copies; where they are, once they are listed
     lengths, squares, start, item, row = found.lengths[split.keep], 0.0, 0, 0, 0
-    attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code) | ({"split_list_sha256": sha256} if given else {})
+    attributes = _attributes(settings, reader.kind, f"{settings['source']}: {paths}", settings["licence"], split, code) | ({"split_list_sha256": sha256} if listed else {})
     with _rejected(folder) as rejected, splits.Lists(folder) as lists, store.writing(out, attributes, int(lengths.sum()), len(lengths)) as file:
         file["offsets"][...], file["cluster"][...], file["split"][...] = np.concatenate([[0], np.cumsum(lengths)]), split.cluster, split.split
         for shard in found.shards:
             meta, arrays = stream.arrays_of(shard.path)
             keep = split.keep[start : start + len(meta["items"])]
-            _reject(rejected, reasons, meta["rejected"] + _dropped(meta["items"], start, found, split))
+            _reject(rejected, reasons, meta["rejected"] + _dropped(meta["items"], start, split, first, copied))
             keep_rows = np.repeat(keep, found.lengths[start : start + len(keep)])
             arrays = {name: values[keep_rows if KINDS[reader.kind][name].per == "row" else keep] for name, values in arrays.items()}
             for name, values in arrays.items():
@@ -197,34 +196,34 @@ def _listed(found: _Read, sides: dict[str, int], reader, settings, short: dict[s
     return of_item >= 0, of_item == SPLITS.index("held_out")
 
 
-def _split(out, found: _Read, reader, settings, sides: dict[str, int] | None, short) -> splits.Split:
-    """The split of all items; copies, and what a list does not name, are left out of it and not kept."""
+def _split(out, found: _Read, reader, settings, sides: dict[str, int] | None, short) -> tuple[splits.Split, np.ndarray]:
+    """The split of all items, and int64 [n], the item that each is a copy of, or itself; copies, and what a list does not name, are not kept."""
     listed, held_out = np.ones(len(found.copy), bool), found.held_out
     if sides is not None:
         listed, held_out = _listed(found, sides, reader, settings, short)
-    found.first = np.arange(len(found.copy))
+    itself = np.arange(len(found.copy))
+    first = itself.copy()
     rows = np.flatnonzero(listed & (found.copy != 0))  # copies on the two sides of a published split are leaks, for which see ``splits``
-    _, first, inverse = np.unique(found.copy[rows] // 2 * 2 + held_out[rows], return_index=True, return_inverse=True)
-    found.first[rows] = rows[first[inverse]]
-    found.copied = dict.fromkeys(found.first[found.first != np.arange(len(found.first))].tolist(), "")
-    once = listed & (found.first == np.arange(len(found.first)))
+    _, index, inverse = np.unique(found.copy[rows] // 2 * 2 + held_out[rows], return_index=True, return_inverse=True)
+    first[rows] = rows[index[inverse]]
+    once = listed & (first == itself)
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
     published = held_out[once] if sides is not None or "held_out_files" in settings else None
     split = splits.assign(out, found.cluster[once], found.keys, settings, reader.unit, published, frames=reader.kind == "forces")
     keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason
-    return replace(split, keep=keep, reason=reason)
+    return replace(split, keep=keep, reason=reason), first
 
 
-def _dropped(items: list, start: int, found: _Read, split: splits.Split) -> list[list]:
+def _dropped(items: list, start: int, split: splits.Split, first: np.ndarray, copied: dict[int, str]) -> list[list]:
     """Rows of ``rejected``, as those of a shard, for the items of one that are not kept; the first of them is item ``start``."""
     rows = []
     for i, (number, where, *_) in enumerate(items, start):
-        if i in found.copied:
-            found.copied[i] = where
+        if i in copied:
+            copied[i] = where
         if not split.keep[i]:
-            copy = found.first[i] != i
-            rows.append([number, where, "duplicate" if copy else splits.REASONS[split.reason[i]], f"of {found.copied[int(found.first[i])]}" if copy else ""])
+            copy = first[i] != i
+            rows.append([number, where, "duplicate" if copy else splits.REASONS[split.reason[i]], f"of {copied[int(first[i])]}" if copy else ""])
     return rows
 
 

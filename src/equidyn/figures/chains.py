@@ -14,19 +14,19 @@ def draw(rows, paper, extra):
     """Figure from the first run's folder of PDB files; every chain is turned so that its longest axes lie in the page."""
     folder = Path(extra[0])
     figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.4), sharex=True, sharey=True)
-    titles = {}
     for line, kind in zip(axes, ("held_out", "generated")):
         for axis, path in zip(line, sorted(folder.glob(f"{kind}_*.pdb"))):
             structure = gemmi.read_structure(str(path))
-            atoms, titles[kind] = structure[0][0], structure.info["_struct.title"] if "_struct.title" in structure.info else ""
-            trace = oriented(np.array([residue[0].pos.tolist() for residue in atoms]))
+            trace = oriented(np.array([residue[0].pos.tolist() for residue in structure[0][0]]))
+            if kind == "held_out":
+                source = structure.info["_struct.title"].lower()
             depth = (trace[:, 2] - trace[:, 2].min()) / max(np.ptp(trace[:, 2]), 1e-9)
             colours = plt.cm.turbo(np.linspace(0.05, 0.95, len(trace)))
             for i in np.argsort((trace[1:, 2] + trace[:-1, 2]) / 2):  # far bonds first
                 axis.plot(*trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="butt", zorder=1)
                 axis.plot(*trace[i : i + 2, :2].T, "-", color=colours[i], lw=1.6 + 1.2 * depth[i], solid_capstyle="round", zorder=1)
         line[0].set_ylabel(kind.replace("_", "-"), fontsize=8)
-    figure.suptitle(f"run {folder.parent.name}, held-out chains: {titles.get('held_out', '').lower()}", fontsize=8)
+    figure.suptitle(f"run {folder.parent.name}, held-out chains: {source}", fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)

@@ -7,14 +7,13 @@ from equidyn import tables
 from equidyn.claims import break_even
 from equidyn.figures import style
 from equidyn.figures.axes import nearest
-from equidyn.figures.style import plt
 
 
 def draw(rows, paper, extra):
     """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds. Flow at its time nearest 0.8."""
     seconds = {(s := json.loads(Path(path).read_text()))["run"]: s["seconds"] / s["steps"] for path in extra}
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, max(style.COLUMN, 2.3 * len(names) + 0.8)), 2.9), sharey=True, squeeze=False)
+    figure, axes = style.panels(names)
     for axis, run in zip(axes[0], names):
         condition = nearest(tables.conditions(rows, run))
         curve = [r for r in tables.curve(rows, run, condition=condition) if r["step"] > 0]
@@ -31,8 +30,7 @@ def draw(rows, paper, extra):
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("training time, s")
-        name = style.LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n(")
-        axis.set_title(f"{name}{', ' + condition if condition else ''}\n{title}", fontsize=7.5)
+        axis.set_title(f"{style.heading(run)}{', ' + condition if condition else ''}\n{title}", fontsize=7.5)
     axes[0][0].set_ylabel(f"held-out loss, {style.UNIT[rows[0]['task']]}")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(2, len(names)))
     return figure

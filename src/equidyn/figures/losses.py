@@ -2,13 +2,12 @@
 
 from equidyn import tables
 from equidyn.figures import style
-from equidyn.figures.style import plt
 
 
 def draw(rows, paper):
     """Figure with a panel per run, shared log axes."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, max(style.COLUMN, 2.3 * len(names) + 0.8)), 2.9), sharey=True, squeeze=False)
+    figure, axes = style.panels(names)
     for axis, run in zip(axes[0], names):
         curve = tables.curve(rows, run)
         x = style.steps(curve)
@@ -25,7 +24,7 @@ def draw(rows, paper):
         style.log_step(axis)
         axis.set_yscale("log")
         axis.set_xlabel("step (0 drawn at 0.5)")
-        axis.set_title(style.LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n("), fontsize=7.5)
+        axis.set_title(style.heading(run), fontsize=7.5)
     axes[0][0].set_ylabel(f"held-out loss, {style.UNIT[rows[0]['task']]}")
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
     curves = [tables.curve(rows, run) for run in names]

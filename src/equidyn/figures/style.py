@@ -54,6 +54,16 @@ def sequence(n: int) -> list:
     return [plt.cm.viridis(0.92 * i / max(1, n - 1)) for i in range(n)]
 
 
+def heading(run: str) -> str:
+    """A run's label as the title of a narrow panel."""
+    return LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n(")
+
+
+def panels(names: list[str]):
+    """(figure, axes [1, n]) with a panel per run, as wide as they need between one column and the page."""
+    return plt.subplots(1, len(names), figsize=(min(WIDE, max(COLUMN, 2.3 * len(names) + 0.8)), 2.9), sharey=True, squeeze=False)
+
+
 def log_step(axis) -> None:
     """Logarithmic step axis; step 0 is drawn at 0.5."""
     axis.set_xscale("log")
