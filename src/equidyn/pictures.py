@@ -1,13 +1,12 @@
 """What a picture of a voxel run needs beyond the table: fields of one molecule, and the error of each rotation of the cube."""
 
-import os
 from pathlib import Path
 
-import h5py
 import torch
 
 from equidyn import groups
 from equidyn.actions import Grid
+from equidyn.data import sealed, store
 from equidyn.measure import twisted_predictions
 
 ROTATIONS = groups.cube()
@@ -28,11 +27,9 @@ def fields(model, task, batch) -> dict[str, torch.Tensor]:
 
 
 def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]]) -> None:
-    """One HDF5 group per step; whole or not at all."""
-    temporary = Path(path).with_suffix(f".{os.getpid()}.part")
-    with h5py.File(temporary, "w") as file:
+    """One HDF5 group per step; whole or not at all; raises DataError as ``store.whole`` does."""
+    with store.whole(Path(path)) as temporary, sealed.creating(temporary) as file:
         for step, values in stages.items():
             group = file.create_group(str(step))
             for name, value in values.items():
                 group.create_dataset(name, data=value.float().cpu().numpy(), compression="gzip" if value.ndim > 1 else None)
-    os.replace(temporary, path)

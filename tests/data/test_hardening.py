@@ -20,7 +20,7 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.data import archives, build, conformers, download, files, geom, molecules, spice, store, stream
+from equidyn.data import archives, build, conformers, download, files, geom, molecules, sealed, spice, store, stream
 from equidyn.data.schema import SCHEMA_VERSION, DataError
 
 WATERS = "".join(
@@ -292,6 +292,7 @@ def test_another_schema_version_says_what_to_rebuild(tmp_path, version):
         del file.attrs["schema"]
         if version is not None:
             file.attrs["schema"] = version
+    sealed.seal(path)
     with pytest.raises(DataError) as raised:
         store.read(path, "molecules")
     said = str(raised.value)
@@ -452,6 +453,7 @@ def test_arrays_that_are_only_declared(tmp_path):
         with h5py.File(path, "r+") as file:
             del file["numbers"]
             file.create_dataset("numbers", **(dict(data=h5py.Empty(dtype)) if shape is None else dict(shape=shape, dtype=dtype, chunks=(3,))))
+        sealed.seal(path)
         with pytest.raises(DataError, match="d.h5: numbers is"):
             store.read(path, "molecules")
 
@@ -463,5 +465,6 @@ def test_offsets_and_splits_that_are_none(tmp_path, change):
     with h5py.File(path, "r+") as file:
         for name, values in change.items():
             file[name][...] = values
+    sealed.seal(path)
     with pytest.raises(DataError, match="d.h5"):
         store.read(path, "molecules")

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from equidyn.config import ConfigError, validate
-from equidyn.data import build, conformers, files, splits, store, stream, units
+from equidyn.data import build, conformers, files, sealed, splits, store, stream, units
 from equidyn.data.schema import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
@@ -697,6 +697,7 @@ def test_another_schema_version_says_what_to_rebuild(dataset, tmp_path):
     path = tmp_path / "old.h5"
     path.write_bytes(dataset.read_bytes())
     with h5py.File(path, "r+") as file:
-        file.attrs["schema"] = 0
-    with pytest.raises(DataError, match=f"schema version 0, expected 1; .*`snakemake {path} --forcerun dataset`"):
+        file.attrs["schema"] = 1
+    sealed.seal(path)
+    with pytest.raises(DataError, match=f"schema version 1, expected 2; .*`snakemake {path} --forcerun dataset`"):
         store.read(path)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_workflow import checkout
 
-from equidyn.data import store
+from equidyn.data import sealed, store
 from equidyn.data.schema import DataError
 
 FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te"))
@@ -92,14 +92,15 @@ def test_clocks_that_disagree_are_named_and_spoil_nothing(folder):
 
 def test_a_dataset_of_another_version_is_made_again_by_the_command_of_the_message(folder):
     with h5py.File(folder / DATA, "r+") as file:
-        file.attrs["schema"] = 0
-    with pytest.raises(DataError, match="schema version 0, expected 1") as raised:
+        file.attrs["schema"] = 1
+    sealed.seal(folder / DATA)
+    with pytest.raises(DataError, match="schema version 1, expected 2") as raised:
         store.read(folder / DATA, "molecules")
     advice = str(raised.value).split("`")[1].split()[1:]
     advice = [word.removeprefix(f"{folder}/") for word in advice]
     status, text = said(folder, *advice)
     assert status == 0 and "rule dataset" in text, text
-    assert store.read(folder / DATA, "molecules")[1]["schema"] == 1
+    assert store.read(folder / DATA, "molecules")[1]["schema"] == 2
 
 
 def test_a_full_disk_is_one_paragraph_and_no_file(folder):

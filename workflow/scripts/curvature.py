@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 import _cli
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from equidyn import curvature, dynamics, groups, runs, tables
-from equidyn.data import store
+from equidyn.data import sealed, store
 from equidyn.landscape import landscape
 from equidyn.training import checkpoint
 from equidyn.verdicts import counted, dip
@@ -92,7 +91,7 @@ def main() -> None:
         whole = {f"eigenvalues_{term}": found.eigenvalues for term, found in spectra.items() if found.eigenvalues is not None}
         attributes = dict(**common, span=span, n_items=n_items, n_fresh=n_fresh, rotations_fresh=task.group, dropout=dynamic.get("dropout", 0.0))
         grids[saved["step"]] = vars(grid) | whole, attributes | dict(axis_a="top of twirled", axis_b=axis_b)
-    with store.whole(args.landscape) as temporary, h5py.File(temporary, "w") as file:
+    with store.whole(args.landscape) as temporary, sealed.creating(temporary) as file:
         for step, (grid, attributes) in grids.items():
             group = file.create_group(str(step))
             group.attrs.update(attributes)

@@ -9,12 +9,12 @@ from collections import Counter
 from pathlib import Path
 
 import _cli
-import h5py
 import yaml
 from jinja2 import Template
 
 from equidyn import tables
 from equidyn.claims import STATEMENTS
+from equidyn.data import grids, sealed
 from equidyn.provenance import commit
 from equidyn.verdicts import counted, first_step, verdict
 
@@ -194,8 +194,8 @@ def dataset_row(folder: Path) -> dict:
     named = {"conformers": "generated conformers of listed molecules", "backbones": "synthetic Cα traces, no real protein"}.get(source["source"], source["source"])
     if source["source"] == "conformers":
         named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
-    if (grids := folder / "grids.h5").exists():
-        with h5py.File(grids) as file:
+    if (measured := folder / "grids.h5").exists():
+        with sealed.opened(measured, grids.AGAIN) as file:
             reasons.update({f"not measured, {k}" if "not fit" in k else k: n for k, n in json.loads(file.attrs["counts"]).items() if "outside" in k or "not fit" in k})
     return dict(
         name=folder.name, source=named, kept=sum(s["items"] for s in split.values()), held_out=split["held_out"]["items"],

@@ -1,7 +1,6 @@
 """Train one run; killed and started again it continues where its last resume state was."""
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import _cli
@@ -10,6 +9,7 @@ import yaml
 
 from equidyn import tasks
 from equidyn.config import resolve_device
+from equidyn.data import sealed
 from equidyn.models import registry
 from equidyn.training import loop
 
@@ -28,7 +28,7 @@ def main() -> None:
     print(f"device: {device}", flush=True)
     task = tasks.build(settings["task"], str(args.data), settings, device)
     model = registry.build(settings["model"]["architecture"], settings["model"]["size"], settings["seed"], **settings["model"].get("options", {})).to(device)
-    identity = "\n".join([args.config.read_text(), args.code, torch.__version__, str(args.threads), device, hashlib.sha256(args.data.read_bytes()).hexdigest()])
+    identity = "\n".join([args.config.read_text(), args.code, torch.__version__, str(args.threads), device, sealed.digest(args.data)])
     loop.train(model, task, settings["training"], args.out, identity, settings["seed"])
 
 

@@ -5,18 +5,17 @@ Training grids are never cached; voxelizing from coordinates is faster than read
 """
 
 import json
-import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from equidyn.data import store
+from equidyn.data import sealed, store
 from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
 from equidyn.data.voxelize import fits, outside, voxelize_batch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+AGAIN = "delete it and rerun the rule `grids`"
 
 
 def geometry(attributes: dict, path) -> dict:
@@ -58,20 +57,15 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
     }  # fmt: skip
     if not len(items):
         raise DataError(f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}")
-    temporary = Path(out).with_suffix(f".{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as file:
-            chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
-            grids = file.create_dataset("grid", (len(items), *chunk[1:]), "float32", chunks=chunk, compression="gzip", compression_opts=1, shuffle=True)
-            for k, item in enumerate(items):
-                rows = slice(offsets[item], offsets[item + 1])
-                grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[0].numpy()
-            file["item"], file["cluster"] = items, arrays["cluster"][items]
-            file["noise_seed"] = np.random.default_rng(attributes["split_seed"]).integers(0, 2**62, len(items))
-            file.attrs.update(schema=SCHEMA_VERSION, kind="grids", code=code, settings=attributes["settings"], counts=json.dumps(counts))
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with store.whole(Path(out)) as temporary, sealed.creating(temporary) as file:
+        chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
+        grids = file.create_dataset("grid", (len(items), *chunk[1:]), "float32", chunks=chunk, compression="gzip", compression_opts=1, shuffle=True)
+        for k, item in enumerate(items):
+            rows = slice(offsets[item], offsets[item + 1])
+            grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[0].numpy()
+        file["item"], file["cluster"] = items, arrays["cluster"][items]
+        file["noise_seed"] = np.random.default_rng(attributes["split_seed"]).integers(0, 2**62, len(items))
+        file.attrs.update(schema=SCHEMA_VERSION, kind="grids", code=code, settings=attributes["settings"], counts=json.dumps(counts))
     return counts
 
 
@@ -81,14 +75,14 @@ def read(path: str | None) -> dict[str, np.ndarray]:
     Raises
     ------
     DataError
-        no file, not readable, or of another schema version
+        no file, a damaged one, or one of another schema version
     """
     if path is None or not Path(path).is_file():
         raise DataError(f"{path}: no such file of held-out grids; rerun the rule `grids`")
     try:
-        with h5py.File(path, "r") as file:
+        with sealed.opened(path, AGAIN) as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
-                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; rerun the rule `grids`")
+                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {AGAIN}")
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
     except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: not a readable file of held-out grids ({error}); delete it and rerun the rule `grids`") from error
+        raise DataError(f"{path}: not a readable file of held-out grids ({error}); {AGAIN}") from error

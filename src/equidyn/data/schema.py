@@ -5,7 +5,7 @@ Ragged arrays are flat values plus ``offsets``: item i owns rows offsets[i] to o
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "held_out")
 
 

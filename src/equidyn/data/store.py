@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from equidyn.data import sealed
 from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS, DataError
 
 METADATA = 1 << 16  # bytes of a file beside its arrays, at most
@@ -121,7 +122,7 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # else HDF5 would cut the file back to what is written
     with whole(path) as temporary:
         _reserve(temporary, METADATA)  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", userblock_size=sealed.BLOCK) as file:
             for name, key in keys.items():
                 dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype, dcpl=early)
                 dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
@@ -129,6 +130,7 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
         _reserve(temporary, temporary.stat().st_size)  # no blocks are behind the empty arrays yet
         with h5py.File(temporary, "r+") as file:
             yield file
+        sealed.seal(temporary)
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:
@@ -137,31 +139,31 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
     Raises
     ------
     DataError
-        not an HDF5 file, truncated, of another schema version or kind, or with missing or ill-shaped keys
+        not a dataset file, damaged or changed, of another schema version or kind, or with missing or ill-shaped keys
     """
     path, keys = Path(path), KINDS[kind]
     if not path.is_file():
         raise DataError(f"{path}: no such dataset file")
     try:
-        with h5py.File(path, "r") as file:
+        with sealed.opened(path, again(path)) as file:
             version = file.attrs.get("schema")
             if version != SCHEMA_VERSION:
-                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {_again(path)}")
+                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {again(path)}")
             found = file.attrs.get("kind")
             if found != kind and (found, kind) != ("forces", "molecules"):
                 raise DataError(f"{path}: a dataset of kind {found!r}, expected {kind!r}")
             missing = [name for name in keys if name not in file] + [name for name in ATTRIBUTES if name not in file.attrs]
             if missing:
-                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {_again(path)}")
+                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {again(path)}")
             for name, key in keys.items():
                 if not stored(file[name], path.stat().st_size) or file[name].dtype != np.dtype(key.dtype):
-                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {_again(path)}")
+                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {again(path)}")
             arrays = {name: file[name][()] for name in keys}
             attributes = dict(file.attrs)
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:  # h5py raises many types on damaged files
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:  # what h5py raises where a file is not as expected
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error}); {_again(path)}") from error
+        raise DataError(f"{path}: not readable ({error}); {again(path)}") from error
     _check(path, arrays, keys)
     return arrays, attributes
 
@@ -172,7 +174,8 @@ def stored(found, file_size: int) -> bool:
     return here and found.size * found.dtype.itemsize <= DEFLATE * file_size
 
 
-def _again(path: Path) -> str:
+def again(path: Path) -> str:
+    """How to make a dataset file again, for messages."""
     return f"make it again: `snakemake {path} --forcerun dataset` (with the --configfile of its config)"
 
 

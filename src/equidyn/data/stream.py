@@ -75,7 +75,7 @@ class Reader:
     unit: str = "molecule"  # what a cluster is
     chunk: int = RECORDS
     isolated: bool = False  # parse only in a worker: a crafted record may end the process
-    aside: bool = False  # list records only in a worker: a damaged file may end or stall it already then; they must be few and small
+    aside: bool = False  # list records and check items only in a worker: a damaged file may end or stall it already then; they must be few and small
     together: bool = False  # files are many and small and share chunks: all of a side are one input, and one that is not readable is a rejection
 
 
@@ -134,9 +134,9 @@ def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, wo
     try:
         with tqdm(desc="records", unit="", mininterval=5) as bar:
             for number, given in enumerate(inputs):
-                tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes), deque()
                 if reader.aside:
                     pool = pool or _pool(workers)
+                tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes, pool), deque()
                 for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
                     job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
                     if (done := store.undamaged(job[0], lambda path, given=given: _summary(path, given))) is not None:
@@ -286,8 +286,8 @@ def _summary(path, given) -> Shard:
 class _Checks:
     """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive may be in other units than the one before."""
 
-    def __init__(self, reader: Reader, path: str, settings: dict, notes: Counter | None = None):
-        self.reader, self.path, self.settings, self.seen = reader, path, settings, set()
+    def __init__(self, reader: Reader, path: str, settings: dict, notes: Counter | None = None, pool: ProcessPoolExecutor | None = None):
+        self.reader, self.path, self.settings, self.seen, self.pool = reader, path, settings, set(), pool
         self.notes = Counter() if notes is None else notes
 
     def add(self, shard: Shard) -> None:
@@ -306,7 +306,8 @@ class _Checks:
         groups = [parts[name] for name in fresh[: PARTS - len(self.seen)]] if fresh or self.seen else [items]
         self.seen.update(fresh or parts)
         for group in groups:
-            self.notes.update(self.reader.check(self.path, group, self.settings))
+            aside, arguments = self.reader.aside and self.pool is not None, (self.path, group, self.settings)
+            self.notes.update(self.pool.submit(_bounded, CPU_SECONDS, self.reader.check, *arguments).result() if aside else self.reader.check(*arguments))
 
 
 def part(where: str) -> str:

@@ -1,9 +1,9 @@
 """Equivariance error of each of the 24 rotations of the cube, early and late, one panel per voxel run."""
 
-import h5py
 import numpy as np
 
 from equidyn import groups
+from equidyn.data import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
@@ -30,7 +30,7 @@ def draw(rows, paper, extra):
     figure, axes = plt.subplots(len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True)
     for axis, path in zip(axes[:, 0], extra):
         run = path.split("/")[-2]
-        with h5py.File(path) as file:
+        with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
             for k, step in enumerate(sorted(file, key=int)):
                 values = file[f"{step}/per_rotation"][()]
                 axis.bar(

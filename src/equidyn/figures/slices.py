@@ -1,9 +1,9 @@
 """One held-out molecule of each voxel run: clean, noisy, denoised and twirled, as slices and as an isosurface, early and late."""
 
-import h5py
 import numpy as np
 from skimage.measure import marching_cubes
 
+from equidyn.data import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
@@ -17,7 +17,7 @@ def draw(rows, paper, extra):
     lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
     figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
     for i, (path, step, kind) in enumerate(lines):
-        with h5py.File(path) as file:
+        with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
         plane = fields["clean"].sum((0, 1, 2)).argmax()
         sigma = float((fields["noisy"] - fields["clean"]).std())
@@ -37,7 +37,7 @@ def draw(rows, paper, extra):
 
 
 def _steps(path):
-    with h5py.File(path) as file:
+    with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
         return sorted(int(step) for step in file)
 
 
