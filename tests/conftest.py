@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny labelled dataset, made once."""
+"""Shared fixtures: tiny labelled datasets, made once."""
 
 from pathlib import Path
 
@@ -24,6 +24,17 @@ def dataset(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("data") / "molecules.h5"
     build(SETTINGS, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """80 labelled frames of eight molecules, extended XYZ."""
+    import ase.io
+    from labelled import frames
+
+    path = tmp_path_factory.mktemp("many") / "many.xyz"
+    ase.io.write(path, frames(80), format="extxyz")
     return path
 
 

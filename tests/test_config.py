@@ -143,3 +143,29 @@ def test_clashes_with_runs_and_other_groups():
 def test_a_config_needs_runs_or_a_matrix():
     with pytest.raises(ConfigError, match="top level: 'runs' is a required property"):
         validate({key: value for key, value in CONFIG.items() if key != "runs"}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "dataset, message",
+    [
+        ({"n_held_out": 2}, "datasets.d: neither files nor download"),
+        ({"n_held_out": 2, "files": ["a"], "download": ["qm9"]}, "datasets.d: both files and download"),
+        ({"files": ["a"]}, "datasets.d.n_held_out: missing"),
+        ({"files": ["a"], "held_out_files": ["b"], "held_out_download": ["qm9"]}, "datasets.d: both held_out_files and held_out_download"),
+        ({"files": ["a"], "held_out_files": ["b"], "split_list": {"file": "c"}}, "datasets.d: both held_out_files and split_list"),
+        ({"files": ["a"], "split_list": {"file": "c", "sha256": "abc"}}, "datasets.d.split_list.sha256: 'abc'"),
+        ({"files": ["a"], "n_held_out": 2, "leaks": "keep"}, "datasets.d.leaks: 'keep' without"),
+        ({"files": ["a"], "held_out_files": ["a"]}, "datasets.d.held_out_files: .'a'. also in files"),
+        ({"files": ["a"], "held_out_files": ["b"], "leaks": "allow"}, "datasets.d.leaks: 'allow'"),
+        ({"files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
+        ({"source": "spice", "files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
+        ({"source": "geom", "files": ["a"], "n_held_out": 2, "n_conformers": 0}, "datasets.d.n_conformers"),
+    ],
+)
+def test_bad_datasets_of_a_config_name_the_key(dataset, message):
+    base, config = {"source": "sdf", "licence": "x"}, copy.deepcopy(CONFIG)
+    config["datasets"]["d"] = {**base, "files": ["a"], "held_out_files": ["b"]}
+    validate(config, SCHEMA)
+    config["datasets"]["d"] = {**base, **dataset}
+    with pytest.raises(ConfigError, match=message):
+        validate(config, SCHEMA)

@@ -53,6 +53,13 @@ def test_a_long_list_fits_into_the_attribute(tmp_path):
         assert file.attrs["settings"] == text
 
 
+def test_downloads_become_files(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([{"file": "downloads/a/1/x.xyz", "size": 1, "sha256": ""}]))
+    assert located({"download": ["a"], "seed": 0}, tmp_path) == {"download": ["a"], "seed": 0, "files": ["downloads/a/1/x.xyz"]}
+    with pytest.raises(DataError, match="b.json: not a list.*expected what `snakemake"):
+        located({"held_out_download": ["b"]}, tmp_path)
+
+
 def test_without_downloads_nothing_changes(tmp_path):
     assert checked({"files": ["gone"]}, tmp_path) == {"files": ["gone"]}
 

@@ -1,0 +1,199 @@
+"""data/splits.py: published, listed and drawn splits of every source; none of them leaks."""
+
+import csv
+import hashlib
+import json
+import pickle
+import shutil
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from labelled import SETTINGS, frames
+
+from equidyn.data import build, splits, store
+from equidyn.data.schema import DataError
+
+PROTEINS = REPOSITORY.parent / "shared/data/proteins"
+
+
+@pytest.mark.skipif(not PROTEINS.is_dir(), reason="no real proteins on this machine")
+def test_published_split_of_structures(tmp_path):
+    names = [str(PROTEINS / f"{name}.cif.gz") for name in ("1aki", "1ake", "4hhb", "1o1z")]
+    config = dict(source="structures", licence="x", min_residues=50, max_residues=300, identity=0.5, seed=0)
+    counts = build.build({**config, "files": names[:3], "held_out_files": names[2:]}, str(tmp_path / "d.h5"), workers=1)
+    rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
+    sides = [{r["where"].split("_")[0].lower() for r in rows if r["split"] == name} for name in ("train", "held_out")]
+    assert sides == [{"1aki", "1ake"}, {"4hhb", "1o1z"}] and counts[f"rejected: {splits.LEAKED}"] > 0
+    arrays, attributes = store.read(tmp_path / "d.h5", "backbones")
+    assert attributes["split"] == "published" and not set(arrays["cluster"][arrays["split"] == 0]) & set(arrays["cluster"][arrays["split"] == 1])
+
+
+def test_published_split_and_its_leaks(tmp_path):
+    ase.io.write(tmp_path / "train.xyz", frames(40), format="extxyz")
+    ase.io.write(tmp_path / "test.xyz", frames(12, 1, names=("CH4", "C2H4", "N2H4")), format="extxyz")
+    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")]}
+    del config["n_held_out"]
+    counts = build.build(config, str(tmp_path / "d.h5"), workers=1)
+    arrays, attributes = store.read(tmp_path / "d.h5")
+    clusters = [set(arrays["cluster"][arrays["split"] == i]) for i in (0, 1)]
+    assert not clusters[0] & clusters[1] and attributes["split"] == "published" and attributes["leaks"] == 0
+    assert counts["items"] == 47 and counts["held out"] == 12 and counts[f"rejected: {splits.LEAKED}"] == 5
+    rows = list(csv.DictReader(open(tmp_path / "d/rejected.csv")))
+    assert len(rows) == 5 and {r["reason"] for r in rows} == {splits.LEAKED}
+    with pytest.raises(DataError, match="1 clusters are in both splits.*C"):
+        build.build({**config, "leaks": "refuse"}, str(tmp_path / "r.h5"), workers=1)
+    assert not (tmp_path / "r.h5").exists()
+    assert build.build({**config, "leaks": "keep"}, str(tmp_path / "k.h5"), workers=1)["items"] == 52
+    assert store.read(tmp_path / "k.h5")[1]["leaks"] == 1
+    drawn = build.build({**config, "n_held_out": 1}, str(tmp_path / "n.h5"), workers=1)
+    assert drawn["held out"] == 4 and drawn[f"rejected: {splits.SURPLUS}"] == 8
+    with pytest.raises(DataError, match="no items to train on.*leaks: keep"):
+        build.build({**config, "held_out_files": config["files"]}, str(tmp_path / "s.h5"), workers=1)
+
+
+def test_frames_of_one_molecule_on_both_sides_are_blocks(tmp_path):
+    for name, seed in (("train", 0), ("test", 1)):
+        ase.io.write(tmp_path / f"{name}.xyz", frames(24, seed, names=("H2O",)), format="extxyz")
+    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")], "leaks": "keep", "n_held_out": 4}
+    build.build(config, str(tmp_path / "d.h5"), workers=1)
+    arrays, attributes = store.read(tmp_path / "d.h5")
+    held_out = arrays["cluster"][arrays["split"] == 1]
+    assert len(held_out) == 24 and len(set(held_out)) >= 4 and not set(held_out) & set(arrays["cluster"][arrays["split"] == 0])
+    assert attributes["leaks"] == 1
+
+
+def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):
+    config = {**SETTINGS, "files": [str(many)]}
+    build.build(config, str(tmp_path / "a.h5"), workers=1)
+    (tmp_path / "elsewhere").mkdir()
+    config["files"] = [shutil.copy(many, tmp_path / "elsewhere")]
+    listed = tmp_path / "a/split.csv"
+    del config["n_held_out"]
+    config["split_list"] = {"file": str(listed), "sha256": hashlib.sha256(listed.read_bytes()).hexdigest()}
+    build.build(config, str(tmp_path / "b.h5"), workers=1)
+    (a, _), (b, attributes) = store.read(tmp_path / "a.h5"), store.read(tmp_path / "b.h5")
+    assert all(np.array_equal(a[name], b[name]) for name in a) and attributes["split"] == "published"
+    assert (tmp_path / "a/split.json").read_bytes() == (tmp_path / "b/split.json").read_bytes()
+
+    lines = listed.read_text().splitlines(keepends=True)
+    training = next(i for i, line in enumerate(lines) if ",train," in line)
+    listed.write_text("".join(lines[:training] + lines[training + 1 :]))
+    with pytest.raises(DataError, match="split.csv: sha256 .*, expected split_list.sha256 = "):
+        build.build(config, str(tmp_path / "b.h5"), workers=1)
+    config["split_list"] = {"file": str(listed)}
+    counts = build.build(config, str(tmp_path / "b.h5"), workers=1)
+    assert counts["items"] == len(lines) - 2 and counts[f"rejected: {splits.UNLISTED}"] == 1
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "not a readable list"),
+        (b"\xff\xfe", "not a readable list"),
+        (b"", "columns none, expected split and where"),
+        (b"\xef\xbb\xbfsplit,where\n", "no rows, expected the items of a split"),
+        (b"index\n1\n", "columns .'index'., expected split and where"),
+        (b"split,where\ntest,a.xyz\n", "row 2: split 'test', where 'a.xyz', expected split to be one of train, held_out"),
+        (b"split,where\ntrain\n", "row 2: split 'train', where None"),
+        (b"split,where\ntrain,a\nheld_out,a\n", "row 3: 'a' is on both sides"),
+        (b"split,where\ntrain,gone\n", "1 of 1 items are not in the files or rejected there, e.g. gone"),
+    ],
+)
+def test_bad_lists_of_a_split_are_named(many, tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"list.csv.*{message}"):
+        build.build({**SETTINGS, "files": [str(many)], "split_list": {"file": str(tmp_path / "list.csv")}}, str(tmp_path / "d.h5"), workers=1)
+    assert not (tmp_path / "d.h5").exists()
+
+
+def test_lists_of_the_split_say_what_the_file_says(many, tmp_path):
+    build.build({**SETTINGS, "files": [str(many)]}, str(tmp_path / "d.h5"), workers=1)
+    arrays, _ = store.read(tmp_path / "d.h5")
+    rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
+    assert [int(r["item"]) for r in rows] == list(range(80)) and [r["split"] for r in rows] == [("train", "held_out")[i] for i in arrays["split"]]
+    keys = {}
+    assert all(keys.setdefault(n, r["cluster"]) == r["cluster"] for n, r in zip(arrays["cluster"], rows)) and len(set(keys.values())) == len(keys)
+    table = json.loads((tmp_path / "d/split.json").read_text())
+    for name in ("train", "held_out"):
+        lines = sorted(r["where"] + "\n" for r in rows if r["split"] == name)
+        assert table[name]["items"] == len(lines) and table[name]["sha256 of the sorted column where"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / many.name).write_bytes(many.read_bytes())
+    build.build({**SETTINGS, "files": [str(moved / many.name)]}, str(tmp_path / "m.h5"), workers=1)
+    assert (tmp_path / "m/split.json").read_text() == (tmp_path / "d/split.json").read_text()
+
+
+def test_long_lists_are_sorted_in_pieces(tmp_path, monkeypatch):
+    names = [f"{i * 7919 % 1000}" for i in range(1000)]
+    digests = []
+    for spill in (10**6, 7):
+        monkeypatch.setattr(splits, "SPILL", spill)
+        with splits.Lists(tmp_path) as lists:
+            for i, name in enumerate(names):
+                lists.add(i % 2, i, name, name)
+        digests.append((tmp_path / "split.json").read_text())
+    assert digests[0] == digests[1] and sorted(p.name for p in tmp_path.iterdir()) == ["split.csv", "split.json"]
+
+
+SMALL = {
+    "conformers": dict(molecules=str(REPOSITORY / "resources/molecules.csv"), n_molecules=12, n_conformers=24, temperature=200, max_atoms=20, labels=False),
+    "backbones": dict(n_chains=8, min_residues=20, max_residues=22),
+}
+
+
+@pytest.mark.parametrize("source", SMALL)
+def test_no_cluster_in_both_splits_of_generated_sources(source, tmp_path):
+    build.build({**SMALL[source], "source": source, "n_held_out": 3, "seed": 0}, str(tmp_path / "d.h5"), workers=1)
+    rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
+    sides = [{r["cluster"] for r in rows if r["split"] == name} for name in ("train", "held_out")]
+    assert all(sides) and not sides[0] & sides[1] and len(sides[1]) == 3
+
+
+def written(source, folder):
+    """A small input of a streamed source: five molecules in several conformers each; returns its settings."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    path, config = folder / f"m.{source}", {"licence": "x"}
+    mols = []
+    for smiles in ("CCO", "CC=O", "CCN", "c1ccccc1", "CC#N"):
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMultipleConfs(mol, 4, randomSeed=1)
+        mols.append((smiles, [Chem.Mol(mol, confId=c.GetId()) for c in mol.GetConformers()]))
+    if source == "sdf":
+        path.write_text("".join(Chem.MolToMolBlock(c) + "$$$$\n" for _, confs in mols for c in confs))
+    elif source == "xyz":
+        path.write_text("".join(Chem.MolToXYZBlock(c) for _, confs in mols for c in confs))
+    elif source == "geom":
+        path.write_bytes(pickle.dumps(mols, protocol=4))
+    elif source == "extxyz":
+        ase.io.write(path, frames(40), format="extxyz")
+        config["energy_unit"] = "eV"
+    elif source == "spice":
+        from test_spice import write
+
+        write(path)
+    elif source == "structures":
+        from test_structures import several
+
+        return {**config, "source": source, "files": [str(several(path))], "n_held_out": 2, "seed": 0, "min_residues": 10, "max_residues": 60, "identity": 0.9}
+    return {**config, "source": source, "files": [str(path)], "n_held_out": 2, "seed": 0}
+
+
+@pytest.mark.parametrize("source", sorted(set(build.READERS) - {"npz"}))
+def test_no_cluster_in_both_splits_of_streamed_sources(source, tmp_path):
+    config = written(source, tmp_path)
+    build.build(config, str(tmp_path / "d.h5"), workers=1)
+    arrays, _ = store.read(tmp_path / "d.h5", build.READERS[source].kind)
+    rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
+    sides = [{r["cluster"] for r in rows if r["split"] == name} for name in ("train", "held_out")]
+    numbers = [set(arrays["cluster"][arrays["split"] == i].tolist()) for i in (0, 1)]
+    assert all(sides) and not sides[0] & sides[1] and not numbers[0] & numbers[1] and len(sides[1]) == 2 == len(numbers[1])
+    del config["n_held_out"]
+    with pytest.raises(DataError, match="no items to train on"):  # the same molecules on both sides of a published split
+        build.build({**config, "held_out_files": config["files"]}, str(tmp_path / "l.h5"), workers=1)
