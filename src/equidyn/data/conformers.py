@@ -1,9 +1,9 @@
 """Embedded source of force labels: real molecules, thermally displaced, labelled with GFN2-xTB.
 
 Geometry: RDKit ETKDGv3, relaxed with MMFF94 (UFF where MMFF94 has no parameters). Displacement: one draw from the
-classical Boltzmann distribution of the force field's harmonic approximation, N(0, kT H⁻¹), with the Cartesian Hessian H by
-central differences; force constants below ``SOFTEST`` are raised to it, which bounds the soft torsions where a straight-line
-displacement would tear bonds, and the six rigid motions are left out. Positions are rounded to float32 before labelling, so that
+classical Boltzmann distribution of the force field's harmonic approximation, N(0, kT H⁻¹), with the Cartesian Hessian H of the internal
+motions by central differences; force constants below ``SOFTEST`` are raised to it, which bounds the soft torsions, along which a straight
+line would stretch bonds. Positions are rounded to float32 before labelling, so that
 a label can be reproduced exactly from the file.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg import null_space
 from tqdm import tqdm
 
 from equidyn.data import store
@@ -26,7 +27,7 @@ from equidyn.data.schema import DataError
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 
 BOLTZMANN = 8.617333262e-5  # eV / K
-SOFTEST = 25.0  # eV / Å²
+SOFTEST = 1.0  # eV / Å²
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
 
 
@@ -153,11 +154,10 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
     else:
         return None
     field.Initialize()
-    field.Minimize(maxIts=500)
+    field.Minimize(maxIts=2000)
     relaxed = np.array(field.Positions()).ravel()
-    values, vectors = np.linalg.eigh(_hessian(field, relaxed))
-    values, vectors = np.maximum(values[6:], SOFTEST), vectors[:, 6:]
-    amplitudes = np.random.default_rng(seed).normal(size=len(values)) * np.sqrt(BOLTZMANN * temperature / values)
+    values, vectors = modes(field, relaxed)
+    amplitudes = np.random.default_rng(seed).normal(size=len(values)) * np.sqrt(BOLTZMANN * temperature / np.maximum(values, SOFTEST))
     positions = (relaxed + vectors @ amplitudes).reshape(-1, 3)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
     return numbers, (positions - positions.mean(0)).astype(np.float32)
@@ -170,17 +170,23 @@ def n_atoms(smiles: str) -> int:
     return Chem.AddHs(Chem.MolFromSmiles(smiles)).GetNumAtoms()
 
 
-def _hessian(field, x: np.ndarray, step: float = 1e-3) -> np.ndarray:
-    """Cartesian force-field Hessian [3n, 3n] in eV/Å², central differences of RDKit's gradient."""
-    columns = []
-    for i in range(len(x)):
-        shifted = x.copy()
-        shifted[i] += step
-        plus = np.array(field.CalcGrad(shifted.tolist()))
-        shifted[i] -= 2 * step
-        columns.append((plus - np.array(field.CalcGrad(shifted.tolist()))) / (2 * step))
-    hessian = np.stack(columns) * KCAL_PER_MOL
-    return (hessian + hessian.T) / 2
+def modes(field, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+    """Force constants [m] in eV/Å² and Cartesian directions [3n, m] of the internal motions of a force field at x [3n]; m is 3n - 6, of linear molecules 3n - 5.
+
+    The Hessian is by central differences of RDKit's gradient, on the complement of the rigid motions.
+    """
+    centred = x.reshape(-1, 3) - x.reshape(-1, 3).mean(0)
+    rigid = [np.tile(axis, len(centred)) for axis in np.eye(3)] + [np.cross(axis, centred).ravel() for axis in np.eye(3)]
+    internal = null_space(np.array(rigid), rcond=1e-3)  # (3n, m); a linear molecule is one to three digits
+    hessian = np.stack([(_gradient(field, x + step * d) - _gradient(field, x - step * d)) / (2 * step) for d in internal.T]) @ internal  # (m, m)
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    return values, internal @ vectors
+
+
+def _gradient(field, x: np.ndarray) -> np.ndarray:
+    """[3n] in eV/Å."""
+    field.CalcEnergy(x.tolist())  # CalcGrad alone takes the distances between atoms from the last energy
+    return np.array(field.CalcGrad(x.tolist())) * KCAL_PER_MOL
 
 
 def _structure(job: tuple[int, str, float, int, bool]):
