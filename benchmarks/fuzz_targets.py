@@ -68,7 +68,7 @@ def described(content: bytes) -> bytes:
     """A sealed HDF5 file with the attributes and arrays that JSON describes; the content itself where that cannot be."""
     import numpy as np
 
-    from equidyn.data import sealed
+    from equidyn import sealed
 
     try:
         said = json.loads(content)

@@ -50,6 +50,17 @@ def test_axes_of_flow_are_judged_per_time():
     assert all("x the rescaled input" in r["conditions"] for r in found.values())
 
 
+def test_replicates_are_runs_that_differ_in_nothing_but_the_seed():
+    """Of a product of sizes and seeds, each claim takes the runs beside the reference along its own axis."""
+    rows = [{**r, "run": run} for run in ("a", "a2", "b", "b2") for r in (BAD if run[0] == "b" else GOOD)]
+    grid = {
+        run: dict(group="g", axes={"model.size": run[0], "seed": int(run[1:] or 1)}, reference="a", reference_axes={"model.size": "a", "seed": 1}) for run in ("a", "a2", "b", "b2")
+    }
+    found = {r["claim"]: r["conditions"] for r in claims(rows, [], grid) if r["claim"] in ("C3", "C6")}
+    assert found["C6"].startswith("2 points") and "b" not in found["C6"].split("2 points around run a: ")[1].split("largest")[0].replace("holds only at the dip", "")
+    assert found["C3"].startswith("2 points") and "size b" in found["C3"]
+
+
 def curvature(ratios, run="r"):
     common = dict(run=run, task="forces", condition="", block="head", smallest_positive=1e-3, most_negative=-1e-4, threshold=1e-6, trace=1.0, n_parameters=96.0, method="lanczos",
                   residual=1e-9, seconds=1.0)  # fmt: skip

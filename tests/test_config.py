@@ -1,5 +1,7 @@
 import copy
+import importlib
 import json
+import math
 import re
 
 import pytest
@@ -156,6 +158,8 @@ def test_a_config_needs_runs_or_a_matrix():
         ({"files": ["a"], "split_list": {"file": "c", "sha256": "abc"}}, "datasets.d.split_list.sha256: 'abc'"),
         ({"files": ["a"], "n_held_out": 2, "leaks": "keep"}, "datasets.d.leaks: 'keep' without"),
         ({"files": ["a"], "held_out_files": ["a"]}, "datasets.d.held_out_files: .'a'. also in files"),
+        ({"files": ["a"], "held_out_files": ["./a"]}, "datasets.d.held_out_files: .'a'. also in files"),
+        ({"files": ["a", "b/../a"], "n_held_out": 2}, "datasets.d.files: .'a'. more than once"),
         ({"files": ["a"], "held_out_files": ["b"], "leaks": "allow"}, "datasets.d.leaks: 'allow'"),
         ({"files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
         ({"source": "spice", "files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
@@ -169,3 +173,54 @@ def test_bad_datasets_of_a_config_name_the_key(dataset, message):
     config["datasets"]["d"] = {**base, **dataset}
     with pytest.raises(ConfigError, match=message):
         validate(config, SCHEMA)
+
+
+def test_tables_of_tasks_and_models_are_those_of_the_package():
+    from equidyn import config, tasks
+    from equidyn.data import build
+    from equidyn.models import registry
+
+    assert set(config.MODELS) == set(config.SOURCES) == set(tasks.TASKS)
+    found = {name: sizes for models in config.MODELS.values() for name, sizes in models.items()}
+    assert set(found) == set(registry.ARCHITECTURES)
+    for name, sizes in found.items():
+        assert set(sizes) == set(importlib.import_module(registry.ARCHITECTURES[name][0]).SIZES)
+    assert {source for sources in config.SOURCES.values() for source in sources} == set(build.READERS) | set(build.SOURCES)
+    kinds = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}
+    assert all(build.READERS[source].kind == kinds[task] for task, sources in config.SOURCES.items() for source in sources if source in build.READERS)
+
+
+@pytest.mark.parametrize(
+    "run, message",
+    [
+        (dict(task="flow", dataset="molecules"), "dataset: datasets.molecules has the source 'conformers', expected one of backbones, structures for the task flow"),
+        (dict(task="forces", dataset="small-molecules"), "datasets.small-molecules has no labels"),
+        (dict(task="voxels", dataset="molecules"), "datasets.molecules has no section voxels"),
+        (dict(task="forces", dataset="molecules", model=dict(architecture="proteina")), "architecture: 'proteina', expected one of escaip, rawdir"),
+        (dict(task="forces", dataset="molecules", model=dict(size="7M")), "size: '7M', expected one of tiny"),
+        (
+            dict(task="voxels", dataset="small-molecules", model=dict(options=dict(n_channels=3))),
+            "n_channels: 3, expected 8, the number of datasets.small-molecules.*elements",
+        ),
+    ],
+)
+def test_a_dataset_or_model_that_does_not_fit_the_task_is_found_before_anything_runs(run, message):
+    config = copy.deepcopy(CONFIG)
+    config["runs"]["r"] = run
+    with pytest.raises(ConfigError, match=f"runs.r.*{message}"):
+        validate(config, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        (("seed",), 1.0, "seed.*1.0 is not of type 'integer'"),
+        (("seed",), 10**20, "seed.*maximum"),
+        (("defaults", "forces", "training", "steps"), 4.0, "steps.*4.0 is not of type 'integer'"),
+        (("defaults", "forces", "training", "lr"), math.nan, "defaults.forces.training.lr: nan, expected a finite number"),
+        (("datasets", "molecules", "temperature"), math.inf, "datasets.molecules.temperature: inf, expected a finite number"),
+    ],
+)
+def test_numbers_that_pass_a_schema_but_not_a_program(path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(broken(path, value), SCHEMA)

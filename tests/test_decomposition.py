@@ -105,6 +105,50 @@ def test_jackknife_removes_the_bias_of_a_convex_loss(case):
     assert abs(jackknife - truth) < 0.35 * abs(plugin - truth)
 
 
+@pytest.mark.parametrize("n", [2, 5, 12, 24])
+def test_the_squared_loss_given_as_a_loss_is_the_squared_loss(case, n):
+    """The jackknife over rotations is exact where the loss is quadratic, also for draws without replacement."""
+    x, a = case
+    twisted = linear_map(x, a, groups.subset_per_item(groups.cube(), n, len(x), 0))
+    exact, convex = (decompose(twisted, 2 * x, group_order=24, loss=loss) for loss in (None, lambda p, y: (p - y) ** 2))
+    for name in ("total", "equivariance", "percent_lo", "zero_ratio_hi", "relative_equivariance", "variance_items", "variance_rotations"):
+        assert getattr(convex, name) == pytest.approx(getattr(exact, name), rel=1e-9), name
+
+
+@pytest.mark.parametrize("order", [None, 24])
+def test_components_of_the_variance(order):
+    """Items that differ in their rotations alone have no variance between them; that of one evaluation is the group's."""
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(3, 3, generator=g, dtype=torch.float64)
+    x = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(3000, 3)  # the same item, thousands of times
+    whole = (linear_map(x[:1], a, groups.cube()[:, None] if order else groups.haar(20_000, 1)[:, None]) - 2 * x[:1]).square().sum(-1).var(correction=0).item() / 9
+    for n in (2, 6, 24):
+        rotations = groups.subset_per_item(groups.cube(), n, len(x), 0) if order else groups.haar_per_item(n, len(x), 0)
+        d = decompose(linear_map(x, a, rotations), 2 * x, group_order=order)
+        assert d.variance_rotations == pytest.approx(whole, rel=0.05) and abs(d.variance_items) < 0.1 * whole / n
+
+
+def test_the_relative_error_has_no_unit():
+    g = torch.Generator().manual_seed(0)
+    twisted, y = torch.randn(5, 8, 3, generator=g, dtype=torch.float64), torch.randn(8, 3, generator=g, dtype=torch.float64)
+    norm = lambda p, y: (p - y).norm(dim=-1)  # noqa: E731
+    for loss in (None, norm):
+        small, large = (decompose(scale * twisted, scale * y, loss=loss).relative_equivariance for scale in (1, 1000))
+        assert large == pytest.approx(small, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [None, lambda p, y: (p - y).norm(dim=-1)])
+def test_what_is_masked_does_not_matter_and_what_counts_must_be_finite(loss):
+    g = torch.Generator().manual_seed(0)
+    twisted, y, mask = torch.randn(4, 5, 2, 3, generator=g), torch.randn(5, 2, 3, generator=g), torch.tensor([[True, False]] * 5)
+    expected = decompose(twisted, y, mask, loss=loss)
+    y[:, 1] = math.nan
+    assert str(decompose(twisted, y, mask, loss=loss)) == str(expected)
+    y[2, 0, 1] = math.nan
+    with pytest.raises(ValueError, match="a target is not finite"):
+        decompose(twisted, y, mask, loss=loss)
+
+
 def test_equivariant_predictions_have_no_error_and_zero_has_zero_loss_total():
     y = torch.randn(6, 4, 3)
     assert decompose(torch.stack([y + 1] * 5), y).equivariance == 0

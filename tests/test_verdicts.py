@@ -10,8 +10,8 @@ def row(step, percent, ratio, run="r", spread=0.1):
     total = 2.0 * ratio
     return dict(
         run=run, task="forces", condition="", step=step, percent=percent, percent_lo=(1 - spread) * percent, percent_hi=(1 + spread) * percent, total=total,
-        equivariance=total * percent / 100, twirled=total - total * percent / 100, zero_loss=2.0, trivial_loss=2.0, loss="mse", rotations="haar", weights="live",
-        n_items=10, n_rotations=10, floor=1e-12,
+        equivariance=total * percent / 100, twirled=total - total * percent / 100, zero_loss=2.0, trivial_loss=2.0, zero_ratio_hi=ratio,
+        loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12,
     )  # fmt: skip
 
 
@@ -33,6 +33,11 @@ def row(step, percent, ratio, run="r", spread=0.1):
 )
 def test_verdicts_guard_against_the_zero_predictor_and_mind_the_interval(curve, expected):
     assert verdict(curve) == expected and expected in VERDICTS
+
+
+def test_what_is_below_for_some_items_alone_does_not_count():
+    assert counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.899}) and not counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.901})
+    assert not counted({**row(10, 1, 0.5), "zero_ratio_hi": math.nan})  # one cluster: no interval
 
 
 def test_a_rescaled_input_is_the_baseline_where_it_is_better():

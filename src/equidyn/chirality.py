@@ -9,7 +9,7 @@ import torch
 
 from equidyn.actions import Action, Vector
 from equidyn.decomposition import ItemSums, accumulate
-from equidyn.measure import Batch, twisted_predictions
+from equidyn.measure import Batch, check_eval, chunks, twisted_predictions
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ def mirrored(batch: Batch, actions: dict[str, Action], output: Action) -> Batch:
 def gap(model, task, batches: list[Batch], rotations: torch.Tensor) -> Gap:
     """Chirality gap of a model; rotations [n_rotations, n_items, 3, 3] are the same for an item and its mirror image."""
 
+    check_eval(model)
+
     def twirled(batches):
-        parts, start = [], 0
-        for batch in batches:
-            chunk = rotations[:, start : start + len(batch)]
-            start += len(batch)
+        parts = []
+        for batch, chunk in chunks(batches, rotations):
             parts.append(accumulate(twisted_predictions(lambda inputs: task.predict(model, inputs), batch, task.actions, task.output, chunk), batch.target, batch.mask))
         sums = ItemSums.join(parts)
         return (sums.total - sums.equivariance) / sums.count

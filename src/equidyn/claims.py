@@ -124,7 +124,8 @@ def _axes(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     families: dict[tuple, dict] = {}  # (claim, reference) → label of each run, the reference first
     for run, point in points.items():
         for axis, value in point["axes"].items():
-            if axis in AXES:
+            others = {other: v for other, v in point["axes"].items() if AXES.get(other) != AXES.get(axis)}
+            if axis in AXES and all(v == point.get("reference_axes", {}).get(other) for other, v in others.items()):  # one thing changes at a time
                 at = point.get("reference_axes", {}).get(axis)
                 members = families.setdefault((AXES[axis], point["reference"]), {point["reference"]: {}})
                 members[point["reference"]][axis] = "all" if at is None else at

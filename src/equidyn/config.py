@@ -3,12 +3,25 @@
 import copy
 import itertools
 import json
+import math
+import os
 import re
 from decimal import Decimal
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
+
+# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that only validates need not have torch; a test compares.
+MODELS = {
+    "forces": {"escaip": ("tiny", "mini", "small", "1M", "4M", "6M"), "rawdir": ("tiny", "mini")},
+    "voxels": {"voxmol": ("tiny", "mini", "small", "7M", "28M", "111M")},
+    "flow": {"proteina": ("tiny", "mini", "small", "60M", "60M-tri", "200M", "400M")},
+}
+SOURCES = {"forces": ("conformers", "extxyz", "npz", "spice"), "voxels": ("conformers", "sdf", "xyz", "geom"), "flow": ("backbones", "structures")}
+# 1.0 is an integer to JSON Schema, but not to range() and to seeds
+Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int))
 
 
 class ConfigError(ValueError):
@@ -16,7 +29,7 @@ class ConfigError(ValueError):
 
 
 def validate(config: dict, schema_path: str | Path) -> None:
-    """Check types, bounds, unknown keys, and that runs, those of the matrix included, name existing datasets and tasks.
+    """Check types, bounds, unknown keys, and that runs, those of the matrix included, have a dataset and a model that fit their task.
 
     Raises
     ------
@@ -32,7 +45,27 @@ def validate(config: dict, schema_path: str | Path) -> None:
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
-        _check_counts(f"config, runs.{name}", resolve_run(config, name), f"datasets.{run['dataset']}", config["datasets"][run["dataset"]])
+        settings, dataset = resolve_run(config, name), config["datasets"][run["dataset"]]
+        _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+        _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+
+
+def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
+    """Task, dataset and model."""
+    task, model, source = run["task"], run["model"], dataset["source"]
+    if source not in SOURCES[task]:
+        raise ConfigError(f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of {', '.join(SOURCES[task])} for the task {task}")
+    if task == "forces" and not dataset.get("labels", True):
+        raise ConfigError(f"{place}.dataset: {dataset_name} has no labels, expected labels: true for the task forces")
+    if task == "voxels" and "voxels" not in dataset:
+        raise ConfigError(f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), expected one for the task voxels")
+    sizes = MODELS[task].get(model.get("architecture"))
+    if sizes is None:
+        raise ConfigError(f"{place}.model.architecture: {model.get('architecture')!r}, expected one of {', '.join(MODELS[task])} for the task {task}")
+    if model.get("size") not in sizes:
+        raise ConfigError(f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for {model['architecture']}")
+    if task == "voxels" and (n := model.get("options", {}).get("n_channels", 8)) != len(dataset["voxels"]["elements"]):
+        raise ConfigError(f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the number of {dataset_name}.voxels.elements")
 
 
 def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
@@ -48,11 +81,20 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
 
 
 def _check(config, schema):
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    _check_finite(config, "config")
+    error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path) or "top level"
         allowed = f"; known keys: {', '.join(sorted(error.schema['properties']))}" if error.validator == "additionalProperties" and "properties" in error.schema else ""
         raise ConfigError(f"config, {place}: {error.message}{allowed}")
+
+
+def _check_finite(value, place: str) -> None:
+    """YAML knows .nan and .inf, and they pass every bound of the schema but those that they are compared with."""
+    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        _check_finite(entry, f"{place}, {key}" if place == "config" else f"{place}.{key}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{place}: {value}, expected a finite number")
 
 
 def _check_files(place: str, dataset: dict) -> None:
@@ -70,8 +112,12 @@ def _check_files(place: str, dataset: dict) -> None:
     if "leaks" in dataset and not published:
         raise ConfigError(f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside one of them")
     for sort in ("files", "download"):
-        if twice := sorted(set(dataset.get(sort, [])) & set(dataset.get(f"held_out_{sort}", []))):
+        sides = [[os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")]
+        if twice := sorted(set(sides[0]) & set(sides[1])):
             raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
+        for key, names in zip((sort, f"held_out_{sort}"), sides):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(f"{place}.{key}: {twice} more than once, expected each file once")
 
 
 def expand(config: dict) -> tuple[dict, dict]:

@@ -15,8 +15,8 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from equidyn.actions import Action
-from equidyn.dynamics import TERMS, chunks, sums_of_terms
-from equidyn.measure import Batch
+from equidyn.dynamics import TERMS, sums_of_terms
+from equidyn.measure import Batch, chunks
 
 DENSE = 2000  # blocks up to this many parameters get their whole Hessian
 

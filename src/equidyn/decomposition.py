@@ -27,7 +27,8 @@ class Decomposition:
 
     ``variance_items`` and ``variance_rotations`` are the components of the variance of the total loss of one evaluation:
     between items, and within an item over rotations. They tell how to split a budget of n_items × n_rotations.
-    ``plugin`` holds, for losses other than the squared one, the same quantities without the jackknife over rotations.
+    ``relative_equivariance`` is the equivariance error over the size of the prediction in the same loss, E ℓ(f_R, 0). ``zero_ratio_hi`` is the upper end of the interval
+    of total / zero_loss. ``plugin`` holds, for losses other than the squared one, the same quantities without the jackknife over rotations.
     """
 
     total: float
@@ -37,6 +38,7 @@ class Decomposition:
     percent_lo: float
     percent_hi: float
     zero_loss: float
+    zero_ratio_hi: float
     relative_equivariance: float
     variance_items: float
     variance_rotations: float
@@ -54,15 +56,16 @@ class ItemSums:
     total: torch.Tensor  # Σ L̂
     equivariance: torch.Tensor  # Σ Ê
     zero: torch.Tensor  # Σ ℓ(0, y)
-    power: torch.Tensor  # Σ mean_r f_r²
-    within: torch.Tensor  # variance over rotations of the item's summed loss
+    power: torch.Tensor  # Σ mean_r ℓ(f_r, 0), of the squared loss Σ mean_r f_r²
+    within: torch.Tensor  # variance over the group of the item's summed loss
     n_rotations: int
+    group_order: int | None = None  # of a finite group that was drawn from without replacement
 
     @staticmethod
     def join(parts: "list[ItemSums]") -> "ItemSums":
         """One ItemSums from the ItemSums of consecutive batches."""
         names = ("count", "total", "equivariance", "zero", "power", "within")
-        return ItemSums(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].n_rotations)
+        return ItemSums(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].n_rotations, parts[0].group_order)
 
 
 def accumulate(twisted: Iterable[torch.Tensor], target: torch.Tensor, mask: torch.Tensor | None = None, group_order: int | None = None) -> ItemSums:
@@ -70,8 +73,8 @@ def accumulate(twisted: Iterable[torch.Tensor], target: torch.Tensor, mask: torc
 
     Parameters are those of ``decompose``.
     """
-    target = target.to(torch.float64)
-    weight = _weight(mask, target)
+    weight = valid(mask, target)
+    target = _finite(target, weight)
     axes = tuple(range(1, target.ndim))
     per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
     mean, spread = torch.zeros_like(target), torch.zeros_like(target)
@@ -85,11 +88,11 @@ def accumulate(twisted: Iterable[torch.Tensor], target: torch.Tensor, mask: torc
         losses.append(per_item(weight * (prediction - target) ** 2))
         power = power + per_item(weight * prediction**2)
     _check_rotations(n, group_order)
-    factor = 1.0 if group_order is None else (group_order - 1) / group_order
+    factor = 1.0 if group_order is None else (group_order - 1) / group_order  # a variance over the group, from draws without replacement
     losses = torch.stack(losses)  # (n, n_items)
     return ItemSums(
         count=per_item(weight), total=losses.mean(0), equivariance=factor * per_item(weight * spread) / (n - 1),
-        zero=per_item(weight * target**2), power=power / n, within=losses.var(0), n_rotations=n,
+        zero=per_item(weight * target**2), power=power / n, within=factor * losses.var(0), n_rotations=n, group_order=group_order,
     )  # fmt: skip
 
 
@@ -110,13 +113,16 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
         raise ValueError(f"decomposition: clusters has {len(clusters)} entries for {n_items} items")
     total, equivariance = (sums.total.sum() / count).item(), (sums.equivariance.sum() / count).item()
     percent, low, high, n_clusters = _ratio_interval(sums.equivariance, sums.total, clusters)
+    *_, ratio_high, _ = _ratio_interval(sums.total, sums.zero, clusters)
     scale = sums.count.clamp(min=1)
     rotations = (sums.within / scale**2).mean().item()
-    items = (sums.total / scale).var().item() - rotations / sums.n_rotations if n_items > 1 else float("nan")
+    n, order = sums.n_rotations, sums.group_order
+    of_mean = rotations / n if order is None else rotations * (order - n) / (n * (order - 1))  # nothing when the whole group was drawn
+    items = (sums.total / scale).var().item() - of_mean if n_items > 1 else float("nan")
     power = (sums.power.sum() / count).item()
     return Decomposition(
         total=total, twirled=total - equivariance, equivariance=equivariance, percent=percent, percent_lo=low, percent_hi=high,
-        zero_loss=(sums.zero.sum() / count).item(), relative_equivariance=equivariance / power if power > 0 else 0.0,
+        zero_loss=(sums.zero.sum() / count).item(), zero_ratio_hi=ratio_high / 100, relative_equivariance=equivariance / power if power > 0 else 0.0,
         variance_items=items, variance_rotations=rotations, n_items=n_items, n_clusters=n_clusters, n_rotations=sums.n_rotations,
     )  # fmt: skip
 
@@ -165,34 +171,31 @@ def with_plugin(exact: ItemSums, plugin: ItemSums, clusters: torch.Tensor | None
 
 def accumulate_convex(twisted, target, mask, group_order, loss) -> tuple[ItemSums, ItemSums]:
     """Sums of a convex loss, (jackknifed, plug-in); parameters as in ``decompose``. Holds all predictions of the batch."""
-    target = target.to(torch.float64)
+    target = _finite(target, valid(mask, target))
     stack = torch.stack([_checked(prediction, target) for prediction in twisted])
     n = len(stack)
     _check_rotations(n, group_order)
-    weight = _weight(mask, loss(target, target))
+    weight = valid(mask, loss(target, target))
     axes = tuple(range(1, weight.ndim))
 
-    def per_item(prediction):
-        values = torch.where(weight > 0, loss(prediction, target), 0.0)
+    def per_item(prediction, to=target):
+        values = torch.where(weight > 0, loss(prediction, to), 0.0)
         return values.sum(axes) if axes else values
 
+    nothing = torch.zeros_like(target)
     losses = torch.stack([per_item(prediction) for prediction in stack])
     mean = stack.mean(0)
     plain = per_item(mean)
     left_out = torch.stack([per_item((n * mean - prediction) / (n - 1)) for prediction in stack]).mean(0)
-    # Finite population: the bias of f̄ shrinks by (1 − (n−1)/(|G|−1)), to nothing when the whole group was drawn.
-    shrink = 1.0 if group_order is None else (group_order - n) / (group_order - 1)
+    # Finite population: the variance of f̄ is S²/n (1 − n/|G|), and that of a mean of n − 1 exceeds it by S²/(n(n − 1)) whatever |G|.
+    shrink = 1.0 if group_order is None else (group_order - n) / group_order
     corrected = plain + shrink * (n - 1) * (plain - left_out)
-    power = torch.stack([per_item_power(prediction, mask) for prediction in stack]).mean(0)
-    common = dict(count=weight.sum(axes) if axes else weight, total=losses.mean(0), power=power, within=losses.var(0), n_rotations=n)
-    zero = per_item(torch.zeros_like(target))
-    return tuple(ItemSums(equivariance=losses.mean(0) - value, zero=zero, **common) for value in (corrected, plain))
-
-
-def per_item_power(prediction: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Σ f² over the valid elements of each item: [n_items]."""
-    squared = _weight(mask, prediction) * prediction**2
-    return squared.reshape(len(squared), -1).sum(1)
+    common = dict(
+        count=weight.sum(axes) if axes else weight, total=losses.mean(0), zero=per_item(nothing), n_rotations=n, group_order=group_order,
+        power=torch.stack([per_item(prediction, nothing) for prediction in stack]).mean(0),
+        within=losses.var(0) * (1.0 if group_order is None else (group_order - 1) / group_order),
+    )  # fmt: skip
+    return tuple(ItemSums(equivariance=losses.mean(0) - value, **common) for value in (corrected, plain))
 
 
 def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters: torch.Tensor):
@@ -209,13 +212,22 @@ def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters
     return percent, percent - half, percent + half, n
 
 
-def _weight(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    """1 where an element counts, else 0, in the shape of ``like``, float64; ``mask`` may lack trailing axes."""
     if mask is None:
         return torch.ones_like(like, dtype=torch.float64)
     if mask.ndim > like.ndim or any(m not in (1, s) for m, s in zip(mask.shape, like.shape)) or len(mask) != len(like):
         raise ValueError(f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of {list(like.shape)}")
     mask = mask.reshape(*mask.shape, *[1] * (like.ndim - mask.ndim))
     return mask.to(device=like.device, dtype=torch.float64).expand(like.shape)
+
+
+def _finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The target in float64, zero where it does not count, so that what stands there does not matter."""
+    target = torch.where(weight > 0, target.to(torch.float64), 0.0)
+    if not torch.isfinite(target).all():
+        raise ValueError("decomposition: a target is not finite (NaN or infinity) where it counts")
+    return target
 
 
 def _checked(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -9,14 +9,14 @@ With n twisted predictions f_r of an item, c = 1 or (|G| − 1)/|G|, the derivat
     ∇Ê = 2c/(n − 1) Σ_r ⟨f_r − f̄, ∇f_r⟩,     ∇L̂ = 2/n Σ_r ⟨f_r − y, ∇f_r⟩,     ∇P̂ = ∇L̂ − ∇Ê
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from equidyn.actions import Action
-from equidyn.decomposition import Decomposition, ItemSums, _weight, accumulate, summarise
-from equidyn.measure import Batch, rotate, twisted_predictions
+from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise, valid
+from equidyn.measure import Batch, check_eval, chunks, rotate, twisted_predictions
 
 TERMS = ("twirled", "equivariance")
 
@@ -97,7 +97,7 @@ def gradient_vectors(
     total, equivariance = (torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=parameters[0].device) for _ in range(2))
     parts, factor, n = [], _factor(group_order), len(rotations)
     for batch, chunk in chunks(batches, rotations):
-        weight = _weight(batch.mask, batch.target) > 0
+        weight = valid(batch.mask, batch.target) > 0
         target = batch.target.to(torch.float64)
         mean = torch.zeros_like(target)
 
@@ -127,7 +127,7 @@ def sums_of_terms(model, predict, batch, actions, output, rotations, group_order
     n = len(rotations)
     if n < 2:
         raise ValueError(f"dynamics: {n} rotation(s), expected at least 2")
-    weight = _weight(batch.mask, batch.target) > 0
+    weight = valid(batch.mask, batch.target) > 0
     twisted = torch.stack(list(twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, rotations)))  # (n, n_items, …)
     error = torch.where(weight, twisted - batch.target.to(torch.float64), 0.0)
     equivariance = _factor(group_order) * (error - error.mean(0)).square().sum() / (n - 1)  # the target drops out of f_r − f̄
@@ -136,17 +136,3 @@ def sums_of_terms(model, predict, batch, actions, output, rotations, group_order
 
 def _factor(group_order: int | None) -> float:
     return 1.0 if group_order is None else (group_order - 1) / group_order
-
-
-def chunks(batches: list[Batch], rotations: torch.Tensor) -> Iterator[tuple[Batch, torch.Tensor]]:
-    """Batches with their part of rotations [n_rotations, n_items of all batches, 3, 3]."""
-    n_items = sum(len(batch) for batch in batches)
-    if n_items != rotations.shape[1]:
-        raise ValueError(f"dynamics: rotations for {rotations.shape[1]} items, but the batches hold {n_items}")
-    yield from zip(batches, rotations.split([len(batch) for batch in batches], 1))
-
-
-def check_eval(model: torch.nn.Module) -> None:
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
-    if training:
-        raise RuntimeError(f"dynamics: module {training[0]!r} is in train mode; call model.eval() first")

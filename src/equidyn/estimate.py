@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn import sealed
 from equidyn.config import resolve_dataset, resolve_run
-from equidyn.data import sealed, store
+from equidyn.data import store
 from equidyn.data.schema import KINDS
 from equidyn.throughput import FLOPS_PER_FORWARD, Cost, achieved, cost_of
 from equidyn.training.checkpoint import log_spaced

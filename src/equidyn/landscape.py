@@ -9,8 +9,7 @@ import torch
 from equidyn.actions import Action
 from equidyn.curvature import Block
 from equidyn.decomposition import ItemSums, accumulate, summarise
-from equidyn.dynamics import check_eval, chunks
-from equidyn.measure import Batch, twisted_predictions
+from equidyn.measure import Batch, check_eval, chunks, twisted_predictions
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The loop is over rotations with a batch of items inside, keeping running sums: t
 plain forward passes and the memory that of one of them, whatever the number of rotations.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -83,15 +83,28 @@ def measure(
     return measure_losses(model, predict, batches, actions, output, rotations, {"": loss}, group_order)[""]
 
 
+def chunks(batches: list[Batch], rotations: torch.Tensor) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Batches with their part of rotations [n_rotations, n_items of all batches, 3, 3]."""
+    n_items = sum(len(batch) for batch in batches)
+    if n_items != rotations.shape[1]:
+        raise ValueError(f"measure: rotations for {rotations.shape[1]} items, but the batches hold {n_items}")
+    yield from zip(batches, rotations.split([len(batch) for batch in batches], 1))
+
+
+def check_eval(model: torch.nn.Module) -> None:
+    """RuntimeError if a module is in train mode: dropout would be counted as broken symmetry."""
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    if training:
+        raise RuntimeError(f"measure: module {training[0]!r} is in train mode; call model.eval() first")
+
+
 @torch.no_grad()
 def measure_losses(model, predict, batches, actions, output, rotations, losses: dict[str, Callable | None], group_order: int | None = None) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
     With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch at a time.
     """
-    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
-    if training:
-        raise RuntimeError(f"measure: module {training[0]!r} is in train mode; call model.eval() first")
+    check_eval(model)
     sums: dict[str, list] = {name: [] for name in losses}
     clusters, start = [], 0
     for batch in batches:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from equidyn import groups
+from equidyn import groups, sealed
 from equidyn.actions import Grid
-from equidyn.data import sealed, store
-from equidyn.measure import twisted_predictions
+from equidyn.data import store
+from equidyn.measure import check_eval, twisted_predictions
 
 ROTATIONS = groups.cube()
 
@@ -18,6 +18,7 @@ def fields(model, task, batch) -> dict[str, torch.Tensor]:
 
     ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24 rotations; its mean is the equivariance error.
     """
+    check_eval(model)
     rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)
     twisted = torch.stack(list(twisted_predictions(lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations)))  # (24, b, c, g, g, g)
     twirled = twisted.mean(0)

@@ -1,7 +1,7 @@
 """When a percentage counts, and what a curve of them says: the rules that claims and figures share.
 
 A constant output is perfectly equivariant, and so is the input rescaled; both are equivariant without anything learned. A percentage therefore
-counts only where the total loss lies at least a tenth below both (``counted``). "≤ 2 %" is judged with the 95 % interval of the percentage.
+counts only where the total loss lies at least a tenth below both (``counted``), with its interval. "≤ 2 %" is judged with the 95 % interval of the percentage.
 """
 
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
@@ -16,14 +16,19 @@ def baseline(row: dict) -> float:
     return min(row["zero_loss"], row.get("trivial_loss", row["zero_loss"]))
 
 
+def below(row: dict, ratio: float) -> bool:
+    """Whether the total loss lies below ratio × ``baseline``, with the whole 95 % interval of total / zero predictor."""
+    return row["zero_ratio_hi"] * row["zero_loss"] < ratio * baseline(row)
+
+
 def counted(row: dict) -> bool:
-    """Whether the total loss lies at least a tenth below ``baseline``."""
-    return row["total"] < LEARNED * baseline(row)
+    """Whether the total loss lies at least a tenth below ``baseline``, for certain."""
+    return below(row, LEARNED)
 
 
 def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:
     """First step with at most ``percent`` of the loss from equivariance error *and* total below ratio × ``baseline``; None if there is none."""
-    return next((r["step"] for r in curve if r["percent"] <= percent and r["total"] < ratio * baseline(r)), None)
+    return next((r["step"] for r in curve if r["percent"] <= percent and below(r, ratio)), None)
 
 
 def dip(curve: list[dict]) -> dict | None:

@@ -20,7 +20,8 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.data import archives, build, conformers, download, files, geom, molecules, sealed, spice, store, stream
+from equidyn import sealed
+from equidyn.data import archives, build, conformers, download, files, geom, molecules, spice, store, stream
 from equidyn.data.schema import SCHEMA_VERSION, DataError
 
 WATERS = "".join(

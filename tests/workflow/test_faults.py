@@ -13,7 +13,8 @@ import pytest
 import yaml
 from test_workflow import checkout
 
-from equidyn.data import sealed, store
+from equidyn import sealed
+from equidyn.data import store
 from equidyn.data.schema import DataError
 
 FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te"))

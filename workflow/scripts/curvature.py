@@ -15,8 +15,8 @@ import _cli
 import numpy as np
 from tqdm import tqdm
 
-from equidyn import curvature, dynamics, groups, runs, tables
-from equidyn.data import sealed, store
+from equidyn import curvature, dynamics, groups, runs, sealed, tables
+from equidyn.data import store
 from equidyn.landscape import landscape
 from equidyn.training import checkpoint
 from equidyn.verdicts import counted, dip

@@ -11,7 +11,7 @@ from equidyn.measure import measure_losses
 from equidyn.training import checkpoint
 
 COLUMNS = (
-    "run task step condition weights rotations loss total twirled equivariance percent percent_lo percent_hi zero_loss trivial_loss "
+    "run task step condition weights rotations loss total twirled equivariance percent percent_lo percent_hi zero_loss zero_ratio_hi trivial_loss "
     "relative_equivariance floor n_items n_rotations seconds variance_items variance_rotations"
 ).split()
 ROTATION_SEED = 20_251_001  # held-out rotations are the same for every run, seed and checkpoint
@@ -75,7 +75,7 @@ def row(settings, task, step, condition, weights, rotations, loss, r, floor, sec
     return dict(
         run=settings["run"], task=task.name, step=step, condition=condition, weights=weights, rotations=rotations, loss=loss,
         total=r.total, twirled=r.twirled, equivariance=r.equivariance, percent=r.percent, percent_lo=r.percent_lo, percent_hi=r.percent_hi,
-        zero_loss=r.zero_loss, trivial_loss=r.zero_loss if trivial is None else trivial, relative_equivariance=r.relative_equivariance,
+        zero_loss=r.zero_loss, zero_ratio_hi=r.zero_ratio_hi, trivial_loss=r.zero_loss if trivial is None else trivial, relative_equivariance=r.relative_equivariance,
         floor=floor, n_items=r.n_items, n_rotations=r.n_rotations, seconds=round(seconds, 3),
         variance_items=r.variance_items, variance_rotations=r.variance_rotations,
     )  # fmt: skip

@@ -12,9 +12,9 @@ import _cli
 import yaml
 from jinja2 import Template
 
-from equidyn import tables
+from equidyn import sealed, tables
 from equidyn.claims import STATEMENTS
-from equidyn.data import grids, sealed
+from equidyn.data import grids
 from equidyn.provenance import commit
 from equidyn.verdicts import counted, first_step, verdict
 
@@ -25,8 +25,8 @@ td,th{border-bottom:1px solid #ddd;padding:.25rem .6rem;text-align:left;vertical
 section.claim{break-before:page;border-top:2px solid #222;margin-top:3rem}.verdict{white-space:nowrap;font-weight:bold}</style>
 <h1>How fast does a network learn 3D rotations?</h1>
 <p>The held-out loss of every checkpoint is split into the <b>twirled prediction error</b> (what is left after averaging over rotations) and the
-<b>equivariance error</b> (what imperfect symmetry costs). A percentage counts as learned symmetry only where the total loss is below that of predicting
-zero: a constant output is perfectly equivariant.</p>
+<b>equivariance error</b> (what imperfect symmetry costs). A percentage counts as learned symmetry only where the total loss is, with its interval,
+at least a tenth below that of predicting zero and of the rescaled input: both are perfectly equivariant with nothing learned.</p>
 {% macro results(rows) %}<table><tr><th>run<th>condition<th>weights<th>rotations<th>loss<th>step<th>total / zero predictor<th>total / rescaled input
 <th>equivariance error, % of loss (95 %)<th>relative<th>floor / equivariance error</tr>
 {% for r in rows %}<tr><td>{{r.run}}<td>{{r.condition}}<td>{{r.weights}}<td>{{r.rotations}}<td>{{r.loss}}<td>{{"%d"|format(r.step)}}<td>{{"%.3f"|format(r.total/r.zero_loss)}}

@@ -7,9 +7,8 @@ import _cli
 import torch
 import yaml
 
-from equidyn import tasks
+from equidyn import sealed, tasks
 from equidyn.config import resolve_device
-from equidyn.data import sealed
 from equidyn.models import registry
 from equidyn.training import loop
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import sealed, store
+from equidyn import sealed
+from equidyn.data import store
 from equidyn.data.molecules import channel_of
 from equidyn.data.schema import DataError
 from equidyn.data.voxelize import fits, outside, voxelize_batch

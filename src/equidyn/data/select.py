@@ -29,7 +29,7 @@ def subset(items: np.ndarray, n: int) -> np.ndarray:
 
 
 def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None = None) -> np.ndarray:
-    """Indices of held-out items, in order: the first one of each of n_items clusters (all by default), so that items are independent.
+    """Indices of held-out items, in order: the first one of each cluster, so that items are independent; of n_items clusters drawn at random, all by default.
 
     Raises
     ------
@@ -40,4 +40,4 @@ def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None
     _, first = np.unique(arrays["cluster"][items], return_index=True)
     if n_items is not None and n_items > len(first):
         raise DataError(f"{path}: measure.n_items = {n_items}, but only {len(first)} clusters are held out")
-    return np.sort(items[first])[:n_items]
+    return subset(np.sort(items[first]), len(first) if n_items is None else n_items)

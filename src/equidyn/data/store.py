@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from equidyn.data import sealed
+from equidyn import sealed
 from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS, DataError
 
 METADATA = 1 << 16  # bytes of a file beside its arrays, at most

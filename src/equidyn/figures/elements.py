@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from equidyn import groups
-from equidyn.data import sealed
+from equidyn import groups, sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
 

@@ -5,7 +5,7 @@ What differs between the panels of a term is not the model but how it is evaluat
 
 import numpy as np
 
-from equidyn.data import sealed
+from equidyn import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
 

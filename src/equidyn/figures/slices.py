@@ -3,7 +3,7 @@
 import numpy as np
 from skimage.measure import marching_cubes
 
-from equidyn.data import sealed
+from equidyn import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
 

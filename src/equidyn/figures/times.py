@@ -7,7 +7,7 @@ from equidyn.verdicts import counted
 
 
 def draw(rows, paper, linear=False):
-    """Figure with a panel per run, log-log or linear; raw values thin, mean over neighbouring checkpoints thick; diamonds: the paper's 60M run."""
+    """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over neighbouring checkpoints thick; diamonds: the paper's 60M run."""
     names = tables.runs(rows)
     figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False)
     for axis, run in zip(axes[0], names):
@@ -17,7 +17,7 @@ def draw(rows, paper, linear=False):
             x, y = style.steps(curve), [r["percent"] for r in curve]
             axis.plot(x, y, "-", color=colour, lw=0.7, alpha=0.35)
             axis.plot(x, smooth(y), "-", color=colour, label=condition)
-            low = [(a, b) for a, b, r in zip(x, smooth(y), curve) if counted(r)]
+            low = [(a, b) for a, b, r in zip(x, y, curve) if counted(r)]
             axis.plot([a for a, _ in low], [b for _, b in low], "o", ms=3, color=colour)
             points = [
                 r
@@ -34,4 +34,4 @@ def draw(rows, paper, linear=False):
 
 def smooth(values: list[float]) -> list[float]:
     """Geometric mean of each value and its neighbours; the ends keep theirs."""
-    return [(a * b * c) ** (1 / 3) for a, b, c in zip([values[0], *values[:-1]], values, [*values[1:], values[-1]])]
+    return [*values[:1], *((a * b * c) ** (1 / 3) for a, b, c in zip(values, values[1:], values[2:])), *values[1:][-1:]]

@@ -43,7 +43,7 @@ class EdgeAttributes(nn.Module):
         self.order_source = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
         self.order_target = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
         self.atom_source, self.atom_target = nn.Embedding(110, atom_width), nn.Embedding(110, atom_width)
-        self.mix = nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden)
+        self.mix = nn.Sequential(nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden), nn.GELU())
 
     def forward(self, g):
         source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[g["neighbours"]]  # (n, m, ·)
@@ -77,14 +77,14 @@ class Block(nn.Module):
         self.attributes = EdgeAttributes(hidden, **embedding)
         self.ends, self.message = nn.Linear(2 * hidden, hidden), nn.Linear(2 * hidden, hidden)
         self.attention = NeighbourAttention(hidden, heads)
-        self.norm_node, self.norm_edge = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.norm_node = nn.RMSNorm(hidden)
         self.norm_node2, self.norm_edge2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
         self.ffn_node, self.ffn_edge = feed_forward(hidden, dropout=dropout), feed_forward(hidden, dropout=dropout)
 
     def forward(self, node, edge, g):
         h = self.norm_node(node)
         ends = self.ends(torch.cat([h[g["neighbours"]], h[:, None].expand_as(edge)], -1))  # (n, m, H)
-        message = self.message(torch.cat([self.attributes(g) + self.norm_edge(edge), ends], -1))
+        message = self.message(torch.cat([self.attributes(g), ends], -1))
         update = self.attention(message, g)
         edge, node = edge + update, node + neighbour_mean(update, g)
         return node + self.ffn_node(self.norm_node2(node)), edge + self.ffn_edge(self.norm_edge2(edge))

@@ -1,6 +1,7 @@
 """Named models. Each architecture's module holds its own table of sizes, so adding one touches no other."""
 
 import importlib
+import inspect
 
 import torch
 
@@ -18,7 +19,7 @@ def build(architecture: str, size: str, seed: int = 0, **options) -> torch.nn.Mo
     Raises
     ------
     KeyError
-        unknown architecture or size, naming those that exist
+        unknown architecture, size or option, naming those that exist
     """
     if architecture not in ARCHITECTURES:
         raise KeyError(f"model architecture {architecture!r}, expected one of {sorted(ARCHITECTURES)}")
@@ -26,5 +27,8 @@ def build(architecture: str, size: str, seed: int = 0, **options) -> torch.nn.Mo
     module = importlib.import_module(module_name)
     if size not in module.SIZES:
         raise KeyError(f"size {size!r} of {architecture}, expected one of {sorted(module.SIZES)}")
+    model = getattr(module, class_name)
+    if unknown := sorted(set(options) - set(known := inspect.signature(model).parameters)):
+        raise KeyError(f"options {unknown} of {architecture}, expected some of {sorted(known)}")
     torch.manual_seed(seed)
-    return getattr(module, class_name)(**{**module.SIZES[size], **options})
+    return model(**{**module.SIZES[size], **options})

@@ -57,7 +57,7 @@ class Forces:
         counts.scatter_add_(1, self.numbers.long(), self.mask.double())  # a one-hot table would need 110 numbers per atom
         reference = torch.linalg.lstsq(counts[self.train], self.energy[self.train][:, None], driver="gelsd").solution
         residual = self.energy - (counts @ reference).squeeze(1)
-        self.energy_scale = max(residual[self.train].std().item(), 1e-6)
+        self.energy_scale = max(residual[self.train].std(correction=0).item(), 1e-6)
         self.scaled_energy = (residual / self.energy_scale).float()
 
     def _inputs(self, model, items: torch.Tensor, rotation: torch.Tensor | None = None) -> tuple[dict, torch.Tensor]:

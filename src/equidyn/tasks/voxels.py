@@ -16,7 +16,7 @@ from equidyn.data.schema import DataError
 from equidyn.data.select import subset, training_items
 from equidyn.data.voxelize import voxelize_batch
 from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise
-from equidyn.measure import Batch
+from equidyn.measure import Batch, check_eval
 
 N_POWER = 512  # training molecules that the zero predictor's loss is taken from
 SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
@@ -41,7 +41,8 @@ class Voxels:
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
-        self.power = self.clean(subset(training, N_POWER)).square().mean().item()  # of the clean training grids: the loss of the zero predictor
+        parts = np.array_split(few := subset(training, N_POWER), -(-len(few) // 32))  # 512 published grids at once would be 4 GB
+        self.power = sum(self.clean(part).double().square().mean().item() * len(part) for part in parts) / len(few)  # loss of the zero predictor on clean training grids
 
     def clean(self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""
@@ -77,8 +78,10 @@ class Voxels:
             data, wanted = grids.read(self.settings.get("grids")), self.settings["measure"]["n_items"]
             if wanted > len(data["item"]):
                 raise DataError(f"{self.settings['grids']}: measure.n_items = {wanted}, but only {len(data['item'])} held-out molecules fit the box")
-            noise = np.stack([np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32) for seed in data["noise_seed"][:wanted]])
-            self._held_out = {name: torch.from_numpy(value[:wanted]) for name, value in data.items()} | {"noise": torch.from_numpy(noise)}
+            chosen = subset(np.arange(len(data["item"])), wanted)
+            data = {name: value[chosen] for name, value in data.items()}
+            noise = np.stack([np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32) for seed in data["noise_seed"]])
+            self._held_out = {name: torch.from_numpy(value) for name, value in data.items()} | {"noise": torch.from_numpy(noise)}
         return self._held_out
 
     def held_out(self, model, condition=""):
@@ -95,8 +98,10 @@ class Voxels:
 
     def trivial_loss(self, condition=""):
         """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of mean square s."""
-        data, a = self._frozen(), self.power / (self.power + self.sigma**2)
-        return (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"]).double().square().mean().item()
+        if not hasattr(self, "_trivial"):
+            data, a = self._frozen(), self.power / (self.power + self.sigma**2)
+            self._trivial = (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"]).double().square().mean().item()
+        return self._trivial
 
     @torch.no_grad()
     def off_grid(self, model, n_rotations: int, seed: int) -> Decomposition:
@@ -107,6 +112,7 @@ class Voxels:
         outside the box it is drawn anew, because a network that sees clean corners sees something it was not trained on. Only voxels within
         g/2 − 1 of the centre count, whose interpolation stays inside the box.
         """
+        check_eval(model)
         data = self._frozen()
         rotations = groups.haar_per_item(n_rotations, len(data["item"]), seed)
         ball = _ball(self.shape["grid"]).to(self.device)  # (g, g, g)
@@ -117,7 +123,8 @@ class Voxels:
             def twisted(rows=rows, noise=noise):
                 for k, rotation in enumerate(rotations[:, rows]):
                     turned, spread = resample(noise, rotation)
-                    rim = torch.from_numpy(np.random.default_rng([seed, int(rows[0]), k]).standard_normal(noise.shape, dtype=np.float32)).to(noise)
+                    rim = np.stack([np.random.default_rng([seed, int(row), k]).standard_normal(noise.shape[1:], dtype=np.float32) for row in rows])
+                    rim = torch.from_numpy(rim).to(noise)
                     turned = torch.where(_outside(rotation, noise), rim, turned / spread)
                     noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned
                     yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[0]

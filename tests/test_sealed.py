@@ -1,4 +1,4 @@
-"""data/sealed.py: whatever happens to a sealed file, HDF5 does not see it; one that is whole, any HDF5 tool reads."""
+"""sealed.py: whatever happens to a sealed file, HDF5 does not see it; one that is whole, any HDF5 tool reads."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from equidyn.data import sealed
+from equidyn import sealed
 from equidyn.data.schema import DataError
 
 
