@@ -16,19 +16,14 @@ def baseline(row: dict) -> float:
     return min(row["zero_loss"], row.get("trivial_loss", row["zero_loss"]))
 
 
-def below(row: dict, ratio: float) -> bool:
-    """Whether the total loss lies below ratio × ``baseline``, with the whole 95 % interval of total / zero predictor."""
-    return row["zero_ratio_hi"] * row["zero_loss"] < ratio * baseline(row)
-
-
 def counted(row: dict) -> bool:
-    """Whether the total loss lies at least a tenth below ``baseline``, for certain."""
-    return below(row, LEARNED)
+    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval of total / zero predictor."""
+    return row["zero_ratio_hi"] * row["zero_loss"] < LEARNED * baseline(row)
 
 
 def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:
-    """First step with at most ``percent`` of the loss from equivariance error *and* total below ratio × ``baseline``; None if there is none."""
-    return next((r["step"] for r in curve if r["percent"] <= percent and below(r, ratio)), None)
+    """First counted step with at most ``percent`` of the loss from equivariance error *and* total below ratio × ``baseline``; None if there is none."""
+    return next((r["step"] for r in curve if counted(r) and r["percent"] <= percent and r["total"] < ratio * baseline(r)), None)
 
 
 def dip(curve: list[dict]) -> dict | None:
