@@ -64,11 +64,19 @@ def opened(path: str | Path, again: str) -> Iterator[h5py.File]:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not head.startswith(MARK):
         raise DataError(f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {again}")
+    if head != _head(found) and found.encode() in head:
+        raise DataError(f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {again}")
     if head != _head(found):
         expected = head[len(MARK) : len(MARK) + 64].decode("ascii", "replace")
         raise DataError(f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {again}")
     with h5py.File(path, "r") as file:
         yield file
+
+
+def is_sealed(path: str | Path) -> bool:
+    """Whether a file begins as sealed ones do; its content is not looked at."""
+    with open(path, "rb") as file:
+        return file.read(len(MARK)) == MARK
 
 
 def digest(path: str | Path) -> str:

@@ -17,7 +17,7 @@ from equidyn.provenance import code_digest
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={ROOT}/src PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1; "
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT / 'src'))} PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1; "
 )
 
 HERE = os.path.relpath(ROOT)  # relative, so that moving a checkout changes no command
@@ -108,13 +108,26 @@ for name, settings in config["datasets"].items():
             )
 
 
+def contents(folder):
+    """Files in a folder, of any depth, in order: Snakemake sees a change of one of them, not of the folder."""
+    return sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
+
+
 def dataset_inputs(wildcards):
     """Files that a dataset is made from; for downloads, the lists of checked files."""
     settings = config["datasets"][wildcards.dataset]
     files = [settings["molecules"]] if "molecules" in settings else []
     files += [settings["split_list"]["file"]] if "split_list" in settings else []
     for key in ("", "held_out_"):
-        files += settings.get(f"{key}files", [])
+        files += [
+            name
+            for given in settings.get(f"{key}files", [])
+            for name in (contents(given) or [given])
+        ]
         files += [
             f"{DOWNLOADS}/{entry}.json" for entry in settings.get(f"{key}download", [])
         ]

@@ -261,7 +261,8 @@ def _conformers(settings, workers, resume) -> Found:
     random.Random(settings["seed"]).shuffle(listed)
     wanted, labels, limit = settings["n_molecules"], settings.get("labels", True), settings["max_atoms"]
     large = [name for name, smiles in listed if conformers.n_atoms(smiles) > limit]
-    listed = [row for row in listed if row[0] not in set(large)]
+    too_large = set(large)
+    listed = [row for row in listed if row[0] not in too_large]
     if wanted > len(listed):
         listed = conformers.recombine(listed, wanted, limit, settings["seed"])
     made, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)

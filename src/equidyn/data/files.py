@@ -103,9 +103,9 @@ def npz_records(path: str | Path) -> Iterator[tuple]:
         not an npz file, missing keys, shapes that disagree
     """
     for where, stream in archives.members(path, (".npz",)):
-        if where == str(path):
+        if where == str(path) and str(path).endswith(".npz"):
             yield from _npz(where, stream)
-        else:  # an npz must be seekable; a member of an archive is not
+        else:  # an npz must be seekable, which a member of an archive is not, and a compressed one only by reading it from the start again
             with tempfile.TemporaryFile() as copy:
                 while block := stream.read(1 << 20):
                     copy.write(block)

@@ -9,6 +9,7 @@ import heapq
 import io
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.data import store
 from equidyn.data.schema import SPLITS, DataError
 from equidyn.data.store import split_by_cluster
 
 LEAKED, SURPLUS, UNLISTED = "molecule is also held out", "held-out molecule beyond n_held_out", "not in the list of the split"
 SPILL = 200_000  # lines sorted in memory
+SCRATCH = ".lists-"  # folder of sorted lines, beside the lists
 
 
 @dataclass
@@ -88,14 +91,10 @@ def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label
         return _published(out, cluster, keys, settings, held_out, frames)
     n = settings["n_held_out"]
     if frames and len(keys) <= n:
-        cluster, label = _blocks(cluster, n), "frames"
+        cluster, label = np.arange(len(cluster)) // max(1, len(cluster) // (4 * n)), "frames"
         keys = [f"frames block {i}" for i in range(cluster.max() + 1)]
     split = split_by_cluster(cluster, n, settings["seed"])
     return Split(np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label)
-
-
-def _blocks(items: np.ndarray, n: int) -> np.ndarray:
-    return np.arange(len(items)) // max(1, len(items) // (4 * n))
 
 
 def _published(out, cluster, keys, settings, held_out, frames) -> Split:
@@ -117,7 +116,10 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
             raise DataError(f"{out}: no items {text}, expected some on either side of a published split{hint}")
     split, label = held_out[keep].astype(np.uint8), "published"
     if frames and leaks == "keep" and n is not None and len(names) < n:  # the same few molecules on both sides: blocks are the unit of intervals
-        found = np.where(split, 1, 0) * len(split) + _blocks(split, n)
+        found = np.empty(len(split), np.int64)
+        for side, size in ((0, max(1, (split == 0).sum() // (4 * n))), (1, max(1, (split == 1).sum() // n))):  # n whole blocks are held out at least
+            items = np.flatnonzero(split == side)
+            found[items] = side * len(split) + np.arange(len(items)) // size
         keys = {c: f"frames block {i}" for i, c in enumerate(np.unique(found))}
     else:
         found = cluster[keep]
@@ -135,13 +137,18 @@ class Lists:
         self.lines, self.spilled, self.items, self.clusters = [[] for _ in SPLITS], [[] for _ in SPLITS], [0] * len(SPLITS), [set() for _ in SPLITS]
 
     def __enter__(self):
-        self.scratch = tempfile.TemporaryDirectory(dir=self.folder)
-        self.file = open(self.folder / f"split.csv{self.part}", "w", newline="")
+        for name in ("split.csv", "split.json"):
+            store.clear(self.folder / name)
+        for left in self.folder.glob(f"{SCRATCH}*"):  # of a killed conversion: the folder is locked, so that no other is at work
+            shutil.rmtree(left, ignore_errors=True)
+        self.scratch = tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH)
+        self.file = open(self.folder / f".split.csv{self.part}", "w", newline="")
         self.writer = csv.writer(self.file)
         self.writer.writerow(["item", "split", "cluster", "where"])
         return self
 
     def add(self, split: int, number: int, key: str, where: str) -> None:
+        """The next item of the dataset: index into SPLITS, number and key of its cluster, what lists call it."""
         self.writer.writerow([sum(self.items), SPLITS[split], key, where])
         self.items[split] += 1
         self.clusters[split].add(number)
@@ -165,7 +172,7 @@ class Lists:
         return digest.hexdigest()
 
     def __exit__(self, kind, *_):
-        temporary, json_part = Path(self.file.name), self.folder / f"split.json{self.part}"
+        temporary, json_part = Path(self.file.name), self.folder / f".split.json{self.part}"
         try:
             self.file.close()
             if kind is None:

@@ -55,7 +55,7 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
+        clear(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -90,7 +90,7 @@ def _reserve(path: Path, size: int) -> None:
                 raise
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
     """Remove what killed writers left: of processes that are no more here, and untouched for an hour, in case they are at work on another machine."""
     for left in path.parent.glob(f".{path.name}.*.part"):
         with suppress(OSError, ValueError, OverflowError):
