@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import os
 import pickle
 import shutil
+import time
 
 import ase
 import ase.io
@@ -63,6 +65,26 @@ def test_frames_of_one_molecule_on_both_sides_are_blocks(tmp_path):
     held_out = arrays["cluster"][arrays["split"] == 1]
     assert len(held_out) == 24 and len(set(held_out)) >= 4 and not set(held_out) & set(arrays["cluster"][arrays["split"] == 0])
     assert attributes["leaks"] == 1
+
+
+def test_a_small_side_of_frames_still_has_the_blocks_that_were_asked_for(tmp_path):
+    for name, n in (("train", 60), ("test", 10)):
+        ase.io.write(tmp_path / f"{name}.xyz", frames(n, n, names=("H2O",)), format="extxyz")
+    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")], "leaks": "keep", "n_held_out": 9}
+    build.build(config, str(tmp_path / "d.h5"), workers=1)
+    arrays, _ = store.read(tmp_path / "d.h5")
+    sides = [arrays["cluster"][arrays["split"] == side] for side in (0, 1)]
+    assert len(set(sides[1])) >= 9 and len(sides[1]) == 10 and not set(sides[0]) & set(sides[1])
+
+
+def test_what_a_killed_conversion_left_of_its_lists_is_removed(tmp_path):
+    (tmp_path / f"{splits.SCRATCH}x").mkdir()
+    left = tmp_path / ".split.csv.999999999.part"
+    left.write_text("half")
+    os.utime(left, (time.time() - 2 * store.STALE,) * 2)
+    with splits.Lists(tmp_path) as lists:
+        lists.add(0, 0, "O", "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["split.csv", "split.json"]
 
 
 def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):

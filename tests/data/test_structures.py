@@ -536,3 +536,19 @@ def test_real_files(no_mmseqs):
     labels = structures.cluster_by_sequence([c.sequence for c in chains])
     by_sequence = {}
     assert all(by_sequence.setdefault(c.sequence, label) == label for c, label in zip(chains, labels)) and 180 < labels.max() + 1 < 260
+
+
+def test_long_names_are_shortened_and_stay_different(tmp_path, no_mmseqs):
+    """Names are keys of 40 bytes; cut alone, these would be one."""
+    folder = several(tmp_path / "p")
+    for path in sorted(folder.glob("*.pdb")):
+        path.rename(folder / f"{'ä' * 22}-model-of-a-long-campaign-{path.name}")
+    build.build({**SETTINGS, "files": [str(folder)]}, str(tmp_path / "a.h5"), workers=1)
+    rows = list(csv.DictReader(open(tmp_path / "a/split.csv")))
+    names, _ = store.read(tmp_path / "a.h5", "backbones")
+    assert len({row["where"] for row in rows}) == len(rows) > 10 and all(len(row["where"].encode()) <= 40 for row in rows)
+    assert [name.decode() for name in names["name"]] == [row["where"] for row in rows]
+    listed = {**SETTINGS, "files": [str(folder)], "split_list": {"file": str(tmp_path / "a/split.csv")}}
+    del listed["n_held_out"]
+    build.build(listed, str(tmp_path / "b.h5"), workers=1)
+    assert (tmp_path / "a/split.json").read_bytes() == (tmp_path / "b/split.json").read_bytes()

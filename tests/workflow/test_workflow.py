@@ -121,6 +121,18 @@ def test_deleting_a_table_reruns_what_depends_on_it(done, tmp_path, table, depen
     assert ("rule claims:" in text) == table.endswith(".csv") and "rule train:" not in text and "rule dataset:" not in text
 
 
+def test_files_within_a_folder_are_inputs(tmp_path):
+    """Not the folder: one of them replaced in place leaves the folder's own time as it was."""
+    folder = checkout(tmp_path / "clone")
+    config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
+    (folder / "chains/deep").mkdir(parents=True)
+    (folder / "chains/deep/a.pdb").write_text("x")
+    config["datasets"]["backbones"] = dict(source="structures", files=["chains"], licence="x", min_residues=5, max_residues=60, identity=0.5, n_held_out=8)
+    (folder / "config/smoke.yaml").write_text(yaml.safe_dump(config))
+    text = snakemake(folder, "-n", "results/smoke/data/backbones.h5").stdout
+    assert "chains/deep/a.pdb" in next(line for line in text.splitlines() if line.strip().startswith("input:") and "backbones" in line)
+
+
 def test_other_settings_train_the_run_anew(done, tmp_path):
     folder = copy_of(done, tmp_path)
     config = folder / "config/smoke.yaml"

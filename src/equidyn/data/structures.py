@@ -18,10 +18,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from equidyn.data import archives
-from equidyn.data.schema import DataError
+from equidyn.data.schema import BACKBONES, DataError
 from equidyn.data.stream import Item, Rejected
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
+LONGEST_NAME = np.dtype(BACKBONES["name"].dtype).itemsize  # bytes
 # Modified residues whose parent gemmi's table does not give as one of the twenty; files that name the parent themselves are believed.
 PARENTS = {"SEC": "C", "PYL": "K", "2MR": "R", "CSU": "C", "OCY": "C", "3AH": "H", "BB9": "C", "TRN": "W", "NVA": "V", "TYY": "Y"}
 FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
@@ -204,8 +205,17 @@ def _pieces(where: str, name: str, sequence: str, positions: np.ndarray, notes: 
         rows = {key: values[start : start + length] for key, values in (("positions", positions), ("residues", residues), ("breaks", breaks))}
         rows["breaks"] = np.append(rows["breaks"][:-1], np.uint8(0))
         title, place = (f"{name}/{start + 1}", f"{where}, residues {start + 1} to {start + length}") if "fragment" in settings else (name, where)
-        items.append(Item(place, sequence, rows, {"name": title.encode("utf-8", "replace")}, notes=notes if start == 0 else {}, copy=_digest(sequence, positions, start)))
+        items.append(Item(place, sequence, rows, {"name": _fitting(title)}, notes=notes if start == 0 else {}, copy=_digest(sequence, positions, start)))
     return items
+
+
+def _fitting(title: str) -> bytes:
+    """A name for the dataset's key; of one that is too long its beginning and a digest of it, so that no two become one."""
+    encoded = title.encode("utf-8", "replace")
+    if len(encoded) <= LONGEST_NAME:
+        return encoded
+    digest = hashlib.sha256(encoded).hexdigest()[:12].encode()
+    return encoded[: LONGEST_NAME - 1 - len(digest)].decode("utf-8", "ignore").encode() + b"~" + digest
 
 
 def _alphas(residue) -> list:
