@@ -312,7 +312,7 @@ def _c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
         used = [r for r in mine if r["step"] in counts and r["head_variance"] > 0 and r["equivariance"] > 0]
         x, y = np.log([r["head_variance"] for r in used]), np.log([r["equivariance"] for r in used])
         slope, lo, hi, judged = "", "", "", UNTESTABLE
-        conditions = f"{_where(run, '')}, the {len(used)} of {len(mine)} checkpoints that count"
+        conditions = f"{_where(run, '')}, the {len(used)} of {len(mine)} checkpoints that count, taken as independent"
         if len(used) >= MIN_CORRELATED and np.ptp(x) > 0 and np.ptp(y) > 0:
             fit = stats.linregress(x, y)
             half = stats.t.ppf(0.975, len(used) - 2) * fit.stderr
