@@ -166,6 +166,7 @@ def key(entry: dict) -> str:
 
 
 def title(entry: dict) -> str:
+    """What messages call an entry of the table."""
     return f"{entry['name']} {entry['version']}"
 
 

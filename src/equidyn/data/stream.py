@@ -373,11 +373,13 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
 
 
 def meta_of(path: Path) -> dict:
+    """Lists of a shard, without its arrays: items (place, where, cluster key, rows, bare, notes, copy) and rejections (place, where, reason, detail, suspect)."""
     with np.load(path, allow_pickle=False) as file:
         return json.loads(file["meta"].tobytes())
 
 
 def arrays_of(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    """Lists of a shard as ``meta_of``, and the arrays of its items one after the other, by the keys of the schema."""
     with np.load(path, allow_pickle=False) as file:
         return json.loads(file["meta"].tobytes()), {name: file[name] for name in file.files if name != "meta"}
 

@@ -56,6 +56,7 @@ class Transfer:
         self.ranges = True  # until the server refuses one
 
     def size(self) -> int:
+        """Bytes that are there."""
         return os.fstat(self.part.fileno()).st_size
 
     def run(self) -> None:
@@ -184,6 +185,7 @@ class Transfer:
 
 
 def room(entry: dict, url: str, folder: Path, needed: int) -> None:
+    """DataError where the disk has no room for ``needed`` more bytes."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
         raise DataError(f"{title(entry)}: {url}: needs {needed / 1e6:.0f} MB and {SPARE / 1e6:.0f} MB to spare in {folder.resolve()}, which has {free / 1e6:.0f} MB free")
