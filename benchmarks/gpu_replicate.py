@@ -42,7 +42,7 @@ from equidyn.training import checkpoint, loop
 REPOSITORY = Path(__file__).resolve().parents[1]
 ROTATION_SEED = 20_251_001  # as in the rule `decompose`: held-out rotations are the same for every run and checkpoint
 COLUMNS = (
-    "run task step condition weights rotations loss total twirled equivariance percent percent_lo percent_hi zero_loss trivial_loss "
+    "run task step condition weights rotations loss total twirled equivariance percent percent_lo percent_hi zero_loss zero_ratio_hi trivial_loss "
     "relative_equivariance floor n_items n_rotations seconds variance_items variance_rotations"
 ).split()  # as in the rule `decompose`
 LEAST = {"forces": 10_000}  # steps that a task should reach

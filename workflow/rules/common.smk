@@ -134,6 +134,12 @@ def dataset_inputs(wildcards):
     return files
 
 
+def made_datasets(wildcards):
+    """Names and sizes of the dataset files that exist."""
+    files = [Path(f"{RESULTS}/data/{name}.h5") for name in DATASETS]
+    return [f"{file.name} {file.stat().st_size}" for file in files if file.is_file()]
+
+
 def dataset_of(wildcards):
     return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
 

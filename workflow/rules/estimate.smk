@@ -3,11 +3,6 @@ localrules:
     estimate,
 
 
-def made_datasets():
-    files = [Path(f"{RESULTS}/data/{name}.h5") for name in DATASETS]
-    return [f"{file.name} {file.stat().st_size}" for file in files if file.is_file()]
-
-
 rule estimate:
     input:
         throughput=os.path.normpath(f"{HERE}/resources/throughput.csv"),
@@ -22,7 +17,7 @@ rule estimate:
         script=f"{SCRIPTS}/estimate.py",
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         data=f"{RESULTS}/data",
-        made=lambda wildcards: made_datasets(),  # they are counted where they exist, and are no input: nothing is made for an estimate
+        made=made_datasets,  # they are counted where they exist, and are no input: nothing is made for an estimate
         code=code_digest(f"{SCRIPTS}/estimate.py"),
     shell:
         "printf %s {params.config:q} | python {params.script} --config - --throughput {input.throughput} --data {params.data} --out {output} 2>&1 | tee {log}"
