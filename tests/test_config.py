@@ -1,5 +1,6 @@
 import copy
 import importlib
+import inspect
 import json
 import math
 import re
@@ -179,12 +180,14 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
     from equidyn import config, tasks
     from equidyn.data import build
     from equidyn.models import registry
+    from equidyn.models.voxmol import VoxMol
 
     assert set(config.MODELS) == set(config.SOURCES) == set(tasks.TASKS)
     found = {name: sizes for models in config.MODELS.values() for name, sizes in models.items()}
     assert set(found) == set(registry.ARCHITECTURES)
     for name, sizes in found.items():
         assert set(sizes) == set(importlib.import_module(registry.ARCHITECTURES[name][0]).SIZES)
+    assert inspect.signature(VoxMol).parameters["n_channels"].default == config.CHANNELS
     assert {source for sources in config.SOURCES.values() for source in sources} == set(build.READERS) | set(build.SOURCES)
     kinds = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}
     assert all(build.READERS[source].kind == kinds[task] for task, sources in config.SOURCES.items() for source in sources if source in build.READERS)

@@ -22,7 +22,7 @@ def whole(tmp_path_factory):
 
 
 def read(path):
-    with sealed.opened(path, "make it again") as file:
+    with sealed.opened(path, "dataset") as file:
         return file["values"][()].tolist(), file.attrs["name"]
 
 
@@ -51,7 +51,7 @@ def test_files_of_others_and_of_older_versions(tmp_path, block):
     with h5py.File(tmp_path / "b.h5", "w", userblock_size=block) as file:
         file["values"] = np.arange(3)
     content = (tmp_path / "b.h5").read_bytes()
-    with pytest.raises(DataError, match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again"):
+    with pytest.raises(DataError, match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again: `snakemake .*b.h5 --forcerun dataset`"):
         read(tmp_path / "b.h5")
     with pytest.raises(DataError, match="no HDF5 file begins at byte 512"):
         sealed.seal(tmp_path / "b.h5")

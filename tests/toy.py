@@ -57,6 +57,6 @@ def summed_terms(model, group_order=None):
         chunk = drawn(group_order)[:, start : start + len(batch)]
         start += len(batch)
         n = 3 * batch.mask.sum()
-        values = dynamics.terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order)
+        values = terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order)
         total, count = [t + n * v for t, v in zip(total, values)], count + n
     return [t / count for t in total]

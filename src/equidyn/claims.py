@@ -124,8 +124,7 @@ def _axes(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     families: dict[tuple, dict] = {}  # (claim, reference) → label of each run, the reference first
     for run, point in points.items():
         for axis, value in point["axes"].items():
-            others = {other: v for other, v in point["axes"].items() if AXES.get(other) != AXES.get(axis)}
-            if axis in AXES and all(v == point.get("reference_axes", {}).get(other) for other, v in others.items()):  # one thing changes at a time
+            if axis in AXES and _beside(point, AXES[axis]):
                 at = point.get("reference_axes", {}).get(axis)
                 members = families.setdefault((AXES[axis], point["reference"]), {point["reference"]: {}})
                 members[point["reference"]][axis] = "all" if at is None else at
@@ -150,6 +149,12 @@ def _axes(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             lo, hi, place = min(r["percent_lo"] for r in ends), max(r["percent_hi"] for r in ends), f"{STATEMENTS[claim][1]}, {ends[0]['task']}"
             result.append(_row(claim, judged, conditions, worst, lo, hi, _span(published, " % at the end"), place=place))
     return result
+
+
+def _beside(point: dict, claim: str) -> bool:
+    """Whether a point of the matrix differs from its reference along the axes of a claim alone."""
+    at = point.get("reference_axes", {})
+    return all(value == at.get(axis) for axis, value in point["axes"].items() if AXES.get(axis) != claim)
 
 
 def _label(axes):

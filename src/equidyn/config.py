@@ -20,6 +20,7 @@ MODELS = {
     "flow": {"proteina": ("tiny", "mini", "small", "60M", "60M-tri", "200M", "400M")},
 }
 SOURCES = {"forces": ("conformers", "extxyz", "npz", "spice"), "voxels": ("conformers", "sdf", "xyz", "geom"), "flow": ("backbones", "structures")}
+CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
 Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int))
 
@@ -64,7 +65,7 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
         raise ConfigError(f"{place}.model.architecture: {model.get('architecture')!r}, expected one of {', '.join(MODELS[task])} for the task {task}")
     if model.get("size") not in sizes:
         raise ConfigError(f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for {model['architecture']}")
-    if task == "voxels" and (n := model.get("options", {}).get("n_channels", 8)) != len(dataset["voxels"]["elements"]):
+    if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(dataset["voxels"]["elements"]):
         raise ConfigError(f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the number of {dataset_name}.voxels.elements")
 
 

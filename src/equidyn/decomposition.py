@@ -88,7 +88,7 @@ def accumulate(twisted: Iterable[torch.Tensor], target: torch.Tensor, mask: torc
         losses.append(per_item(weight * (prediction - target) ** 2))
         power = power + per_item(weight * prediction**2)
     _check_rotations(n, group_order)
-    factor = 1.0 if group_order is None else (group_order - 1) / group_order  # a variance over the group, from draws without replacement
+    factor = finite_factor(group_order)
     losses = torch.stack(losses)  # (n, n_items)
     return ItemSums(
         count=per_item(weight), total=losses.mean(0), equivariance=factor * per_item(weight * spread) / (n - 1),
@@ -193,7 +193,7 @@ def accumulate_convex(twisted, target, mask, group_order, loss) -> tuple[ItemSum
     common = dict(
         count=weight.sum(axes) if axes else weight, total=losses.mean(0), zero=per_item(nothing), n_rotations=n, group_order=group_order,
         power=torch.stack([per_item(prediction, nothing) for prediction in stack]).mean(0),
-        within=losses.var(0) * (1.0 if group_order is None else (group_order - 1) / group_order),
+        within=finite_factor(group_order) * losses.var(0),
     )  # fmt: skip
     return tuple(ItemSums(equivariance=losses.mean(0) - value, **common) for value in (corrected, plain))
 
@@ -210,6 +210,11 @@ def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters
     error = ((n - 1) / n * ((deleted - deleted.mean()) ** 2).sum()).sqrt().item()
     half = float(student_t.ppf(0.975, n - 1)) * error
     return percent, percent - half, percent + half, n
+
+
+def finite_factor(group_order: int | None) -> float:
+    """Variance over a group as a multiple of the sample variance of draws without replacement from it: (|G| − 1)/|G|; 1 for Haar draws (None)."""
+    return 1.0 if group_order is None else (group_order - 1) / group_order
 
 
 def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:

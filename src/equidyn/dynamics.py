@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from equidyn.actions import Action
-from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise, valid
+from equidyn.decomposition import Decomposition, ItemSums, accumulate, finite_factor, summarise, valid
 from equidyn.measure import Batch, check_eval, chunks, rotate, twisted_predictions
 
 TERMS = ("twirled", "equivariance")
@@ -25,28 +25,6 @@ def cast(batch: Batch, dtype: torch.dtype = torch.float64) -> Batch:
     """The batch with its floating-point inputs and target in ``dtype``; integers and masks stay."""
     inputs = {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.inputs.items()}
     return replace(batch, inputs=inputs, target=batch.target.to(dtype))
-
-
-def terms(
-    model: torch.nn.Module, predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor, group_order: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(P̂, Ê) of one batch as differentiable float64 scalars, means over its valid elements.
-
-    Holds the graph of all rotations at once: for small batches, and for second derivatives.
-
-    Parameters
-    ----------
-    rotations : [n_rotations ≥ 2, n_items, 3, 3];  others as in ``measure``
-
-    Raises
-    ------
-    RuntimeError
-        a module in train mode
-    ValueError
-        fewer than two rotations
-    """
-    twirled, equivariance, count = sums_of_terms(model, predict, batch, actions, output, rotations, group_order)
-    return twirled / count, equivariance / count
 
 
 @dataclass(frozen=True)
@@ -95,7 +73,7 @@ def gradient_vectors(
     check_eval(model)
     parameters = list(model.parameters())
     total, equivariance = (torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=parameters[0].device) for _ in range(2))
-    parts, factor, n = [], _factor(group_order), len(rotations)
+    parts, factor, n = [], finite_factor(group_order), len(rotations)
     for batch, chunk in chunks(batches, rotations):
         weight = valid(batch.mask, batch.target) > 0
         target = batch.target.to(torch.float64)
@@ -130,9 +108,5 @@ def sums_of_terms(model, predict, batch, actions, output, rotations, group_order
     weight = valid(batch.mask, batch.target) > 0
     twisted = torch.stack(list(twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, rotations)))  # (n, n_items, …)
     error = torch.where(weight, twisted - batch.target.to(torch.float64), 0.0)
-    equivariance = _factor(group_order) * (error - error.mean(0)).square().sum() / (n - 1)  # the target drops out of f_r − f̄
+    equivariance = finite_factor(group_order) * (error - error.mean(0)).square().sum() / (n - 1)  # the target drops out of f_r − f̄
     return error.square().sum() / n - equivariance, equivariance, weight.sum()
-
-
-def _factor(group_order: int | None) -> float:
-    return 1.0 if group_order is None else (group_order - 1) / group_order

@@ -14,7 +14,6 @@ import numpy as np
 
 from equidyn import sealed
 from equidyn.config import resolve_dataset, resolve_run
-from equidyn.data import store
 from equidyn.data.schema import KINDS
 from equidyn.throughput import FLOPS_PER_FORWARD, Cost, achieved, cost_of
 from equidyn.training.checkpoint import log_spaced
@@ -70,7 +69,7 @@ class Assumed:
 def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
     """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its downloads."""
     if file is not None and file.is_file() and sealed.is_sealed(file):  # a dataset of an older version will be made again
-        with sealed.opened(file, store.again(file)) as data:
+        with sealed.opened(file, "dataset") as data:
             lengths = data["offsets"][1:] - data["offsets"][:-1]
         return Shape(len(lengths), float(lengths.mean()), int(lengths.max()), f"counted in {file}")
     if settings["source"] == "conformers":

@@ -55,7 +55,7 @@ def twisted_predictions(predict: Callable, batch: Batch, actions: dict[str, Acti
 def measure(
     model: torch.nn.Module,
     predict: Callable,
-    batches: Iterable[Batch],
+    batches: list[Batch],
     actions: dict[str, Action],
     output: Action,
     rotations: torch.Tensor,
@@ -106,10 +106,8 @@ def measure_losses(model, predict, batches, actions, output, rotations, losses: 
     """
     check_eval(model)
     sums: dict[str, list] = {name: [] for name in losses}
-    clusters, start = [], 0
-    for batch in batches:
-        chunk = rotations[:, start : start + len(batch)]
-        start += len(batch)
+    clusters = []
+    for batch, chunk in chunks(batches, rotations):
         twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
         if any(loss is not None for loss in losses.values()):
             twisted = list(twisted)
@@ -119,8 +117,6 @@ def measure_losses(model, predict, batches, actions, output, rotations, losses: 
                 sums[name].append(accumulate(twisted, batch.target, batch.mask, group_order))
             else:
                 sums[name].append(accumulate_convex(twisted, batch.target, batch.mask, group_order, loss))
-    if start != rotations.shape[1]:
-        raise ValueError(f"measure: rotations for {rotations.shape[1]} items, but the batches hold {start}")
     joined, results = torch.cat(clusters), {}
     for name, loss in losses.items():
         if loss is None:

@@ -45,12 +45,12 @@ def seal(path: Path) -> None:
 
 
 @contextmanager
-def opened(path: str | Path, again: str) -> Iterator[h5py.File]:
+def opened(path: str | Path, rule: str) -> Iterator[h5py.File]:
     """The file, open for reading, if it is as it was written.
 
     Parameters
     ----------
-    again : how to make it again, for messages
+    rule : of the workflow that makes it, for messages
 
     Raises
     ------
@@ -59,18 +59,24 @@ def opened(path: str | Path, again: str) -> Iterator[h5py.File]:
     OSError
         no such file
     """
+    advice = again(path, rule)
     with open(path, "rb") as file:
         head = file.read(BLOCK)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not head.startswith(MARK):
-        raise DataError(f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {again}")
+        raise DataError(f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {advice}")
     if head != _head(found) and found.encode() in head:
-        raise DataError(f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {again}")
+        raise DataError(f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {advice}")
     if head != _head(found):
         expected = head[len(MARK) : len(MARK) + 64].decode("ascii", "replace")
-        raise DataError(f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {again}")
+        raise DataError(f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {advice}")
     with h5py.File(path, "r") as file:
         yield file
+
+
+def again(path: str | Path, rule: str) -> str:
+    """How to make a file of the workflow again, for messages."""
+    return f"make it again: `snakemake {path} --forcerun {rule}` (with the --configfile of its config)"
 
 
 def is_sealed(path: str | Path) -> bool:

@@ -194,7 +194,7 @@ def dataset_row(folder: Path) -> dict:
     if source["source"] == "conformers":
         named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
     if (measured := folder / "grids.h5").exists():
-        with sealed.opened(measured, "delete it and rerun the rule `grids`") as file:
+        with sealed.opened(measured, "grids") as file:
             reasons.update({f"not measured, {k}" if "not fit" in k else k: n for k, n in json.loads(file.attrs["counts"]).items() if "outside" in k or "not fit" in k})
     return dict(
         name=folder.name, source=named, kept=sum(s["items"] for s in split.values()), held_out=split["held_out"]["items"],

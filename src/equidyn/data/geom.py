@@ -223,6 +223,7 @@ class _Machine:
         return self.extend(self.since_mark())
 
     def extend(self, values: list) -> list | None:
+        """APPENDS; of the outermost list the values are handed out instead."""
         target = self.top()
         if type(target) is not list:
             raise DataError(f"an append to a {_kind(target)}, expected a list")
@@ -251,6 +252,7 @@ class _Machine:
         self.push(value, getsizeof(value.data if type(value) is _Molecule else value))  # counted again: it may be written out again
 
     def named(self, argument: str | None) -> None:
+        """GLOBAL: one of the admitted names, of which none is ever imported."""
         if argument is None:
             name, module = self.pop(), self.pop()
         else:
@@ -261,6 +263,7 @@ class _Machine:
         self.push(ADMITTED[module, name], 0)
 
     def reduce(self, _) -> None:
+        """REDUCE: the two calls that a molecule is made of, kept as data."""
         arguments, function = self.pop(), self.pop()
         kinds = [type(a) for a in arguments] if type(arguments) is tuple else None
         if function is _MOL and kinds == [bytes]:

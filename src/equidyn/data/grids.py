@@ -16,7 +16,6 @@ from equidyn.data.schema import DataError
 from equidyn.data.voxelize import fits, outside, voxelize_batch
 
 SCHEMA_VERSION = 2
-AGAIN = "delete it and rerun the rule `grids`"
 
 
 def geometry(attributes: dict, path) -> dict:
@@ -79,11 +78,11 @@ def read(path: str | None) -> dict[str, np.ndarray]:
         no file, a damaged one, or one of another schema version
     """
     if path is None or not Path(path).is_file():
-        raise DataError(f"{path}: no such file of held-out grids; rerun the rule `grids`")
+        raise DataError(f"{path}: no such file of held-out grids; {sealed.again(path, 'grids')}")
     try:
-        with sealed.opened(path, AGAIN) as file:
+        with sealed.opened(path, "grids") as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
-                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {AGAIN}")
+                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {sealed.again(path, 'grids')}")
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
     except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: not a readable file of held-out grids ({error}); {AGAIN}") from error
+        raise DataError(f"{path}: not a readable file of held-out grids ({error}); {sealed.again(path, 'grids')}") from error

@@ -8,10 +8,10 @@ import hashlib
 import heapq
 import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from equidyn.data import store
 from equidyn.data.schema import SPLITS, DataError
-from equidyn.data.store import split_by_cluster
 
 LEAKED, SURPLUS, UNLISTED = "molecule is also held out", "held-out molecule beyond n_held_out", "not in the list of the split"
 SPILL = 200_000  # lines sorted in memory
@@ -93,7 +92,7 @@ def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label
     if frames and len(keys) <= n:
         cluster, label = np.arange(len(cluster)) // max(1, len(cluster) // (4 * n)), "frames"
         keys = [f"frames block {i}" for i in range(cluster.max() + 1)]
-    split = split_by_cluster(cluster, n, settings["seed"])
+    split = store.split_by_cluster(cluster, n, settings["seed"])
     return Split(np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label)
 
 
@@ -133,18 +132,19 @@ class Lists:
     """Writes split.csv and split.json of a folder, item by item in bounded memory; a context manager, nothing is left half-written."""
 
     def __init__(self, folder: Path):
-        self.folder, self.part = folder, f".{os.getpid()}.part"
+        self.folder = folder
         self.lines, self.spilled, self.items, self.clusters = [[] for _ in SPLITS], [[] for _ in SPLITS], [0] * len(SPLITS), [set() for _ in SPLITS]
 
     def __enter__(self):
-        for name in ("split.csv", "split.json"):
-            store.clear(self.folder / name)
         for left in self.folder.glob(f"{SCRATCH}*"):  # of a killed conversion: the folder is locked, so that no other is at work
             shutil.rmtree(left, ignore_errors=True)
-        self.scratch = tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH)
-        self.file = open(self.folder / f".split.csv{self.part}", "w", newline="")
-        self.writer = csv.writer(self.file)
-        self.writer.writerow(["item", "split", "cluster", "where"])
+        with ExitStack() as stack:
+            temporary = stack.enter_context(store.whole(self.folder / "split.csv"))
+            self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH)))
+            self.writer = csv.writer(stack.enter_context(open(temporary, "w", newline="")))
+            self.writer.writerow(["item", "split", "cluster", "where"])
+            stack.push(self._count)
+            self.stack = stack.pop_all()
         return self
 
     def add(self, split: int, number: int, key: str, where: str) -> None:
@@ -157,7 +157,7 @@ class Lists:
             self._spill(split)
 
     def _spill(self, split):
-        path = Path(self.scratch.name, f"{split}-{len(self.spilled[split])}")
+        path = Path(self.scratch, f"{split}-{len(self.spilled[split])}")
         path.write_text("".join(sorted(self.lines[split])), newline="\n")
         self.spilled[split].append(path)
         self.lines[split] = []
@@ -171,21 +171,15 @@ class Lists:
             file.close()
         return digest.hexdigest()
 
-    def __exit__(self, kind, *_):
-        temporary, json_part = Path(self.file.name), self.folder / f".split.json{self.part}"
-        try:
-            self.file.close()
-            if kind is None:
-                table = {name: {"items": self.items[i], "clusters": len(self.clusters[i]), "sha256 of the sorted column where": self._digest(i)} for i, name in enumerate(SPLITS)}
-                json_part.write_text(json.dumps(table, indent=1) + "\n")
-                os.replace(temporary, self.folder / "split.csv")
-                os.replace(json_part, self.folder / "split.json")
-        except OSError as error:
-            raise DataError(f"{self.folder / 'split.csv'}: could not be written ({error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-            json_part.unlink(missing_ok=True)
-            self.scratch.cleanup()
+    def _count(self, kind, *_) -> None:
+        """Write split.json, unless there was an error."""
+        if kind is None:
+            table = {name: {"items": self.items[i], "clusters": len(self.clusters[i]), "sha256 of the sorted column where": self._digest(i)} for i, name in enumerate(SPLITS)}
+            with store.whole(self.folder / "split.json") as temporary:
+                temporary.write_text(json.dumps(table, indent=1) + "\n")
+
+    def __exit__(self, *error):
+        return self.stack.__exit__(*error)
 
 
 def short_names(paths: list[str]) -> dict[str, str]:

@@ -55,7 +55,7 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        clear(path)
+        _clear(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -90,7 +90,7 @@ def _reserve(path: Path, size: int) -> None:
                 raise
 
 
-def clear(path: Path) -> None:
+def _clear(path: Path) -> None:
     """Remove what killed writers left: of processes that are no more here, and untouched for an hour, in case they are at work on another machine."""
     for left in path.parent.glob(f".{path.name}.*.part"):
         with suppress(OSError, ValueError, OverflowError):
@@ -141,29 +141,29 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
     DataError
         not a dataset file, damaged or changed, of another schema version or kind, or with missing or ill-shaped keys
     """
-    path, keys = Path(path), KINDS[kind]
+    path, keys, advice = Path(path), KINDS[kind], sealed.again(path, "dataset")
     if not path.is_file():
         raise DataError(f"{path}: no such dataset file")
     try:
-        with sealed.opened(path, again(path)) as file:
+        with sealed.opened(path, "dataset") as file:
             version = file.attrs.get("schema")
             if version != SCHEMA_VERSION:
-                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {again(path)}")
+                raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {advice}")
             found = file.attrs.get("kind")
             if found != kind and (found, kind) != ("forces", "molecules"):
                 raise DataError(f"{path}: a dataset of kind {found!r}, expected {kind!r}")
             missing = [name for name in keys if name not in file] + [name for name in ATTRIBUTES if name not in file.attrs]
             if missing:
-                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {again(path)}")
+                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {advice}")
             for name, key in keys.items():
                 if not stored(file[name], path.stat().st_size) or file[name].dtype != np.dtype(key.dtype):
-                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {again(path)}")
+                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {advice}")
             arrays = {name: file[name][()] for name in keys}
             attributes = dict(file.attrs)
     except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:  # what h5py raises where a file is not as expected
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: not readable ({error}); {again(path)}") from error
+        raise DataError(f"{path}: not readable ({error}); {advice}") from error
     _check(path, arrays, keys)
     return arrays, attributes
 
@@ -172,11 +172,6 @@ def stored(found, file_size: int) -> bool:
     """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than compression can have packed into its size."""
     here = isinstance(found, h5py.Dataset) and found.shape is not None and not found.is_virtual and not found.external
     return here and found.size * found.dtype.itemsize <= DEFLATE * file_size
-
-
-def again(path: Path) -> str:
-    """How to make a dataset file again, for messages."""
-    return f"make it again: `snakemake {path} --forcerun dataset` (with the --configfile of its config)"
 
 
 def _check(path: Path, arrays: dict[str, np.ndarray], keys: dict) -> None:

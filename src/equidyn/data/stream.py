@@ -322,6 +322,7 @@ class _Tally:
         self.path, self.found, self.suspect, self.leading, self.example, self.causes = path, 0, 0, 0, None, Counter()
 
     def add(self, shard: Shard) -> None:
+        """Count a shard; raises DataError where all of the first ``EARLY`` records are suspect."""
         if self.leading == self.found:  # nothing but suspects so far
             self.leading += shard.leading
         self.found += shard.found

@@ -29,7 +29,7 @@ def draw(rows, paper, extra):
     figure, axes = plt.subplots(len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True)
     for axis, path in zip(axes[:, 0], extra):
         run = path.split("/")[-2]
-        with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
+        with sealed.opened(path, "pictures") as file:
             for k, step in enumerate(sorted(file, key=int)):
                 values = file[f"{step}/per_rotation"][()]
                 axis.bar(

@@ -17,7 +17,7 @@ def draw(rows, paper, extra):
 
     Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent of its level.
     """
-    with sealed.opened(extra[0], "delete it and rerun the rule `curvature`") as file:
+    with sealed.opened(extra[0], "curvature") as file:
         found = [({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs)) for step in sorted(file, key=int)]
     attributes = found[-1][1]
     figure, axes = plt.subplots(len(found), 4, figsize=(style.WIDE, 1.95 * len(found) + 0.7), squeeze=False)

@@ -17,7 +17,7 @@ def draw(rows, paper, extra):
     lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
     figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
     for i, (path, step, kind) in enumerate(lines):
-        with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
+        with sealed.opened(path, "pictures") as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
         plane = fields["clean"].sum((0, 1, 2)).argmax()
         sigma = float((fields["noisy"] - fields["clean"]).std())
@@ -37,7 +37,7 @@ def draw(rows, paper, extra):
 
 
 def _steps(path):
-    with sealed.opened(path, "delete it and rerun the rule `pictures`") as file:
+    with sealed.opened(path, "pictures") as file:
         return sorted(int(step) for step in file)
 
 

@@ -34,4 +34,5 @@ def draw(rows, paper, linear=False):
 
 def smooth(values: list[float]) -> list[float]:
     """Geometric mean of each value and its neighbours; the ends keep theirs."""
-    return [*values[:1], *((a * b * c) ** (1 / 3) for a, b, c in zip(values, values[1:], values[2:])), *values[1:][-1:]]
+    inner = [(a * b * c) ** (1 / 3) for a, b, c in zip(values, values[1:], values[2:])]
+    return [values[0], *inner, values[-1]] if len(values) > 1 else values

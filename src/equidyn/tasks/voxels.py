@@ -41,8 +41,9 @@ class Voxels:
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
-        parts = np.array_split(few := subset(training, N_POWER), -(-len(few) // 32))  # 512 published grids at once would be 4 GB
-        self.power = sum(self.clean(part).double().square().mean().item() * len(part) for part in parts) / len(few)  # loss of the zero predictor on clean training grids
+        few = torch.from_numpy(subset(training, N_POWER))
+        sums = [self.clean(part.numpy()).double().square().mean().item() * len(part) for part in few.split(32)]  # all published grids at once would be 4 GB
+        self.power = sum(sums) / len(few)  # of the clean training grids: the loss of the zero predictor
 
     def clean(self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
         """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""
