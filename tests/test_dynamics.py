@@ -20,9 +20,9 @@ def test_terms_are_those_of_the_decomposition(order):
     twirled, equivariance = summed_terms(model, order)
     assert twirled.item() == pytest.approx(expected.twirled, rel=1e-12) and equivariance.item() == pytest.approx(expected.equivariance, rel=1e-12)
     with pytest.raises(RuntimeError, match="train mode"):
-        dynamics.terms(toy().train(), predict, batches()[0], ACTIONS, Vector(), drawn(None)[:, :5])
+        dynamics.sums_of_terms(toy().train(), predict, batches()[0], ACTIONS, Vector(), drawn(None)[:, :5], None)
     with pytest.raises(ValueError, match="at least 2"):
-        dynamics.terms(model, predict, batches()[0], ACTIONS, Vector(), drawn(None)[:1, :5])
+        dynamics.sums_of_terms(model, predict, batches()[0], ACTIONS, Vector(), drawn(None)[:1, :5], None)
 
 
 def test_cast_changes_floats_only():

@@ -4,7 +4,8 @@ import torch
 
 from equidyn import dynamics, groups
 from equidyn.actions import Fixed, Vector
-from equidyn.measure import Batch
+from equidyn.dynamics import sums_of_terms
+from equidyn.measure import Batch, chunks
 
 ACTIONS, N = dict(x=Vector(), kind=Fixed()), 4
 
@@ -52,11 +53,6 @@ def arguments(model, group_order=None, rotations=None):
 
 def summed_terms(model, group_order=None):
     """(P̂, Ê) over both batches, differentiable: the plain way, with every graph alive."""
-    total, count, start = [0.0, 0.0], 0, 0
-    for batch in batches():
-        chunk = drawn(group_order)[:, start : start + len(batch)]
-        start += len(batch)
-        n = 3 * batch.mask.sum()
-        values = terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order)
-        total, count = [t + n * v for t, v in zip(total, values)], count + n
-    return [t / count for t in total]
+    parts = [sums_of_terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order) for batch, chunk in chunks(batches(), drawn(group_order))]
+    twirled, equivariance, count = (sum(values) for values in zip(*parts))
+    return twirled / count, equivariance / count

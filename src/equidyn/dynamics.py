@@ -100,7 +100,21 @@ def gradient_vectors(
 
 
 def sums_of_terms(model, predict, batch, actions, output, rotations, group_order):
-    """Σ P̂, Σ Ê over the valid elements of a batch, differentiable, and their number."""
+    """Σ P̂, Σ Ê over the valid elements of a batch, differentiable float64 scalars, and their number.
+
+    Holds the graph of all rotations at once: for small batches, and for second derivatives.
+
+    Parameters
+    ----------
+    rotations : [n_rotations ≥ 2, n_items, 3, 3];  others as in ``measure``
+
+    Raises
+    ------
+    RuntimeError
+        a module in train mode
+    ValueError
+        fewer than two rotations
+    """
     check_eval(model)
     n = len(rotations)
     if n < 2:

@@ -77,12 +77,13 @@ def read(path: str | None) -> dict[str, np.ndarray]:
     DataError
         no file, a damaged one, or one of another schema version
     """
+    advice = sealed.again(path, "grids")
     if path is None or not Path(path).is_file():
-        raise DataError(f"{path}: no such file of held-out grids; {sealed.again(path, 'grids')}")
+        raise DataError(f"{path}: no such file of held-out grids; rerun the rule `grids`")
     try:
         with sealed.opened(path, "grids") as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
-                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {sealed.again(path, 'grids')}")
+                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {advice}")
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
     except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path}: not a readable file of held-out grids ({error}); {sealed.again(path, 'grids')}") from error
+        raise DataError(f"{path}: not a readable file of held-out grids ({error}); {advice}") from error
