@@ -50,7 +50,7 @@ def draw(rows, paper, extra):
         axis.set_axis_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("equivariance error, %")
-    note = "hollow: does not count, total above 0.9 × trivial predictors" + ("\nthe paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else "")
+    note = style.HOLLOW + ("\nthe paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else "")
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
 

@@ -3,6 +3,7 @@
 from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.verdicts import counted
 
 
 def draw(rows, paper):
@@ -11,14 +12,14 @@ def draw(rows, paper):
     for run in tables.runs(rows):
         colour = style.colour(run)
         curve = tables.curve(rows, run)
-        x, y = [r["total"] / r["zero_loss"] for r in curve], [max(r["percent"], 1e-12) for r in curve]
+        x = [r["total"] / r["zero_loss"] for r in curve]
         style.trajectory(axis, x, curve, colour, style.LABEL.get(run, run))
-        axis.plot(x[-1], y[-1], "*", ms=9, color=colour, mec="white", mew=0.4)
+        style.star(axis, x[-1], max(curve[-1]["percent"], 1e-12), counted(curve[-1]), colour)
     axis.axvspan(1, axis.get_xlim()[1], color="0.92", zorder=0, lw=0)
     style.two_percent(axis, "right")
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("total loss / zero-predictor loss (star: last step)")
     axis.set_ylabel("equivariance error, % of held-out loss")
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=2, title=style.HOLLOW)
     return figure

@@ -35,7 +35,8 @@ def draw(rows, paper, extra):
         scatter.plot(x, y, "-", lw=0.5, color=colour, alpha=0.4)
         scatter.plot(x[~used], y[~used], marker, ms=3.5, color=colour, mfc="white", mew=0.8)
         scatter.plot(x[used], y[used], marker, ms=4, color=colour, mew=0, label=label)
-        scatter.plot(x[-1:], y[-1:], "*", ms=10, color=colour, mec="white", mew=0.4)
+        if len(group):
+            style.star(scatter, x[-1], y[-1], used[-1], colour)
         ratio.plot(steps, y, "-", marker=marker, ms=2.5, color=colour, lw=1)
         cosine.plot(steps, [r["cosine"] for r in group], "-", marker=marker, ms=2.5, color=colour, lw=1)
     for axis in (scatter, ratio):

@@ -28,7 +28,7 @@ def draw(rows, paper, extra):
         left.plot(x[~used], y[~used], "o", ms=3.5, color=colour, mfc="white", label="does not count")
         left.plot(x[used], y[used], "o", ms=3.5, color=colour, label=f"{style.LABEL.get(run, run)}{slope}")
         left.plot(x, measured, "x", ms=5, mew=0.8, color="0.45", label="measured (24 rotations)")
-        left.plot(x[-1], y[-1], "*", ms=10, color=colour, mec="white", mew=0.5)
+        style.star(left, x[-1], y[-1], used[-1], colour)
         left.plot(x, y[0] * x / x[0], ":", color="0.5", lw=1, label="head alone: slope 1")
         steps = style.steps(table)
         for key, (shade, name) in PARTS.items():

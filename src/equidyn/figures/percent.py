@@ -28,5 +28,5 @@ def draw(rows, paper, linear=False):
     if not linear:
         axis.set_xlim(left=0.4)
     axis.set_ylabel("equivariance error, % of held-out loss")
-    figure.legend(loc="outside upper center", ncols=2, title="hollow: does not count, total above 0.9 × trivial predictors")
+    figure.legend(loc="outside upper center", ncols=2, title=style.HOLLOW)
     return figure

@@ -8,10 +8,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from equidyn.verdicts import counted  # noqa: E402
+from equidyn.verdicts import LEARNED, counted  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 
+HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × trivial predictors"
 QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
 UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
 RUN = {"forces": "#009E73", "forces-raw": "#E69F00", "forces-raw-aug": "#56B4E9", "forces-control": "#882255", "voxels-0.3": "#009E73", "voxels-0.9": "#E69F00", "flow": "#009E73"}
@@ -90,6 +91,11 @@ def trajectory(axis, x, curve: list[dict], colour, label: str | None = None, lw:
         points = [(a, b) for a, b, r in zip(x, y, curve) if counted(r) == filled]
         if points:
             axis.plot(*zip(*points), "o", ms=3.2, color=colour, mfc=colour if filled else "white", mew=0.9)
+
+
+def star(axis, x: float, y: float, filled: bool, colour) -> None:
+    """The last step, hollow where its percentage does not count."""
+    axis.plot([x], [y], "*", ms=10, color=colour, mfc=colour if filled else "white", mec="white" if filled else colour, mew=0.4 if filled else 0.9)
 
 
 def two_percent(axis, side: str = "left") -> None:

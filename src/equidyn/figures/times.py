@@ -3,7 +3,7 @@
 from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.verdicts import counted
+from equidyn.verdicts import LEARNED, counted
 
 
 def draw(rows, paper, linear=False):
@@ -28,7 +28,7 @@ def draw(rows, paper, linear=False):
         style.percent_scale(axis, linear)
         axis.set_title(style.LABEL.get(run, run), fontsize=8)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dots: total below\n0.9 × the rescaled input\ndiamonds: paper,\n60M on PDB")
+    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title=f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\ndiamonds: paper,\n60M on PDB")
     return figure
 
 
