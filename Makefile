@@ -1,8 +1,7 @@
-# make results | make test | make lint | make gpu-check | make gpu-data | make gpu-replicate : set up the environment, then do that one thing
+# make results | make test | make lint | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONPATH := $(CURDIR)/src
 
 .PHONY: results test lint gpu-check gpu-data gpu-replicate
 results: .venv/installed
@@ -11,7 +10,7 @@ results: .venv/installed
 	@echo "report: results/report.html   (by Snakemake: results/workflow-report.html)   claims: results/claims.csv"
 
 test: .venv/installed
-	pytest -q -n auto --dist loadfile tests
+	pytest -q -n auto --dist loadfile
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
@@ -26,7 +25,7 @@ gpu-data: .venv/installed
 gpu-replicate: .venv/installed
 	for task in forces voxels flow; do python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks $$task --seconds 600 || exit 1; done
 
-.venv/installed: requirements.txt
+.venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

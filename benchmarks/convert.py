@@ -36,7 +36,7 @@ VOXELS = {"elements": ["C", "H", "O", "N", "F"], "grid": 32, "resolution": 0.25,
 
 def geometries(labels: bool = True) -> list[tuple]:
     """(SMILES, numbers [n], positions [50, n, 3] Å, energies [50] eV, forces [50, n, 3] eV/Å) of every molecule; zeros without labels."""
-    from equidyn.data import conformers
+    from equidyn.data.generate import conformers
 
     found = []
     for smiles in SMILES:
@@ -48,7 +48,7 @@ def geometries(labels: bool = True) -> list[tuple]:
 
 
 def symbols(numbers: np.ndarray) -> list[str]:
-    from equidyn.data.molecules import symbol
+    from equidyn.data.elements import symbol
 
     return [symbol(z) for z in numbers.tolist()]
 

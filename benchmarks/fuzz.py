@@ -83,8 +83,7 @@ class Trial:
     """Tries inputs, keeps count, and saves what must not happen."""
 
     def __init__(self, name: str, folder: Path, out: Path, seconds: float, limit: float, memory: float, inputs: float = float("inf")):
-        from equidyn.config import ConfigError
-        from equidyn.data.schema import DataError
+        from equidyn.errors import ConfigError, DataError
 
         self.name, self.target, self.documented = name, targets()[name], (DataError, ConfigError)
         self.folder, self.out, self.limit, self.memory = folder, out, limit, memory
@@ -240,11 +239,10 @@ def _survived(args, name: str, saved: Path) -> bool:
 
 def replay(args, target: Target) -> None:
     """Try one saved input as a conversion would."""
-    from equidyn.config import ConfigError
-    from equidyn.data import stream
-    from equidyn.data.schema import DataError
+    from equidyn.errors import ConfigError, DataError
+    from equidyn.guards import workers
 
-    data, stream.CPU_SECONDS = args.replay.read_bytes(), int(args.limit)
+    data, workers.CPU_SECONDS = args.replay.read_bytes(), int(args.limit)
     with tempfile.TemporaryDirectory() as folder:
         name, pack = target.forms[data[0] % len(target.forms)]
         Path(folder, name).write_bytes(pack(data[1:]))

@@ -68,13 +68,13 @@ def described(content: bytes) -> bytes:
     """A sealed HDF5 file with the attributes and arrays that JSON describes; the content itself where that cannot be."""
     import numpy as np
 
-    from equidyn import sealed
+    from equidyn.guards import content_digest
 
     try:
         said = json.loads(content)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "d.h5")
-            with sealed.creating(path) as file:
+            with content_digest.create(path) as file:
                 file.attrs.update(said["attributes"])
                 for name, (dtype, shape, values) in said["arrays"].items():
                     assert np.dtype(dtype).itemsize * math.prod(shape) < 1 << 20  # of this test's making, not of the file's
@@ -95,12 +95,18 @@ def targets() -> dict[str, Target]:
     """All of them, by name; imports what they read with."""
     import yaml
 
-    from equidyn import config
-    from equidyn.data import build, conformers, download, geom, intact, splits, store, stream, structures
-    from equidyn.data.schema import KINDS, DataError
+    from equidyn import config, errors
+    from equidyn.data import conversion, splits, store
+    from equidyn.data.generate import molecule_lists
+    from equidyn.data.readers import geom, registry, sequence_clusters
+    from equidyn.data.schema import KINDS
+    from equidyn.download.lockfile import read_lock
+    from equidyn.download.table import read_table
+    from equidyn.errors import DataError
+    from equidyn.guards import completeness
 
     def streamed(source, **settings):
-        return lambda path: len(stream.read(build.READERS[source], path, {"source": source, **settings})[0])
+        return lambda path: len(conversion.read(registry.READERS[source], path, {"source": source, **settings})[0])
 
     def spice(path):  # the real sample is charged, so that the filters would leave nothing of it to read
         every, neutral = streamed("spice"), streamed("spice", elements=["H", "C", "N", "O"], neutral=True)
@@ -108,16 +114,16 @@ def targets() -> dict[str, Target]:
 
     def converted(path):
         with tempfile.TemporaryDirectory() as folder:
-            return sum(shard.found for shard in stream.shards(build.READERS["spice"], [stream.Input((str(path),))], {"source": "spice"}, Path(folder)))
+            return sum(shard.found for shard in conversion.shards(registry.READERS["spice"], [conversion.Input((str(path),))], {"source": "spice"}, Path(folder)))
 
     def chains(path):
-        found, _ = stream.read(build.READERS["structures"], path, {"min_residues": 2, "max_residues": 300})  # a limit of resolution would reject most seeds
-        structures.clusters([item.cluster for item in found], {"identity": 0.5})
+        found, _ = conversion.read(registry.READERS["structures"], path, {"min_residues": 2, "max_residues": 300})  # a limit of resolution would reject most seeds
+        sequence_clusters.clusters([item.cluster for item in found], {"identity": 0.5})
         return len(found)
 
     def whole(path):
         try:
-            return int(not (intact.strange(path, path.name) or intact.unfinished(path, path.name)))
+            return int(not (completeness.wrong_beginning(path, path.name) or completeness.missing_end(path, path.name)))
         except OSError as error:  # documented
             raise DataError(str(error)) from error
 
@@ -128,8 +134,8 @@ def targets() -> dict[str, Target]:
         try:
             loaded = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except Exception as error:  # Snakemake reads the file, not we
-            raise config.ConfigError("not YAML") from error
-        config.validate(loaded, REPOSITORY / "workflow/schemas/config.schema.json")
+            raise errors.ConfigError("not YAML") from error
+        config.validate(loaded)
         return len(config.expand(loaded)[0]["runs"])
 
     def text(name):
@@ -148,15 +154,15 @@ def targets() -> dict[str, Target]:
             chains, [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)], _structures, (("proteins/*.cif.gz", 0), ("proteins/*.pdb.gz", 7), ("proteins/*.pdb.gz", 8))
         ),
         "smiles list": Target(
-            lambda path: len(conformers.read_molecules(path, [])),
+            lambda path: len(molecule_lists.read_molecules(path, [])),
             [("m.csv", same), ("m.smi", same), ("m.csv.gz", gzipped), ("m.csv.gz", same)],
             _smiles,
             (("smiles/*.csv", 0), ("smiles/*.csv.gz", 2), ("smiles/*.smi", 1)),
         ),
         "dataset": Target(dataset, [(f"{kind}.h5", pack) for pack in (same, described) for kind in KINDS], _datasets),
         "container": Target(whole, [(f"d{ending}", same) for ending in CONTAINERS], _containers),
-        "datasets.yaml": Target(lambda path: len(download.read_table(path)), [("t.yaml", same)], _table),
-        "lock file": Target(lambda path: len(download._read_lock(path)), [("l.json", same)], _lock),
+        "datasets.yaml": Target(lambda path: len(read_table(path)), [("t.yaml", same)], _table),
+        "lock file": Target(lambda path: len(read_lock(path)), [("l.json", same)], _lock),
         "split list": Target(lambda path: len(splits.read_list(str(path))[0]), [("s.csv", same)], _split_list),
         "config": Target(validated, [("c.yaml", same)], _config),
     }
@@ -169,7 +175,7 @@ def _waters(n: int = 6):
     """Positions [n, 3, 3] Å, energies [n] eV and forces [n, 3, 3] eV/Å of water, GFN2-xTB."""
     import numpy as np
 
-    from equidyn.data import conformers
+    from equidyn.data.generate import conformers
 
     rng, numbers = np.random.default_rng(0), np.array([8, 1, 1])
     positions = np.array([[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]]) + 0.03 * rng.normal(size=(n, 3, 3))

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from equidyn import groups
-from equidyn.actions import Fixed, Grid, Scalar, Vector
-from equidyn.measure import Batch, measure
+from equidyn.geometry.neighbours import neighbour_list
 from equidyn.models import registry
-from equidyn.models.geometry import neighbour_list
 from equidyn.provenance import commit
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Grid, Scalar, Vector
+from equidyn.symmetry.measure import Batch, measure
 
 
 def molecules(model, b, atoms, device):

@@ -16,7 +16,6 @@ code, torch and device. A finished task is not run again, only drawn; delete its
 import argparse
 import copy
 import csv
-import functools
 import hashlib
 import json
 import os
@@ -24,27 +23,25 @@ import platform
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
 import torch
 
-from equidyn import groups, tables, tasks
-from equidyn.data.schema import DataError
+from equidyn import tasks
+from equidyn.device import tf32
+from equidyn.errors import DataError, EquidynError
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.measure import measure_losses
+from equidyn.files import atomic_write
 from equidyn.models import registry
 from equidyn.provenance import code_digest, commit
-from equidyn.training import checkpoint, loop
+from equidyn.results import tables
+from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps import measurement
+from equidyn.training import checkpoint, loop, optimizers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROTATION_SEED = 20_251_001  # as in the rule `decompose`: held-out rotations are the same for every run and checkpoint
-COLUMNS = (
-    "run task step condition weights rotations loss total twirled equivariance percent percent_lo percent_hi zero_loss zero_ratio_hi trivial_loss "
-    "relative_equivariance floor n_items n_rotations seconds variance_items variance_rotations"
-).split()  # as in the rule `decompose`
 LEAST = {"forces": 10_000}  # steps that a task should reach
 FEWEST = 10  # steps: with less it is not worth a row
 BEST = {"n_checkpoints": 25, "measuring": 0.5, "margin": 0.95}  # at most so many checkpoints, share of the time for them; of the rest so much is planned
@@ -85,31 +82,9 @@ def settings_of(name: str, tiny: bool) -> dict:
     return settings
 
 
-@contextmanager
-def tf32(on: bool):
-    """Matrix products and convolutions in TF32 or not, and as they were afterwards. Its ten bits would be counted as equivariance error."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-def write_atomically(path: Path, write) -> None:
-    """``write(file)`` under a temporary name, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "w", newline="") as file:
-            write(file)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, content) -> None:
-    write_atomically(path, lambda file: file.write(json.dumps(content, indent=2) + "\n"))
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict:
@@ -131,21 +106,17 @@ class Replica:
         self.name, self.work, self.device, self.tiny, self.steps = name, work / name, device, tiny, steps
         self.settings = settings_of(name, tiny)
         files = [data / file for file in FILES[name]]
+        grids = files[1] if name == "voxels" else None
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-        if name == "voxels":
-            self.settings["grids"] = str(files[1])
-        self.task = tasks.build(name, str(files[0]), self.settings, device)
+        self.task = tasks.build(name, files[0], self.settings, device, grids)
         named = self.settings["model"]
-        self.model = registry.build(named["architecture"], named["size"], self.settings["seed"], **named.get("options", {})).to(device)
+        self.model = registry.build_named(named, self.settings["seed"]).to(device)
         code = code_digest(loop.__file__, tasks.TASKS[name][0], registry.ARCHITECTURES[named["architecture"]][0])
-        about = [{**self.settings, "grids": None}, digests, code, torch.__version__, hardware(device), steps]
+        about = [self.settings, digests, code, torch.__version__, hardware(device), steps]
         self.identity = json.dumps(about, sort_keys=True)
         self.digests = digests
         n_items = sum(len(batch) for batch in self.task.held_out(self.model, self.task.conditions[0]))
-        n, cube = self.settings["measure"]["n_rotations"], groups.cube()
-        self.on_grid = self.task.group == "cube"
-        self.rotations = groups.subset_per_item(cube, n, n_items, ROTATION_SEED) if self.on_grid else groups.haar_per_item(n, n_items, ROTATION_SEED)
-        self.trivial = functools.cache(self.task.trivial_loss)
+        self.rotations, _ = measurement.rotations_of(self.task, self.settings["measure"]["n_rotations"], n_items)
 
     def plan(self, remaining: float, n_left: int) -> dict:
         """The plan kept from before, or a new one for at most ``remaining`` seconds, of which n_left tasks want a share.
@@ -179,7 +150,7 @@ class Replica:
     def _time_steps(self, n: int) -> float:
         """Mean seconds of n training steps after three, on a copy of the model."""
         model, training = copy.deepcopy(self.model).train(), self.settings["training"]
-        optimizer, lengths = loop.optimizer_for(model, training), getattr(self.task, "lengths", None)
+        optimizer, lengths = optimizers.optimizer_for(model, training), getattr(self.task, "lengths", None)
         with tf32(True):
             for step in range(n + 3):
                 if step == 3:
@@ -228,40 +199,11 @@ class Replica:
 
     @tf32(False)
     def _rows(self, saved: dict, weights: tuple[str, ...], conditions: tuple[str, ...]) -> list[dict]:
-        task, model, rows = self.task, self.model.eval(), []
-        order = 24 if self.on_grid else None
-        losses = {"mse": None, **task.losses}
+        rows, model = [], self.model.eval()
         for which in weights:
-            model.load_state_dict(saved[which])
-            for condition in conditions:
-                started = self._now()
-                batches = task.held_out(model, condition)
-                measured = measure_losses(model, task.predict, batches, task.actions, task.output, self.rotations, losses, order)
-                seconds = self._now() - started
-                middle = len(batches) // 2
-                first = sum(len(batch) for batch in batches[:middle])
-                few = self.rotations[:4, first : first + len(batches[middle])]
-                floors = measure_losses(model.equivariant_control().eval(), task.predict, [batches[middle]], task.actions, task.output, few, losses, order)
-                for loss, result in measured.items():
-                    for label, r in {loss: result, **({f"{loss}-plugin": result.plugin} if result.plugin else {})}.items():
-                        trivial = self.trivial(condition)
-                        values = dict(
-                            run=self.settings["run"], task=task.name, step=saved["step"], condition=condition, weights=which, rotations=tables.MAIN[task.name], loss=label,
-                            trivial_loss=r.zero_loss if trivial is None else trivial, floor=floors[loss].equivariance, seconds=round(seconds, 3),
-                        )  # fmt: skip
-                        rows.append({column: values[column] if column in values else getattr(r, column) for column in COLUMNS})
+            plan = measurement.Plan(which, self.rotations, conditions)
+            rows += measurement.measured_rows(self.settings["run"], self.task, model, saved, plan, self._now)
         return rows
-
-
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Rows as CSV, floats so that they read back exactly."""
-
-    def write(file):
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
-        writer.writeheader()
-        writer.writerows({k: repr(v) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-
-    write_atomically(path, write)
 
 
 def read_paper(path: Path) -> list[dict]:
@@ -387,7 +329,7 @@ def main() -> None:
         print(f"{name}: {plan['steps']} steps, {plan['n_checkpoints']} checkpoints, kept in {replica.work}", flush=True)
         summary, rows = replica.train(plan), replica.measure()
         table = args.out / f"replicate-{name}.csv"
-        write_table(table, rows)
+        tables.write_table(table, rows, list(DECOMPOSITION))
         rows = tables.read([table])
         save_figure(draw(name, rows, replica.settings["model"]["size"]), args.out / f"replicate-{name}")
         result = record(replica, plan, summary, rows, time.monotonic() - begun)
@@ -402,5 +344,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (DataError, loop.TrainingError) as error:
+    except EquidynError as error:
         raise SystemExit(f"error: {error}") from None

@@ -8,9 +8,10 @@ import time
 
 import torch
 
-from equidyn import groups, tasks
-from equidyn.measure import measure
+from equidyn import tasks
 from equidyn.models import registry
+from equidyn.symmetry import groups
+from equidyn.symmetry.measure import measure
 
 SETTINGS = dict(training={}, measure=dict(n_items=128, batch_size=32))
 

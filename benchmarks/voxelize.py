@@ -12,8 +12,8 @@ import time
 import numpy as np
 import torch
 
-from equidyn.data import conformers
-from equidyn.data.molecules import channel_of
+from equidyn.data.elements import channel_of
+from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.voxelize import voxelize_batch
 
 ELEMENTS = ["C", "H", "O", "N", "F", "S", "Cl", "Br"]
@@ -22,8 +22,8 @@ ELEMENTS = ["C", "H", "O", "N", "F", "S", "Cl", "Br"]
 def molecules(path: str, low: int, high: int, n: int):
     """n geometries of low to high atoms."""
     found, table = [], channel_of(ELEMENTS)
-    for _, smiles in conformers.read_molecules(path):
-        if low <= conformers.n_atoms(smiles) <= high and (geometry := conformers.displaced(smiles, 200.0, 0)) is not None:
+    for _, smiles in molecule_lists.read_molecules(path):
+        if low <= molecule_lists.n_atoms(smiles) <= high and (geometry := conformers.displaced(smiles, 200.0, 0)) is not None:
             numbers, positions = geometry
             if (table[numbers] < 255).all():
                 found.append((torch.from_numpy(positions), torch.from_numpy(table[numbers])))

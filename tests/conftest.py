@@ -48,8 +48,8 @@ def task(dataset):
 @pytest.fixture
 def escaip(task):
     """Task, EScAIP tiny and held-out batches, all float64."""
-    from equidyn import dynamics
+    from equidyn.analysis import gradients
     from equidyn.models import registry
 
     model = registry.build("escaip", "tiny", 3).eval().double()
-    return task, model, [dynamics.cast(batch) for batch in task.held_out(model)]
+    return task, model, [gradients.cast(batch) for batch in task.held_out(model)]

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from equidyn.data import build, conformers
+from equidyn.data.generate import conformers
+from equidyn.data.readers import registry
 
-EXTXYZ = build.READERS["extxyz"]
+EXTXYZ = registry.READERS["extxyz"]
 SETTINGS = dict(source="extxyz", energy_unit="eV", licence="x", n_held_out=2, seed=0)
 MOLECULES = ("H2O", "CH4", "NH3", "CH3OH", "C2H6", "HCN", "C2H2", "H2CO")
 

@@ -41,7 +41,7 @@ def test_digest_ignores_comments_and_sees_code(tmp_path):
     c.write_text("x = 2\n")
     essence = [provenance._essence(p) for p in (a, b, c)]
     assert essence[0] == essence[1] != essence[2]
-    assert provenance.module_file("equidyn.measure") in provenance._imports(SOURCE / "tasks/forces.py")
+    assert provenance.module_file("equidyn.symmetry.measure") in provenance._imports(SOURCE / "tasks/forces.py")
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "envs").glob("*.yaml")), ids=lambda p: p.stem)

@@ -10,15 +10,16 @@ import torch
 import yaml
 from conftest import REPOSITORY
 
-from equidyn.config import ConfigError, expand, of_training, resolve_device, resolve_run, validate
+from equidyn.config import expand, of_training, resolve_run, validate
+from equidyn.device import resolve_device
+from equidyn.errors import ConfigError
 
-SCHEMA = REPOSITORY / "workflow/schemas/config.schema.json"
 CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda p: p.name)
 def test_shipped_configs_are_valid(path):
-    validate(yaml.safe_load(path.read_text()), SCHEMA)
+    validate(yaml.safe_load(path.read_text()))
 
 
 def broken(path, value):
@@ -47,7 +48,7 @@ def broken(path, value):
 )
 def test_bad_configs_are_named(path, value, message):
     with pytest.raises(ConfigError, match=message):
-        validate(broken(path, value), SCHEMA)
+        validate(broken(path, value))
 
 
 def test_runs_override_defaults_without_changing_them():
@@ -84,7 +85,7 @@ def matrix(**groups):
 def test_a_matrix_expands_into_the_product_of_its_axes():
     before = matrix()
     config, points = expand(before)
-    validate(before, SCHEMA)
+    validate(before)
     assert before == matrix() and "matrix" not in config and set(config["runs"]) == {*CONFIG["runs"], "forces-size-tiny-1", "forces-size-small-1"}
     run = resolve_run(config, "forces-size-small-1")
     assert run["model"] == {"architecture": "escaip", "size": "small"} and run["seed"] == 1 and run["training"]["steps"] == 7 and "group" not in run
@@ -94,7 +95,7 @@ def test_a_matrix_expands_into_the_product_of_its_axes():
     assert expand(CONFIG) == (CONFIG, {})
     alone = {key: value for key, value in matrix(g={"base": BASE, "axes": {"training.n_train": [100, 50]}}).items() if key != "runs"}
     alone["matrix"] = {"g": alone["matrix"]["g"]}
-    validate(alone, SCHEMA)
+    validate(alone)
     assert {name: p["reference"] for name, p in expand(alone)[1].items()} == {"g-100": "g-100", "g-50": "g-100"}
 
 
@@ -133,7 +134,7 @@ def test_a_further_value_or_axis_leaves_the_settings_of_the_other_runs_alone():
 )
 def test_bad_matrices_are_named(group, message):
     with pytest.raises(ConfigError, match=message):
-        validate(matrix(g=group), SCHEMA)
+        validate(matrix(g=group))
 
 
 def test_clashes_with_runs_and_other_groups():
@@ -145,7 +146,7 @@ def test_clashes_with_runs_and_other_groups():
 
 def test_a_config_needs_runs_or_a_matrix():
     with pytest.raises(ConfigError, match="top level: 'runs' is a required property"):
-        validate({key: value for key, value in CONFIG.items() if key != "runs"}, SCHEMA)
+        validate({key: value for key, value in CONFIG.items() if key != "runs"})
 
 
 @pytest.mark.parametrize(
@@ -170,15 +171,16 @@ def test_a_config_needs_runs_or_a_matrix():
 def test_bad_datasets_of_a_config_name_the_key(dataset, message):
     base, config = {"source": "sdf", "licence": "x"}, copy.deepcopy(CONFIG)
     config["datasets"]["d"] = {**base, "files": ["a"], "held_out_files": ["b"]}
-    validate(config, SCHEMA)
+    validate(config)
     config["datasets"]["d"] = {**base, **dataset}
     with pytest.raises(ConfigError, match=message):
-        validate(config, SCHEMA)
+        validate(config)
 
 
 def test_tables_of_tasks_and_models_are_those_of_the_package():
     from equidyn import config, tasks
-    from equidyn.data import build
+    from equidyn.data import generated
+    from equidyn.data.readers.registry import READERS
     from equidyn.models import registry
     from equidyn.models.voxmol import VoxMol
 
@@ -188,9 +190,9 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
     for name, sizes in found.items():
         assert set(sizes) == set(importlib.import_module(registry.ARCHITECTURES[name][0]).SIZES)
     assert inspect.signature(VoxMol).parameters["n_channels"].default == config.CHANNELS
-    assert {source for sources in config.SOURCES.values() for source in sources} == set(build.READERS) | set(build.SOURCES)
+    assert {source for sources in config.SOURCES.values() for source in sources} == set(READERS) | set(generated.SOURCES)
     kinds = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}
-    assert all(build.READERS[source].kind == kinds[task] for task, sources in config.SOURCES.items() for source in sources if source in build.READERS)
+    assert all(READERS[source].kind == kinds[task] for task, sources in config.SOURCES.items() for source in sources if source in READERS)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_a_dataset_or_model_that_does_not_fit_the_task_is_found_before_anything_
     config = copy.deepcopy(CONFIG)
     config["runs"]["r"] = run
     with pytest.raises(ConfigError, match=f"runs.r.*{message}"):
-        validate(config, SCHEMA)
+        validate(config)
 
 
 @pytest.mark.parametrize(
@@ -226,4 +228,4 @@ def test_a_dataset_or_model_that_does_not_fit_the_task_is_found_before_anything_
 )
 def test_numbers_that_pass_a_schema_but_not_a_program(path, value, message):
     with pytest.raises(ConfigError, match=message):
-        validate(broken(path, value), SCHEMA)
+        validate(broken(path, value))

@@ -4,9 +4,10 @@ import pytest
 import torch
 from conftest import TRAINING
 
-from equidyn import groups, tasks
-from equidyn.measure import measure
+from equidyn import tasks
 from equidyn.models import registry
+from equidyn.symmetry import groups
+from equidyn.symmetry.measure import measure
 from equidyn.training import checkpoint, loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -28,8 +29,8 @@ def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
 
 
 def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
-    from equidyn.config import resolve_device
     from equidyn.data.voxelize import voxelize
+    from equidyn.device import resolve_device
 
     assert resolve_device("cuda") == "cuda" and not torch.backends.cudnn.allow_tf32
     generator = torch.Generator().manual_seed(0)

@@ -7,8 +7,8 @@ import json
 import pytest
 from conftest import REPOSITORY
 
-from equidyn import tables
 from equidyn.figures.style import COLUMN, WIDE, plt
+from equidyn.results import tables
 
 TABLES = REPOSITORY / "docs/results"
 RUNS = {

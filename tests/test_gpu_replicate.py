@@ -9,15 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import decompose
 import pytest
 import torch
 import yaml
 
 from benchmarks import gpu_replicate
-from equidyn import config, tables
+from equidyn import config
 from equidyn.data import grids
 from equidyn.data.build import build
+from equidyn.device import tf32
+from equidyn.results import tables
+from equidyn.results.columns import DECOMPOSITION
 from equidyn.training import loop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -59,7 +61,7 @@ def call(data, folder, monkeypatch, *more):
 def done(data, tmp_path_factory):
     """All tasks, run where nothing but the allowed packages can be imported."""
     folder = tmp_path_factory.mktemp("replicate")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     finished = subprocess.run([sys.executable, "-c", BLOCKER, *command(data, folder, "--steps", "10")], env=environment, capture_output=True, text=True, cwd=folder)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder, finished.stdout
@@ -81,7 +83,7 @@ def test_writes_tables_figures_and_record_without_other_packages(done):
 def test_tables_are_those_of_the_workflow(done, task):
     path = done[0] / f"out/replicate-{task}.csv"
     with open(path) as file:
-        assert next(csv.reader(file)) == decompose.COLUMNS
+        assert next(csv.reader(file)) == list(DECOMPOSITION)
     rows = tables.read([path])
     for condition in tables.conditions(rows, rows[0]["run"]):
         curve = tables.curve(rows, rows[0]["run"], condition=condition)
@@ -161,7 +163,7 @@ def test_the_plan_stays_within_the_time(data, tmp_path, monkeypatch, task, step_
 
 def test_says_what_is_missing(tmp_path):
     asked = [sys.executable, str(SCRIPT), "--data", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
-    finished = subprocess.run(asked, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}, capture_output=True, text=True)
+    finished = subprocess.run(asked, capture_output=True, text=True)
     assert finished.returncode != 0 and len(finished.stderr.strip().splitlines()) == 1
     assert all(str(tmp_path / "none" / file) in finished.stderr for files in gpu_replicate.FILES.values() for file in files) and "make gpu-data" in finished.stderr
     assert torch.cuda.is_available() or "no CUDA device" in finished.stderr
@@ -170,7 +172,7 @@ def test_says_what_is_missing(tmp_path):
 
 def test_settings_are_those_of_the_config():
     content = yaml.safe_load((REPOSITORY / "config/gpu-data.yaml").read_text())
-    config.validate(content, REPOSITORY / "workflow/schemas/config.schema.json")
+    config.validate(content)
     made = {f"{name}.h5" for name in content["datasets"]} | {f"{run['dataset']}/grids.h5" for run in content["runs"].values() if run["task"] == "voxels"}
     assert made == {file for files in gpu_replicate.FILES.values() for file in files}
     assert {run["run"] for run in gpu_replicate.RUNS.values()} == set(content["runs"])
@@ -179,12 +181,11 @@ def test_settings_are_those_of_the_config():
         assert theirs["task"] == task and f"{theirs['dataset']}.h5" == gpu_replicate.FILES[task][0]
         training = {key: value for key, value in theirs["training"].items() if key not in ("steps", "n_checkpoints")}
         assert (theirs["model"], training, theirs["measure"]) == (ours["model"], ours["training"], ours["measure"])
-    assert gpu_replicate.ROTATION_SEED == decompose.ROTATION_SEED
 
 
 def test_tf32_is_as_it_was_afterwards():
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    with pytest.raises(ZeroDivisionError), gpu_replicate.tf32(not before[0]):
+    with pytest.raises(ZeroDivisionError), tf32(not before[0]):
         assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is not before[0]
         raise ZeroDivisionError
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before

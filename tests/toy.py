@@ -2,10 +2,11 @@
 
 import torch
 
-from equidyn import dynamics, groups
-from equidyn.actions import Fixed, Vector
-from equidyn.dynamics import sums_of_terms
-from equidyn.measure import Batch, chunks
+from equidyn.analysis import gradients
+from equidyn.analysis.gradients import sums_of_terms
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Vector
+from equidyn.symmetry.measure import Batch, chunks
 
 ACTIONS, N = dict(x=Vector(), kind=Fixed()), 4
 
@@ -38,7 +39,7 @@ def batches(sizes=(5, 3)):
         x = torch.randn(size, 4, 3, generator=g)
         target = 0.3 * x + 0.1 * torch.randn(size, 4, 3, generator=g)
         mask = torch.arange(4) < torch.randint(1, 5, (size, 1), generator=g)
-        made.append(dynamics.cast(Batch(dict(x=x, kind=torch.zeros(size, dtype=torch.long)), target, mask, torch.arange(size))))
+        made.append(gradients.cast(Batch(dict(x=x, kind=torch.zeros(size, dtype=torch.long)), target, mask, torch.arange(size))))
     return made
 
 

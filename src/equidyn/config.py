@@ -9,11 +9,16 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
-from jsonschema.validators import extend
+from equidyn.errors import ConfigError, optional_packages
 
-# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that only validates need not have torch; a test compares.
+with optional_packages():
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+    from jsonschema.validators import extend
+
+SCHEMA = Path(__file__).with_name("config.schema.json")
+# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that only
+# validates need not have torch; a test compares.
 MODELS = {
     "forces": {"escaip": ("tiny", "mini", "small", "1M", "4M", "6M"), "rawdir": ("tiny", "mini")},
     "voxels": {"voxmol": ("tiny", "mini", "small", "7M", "28M", "111M")},
@@ -22,21 +27,18 @@ MODELS = {
 SOURCES = {"forces": ("conformers", "extxyz", "npz", "spice"), "voxels": ("conformers", "sdf", "xyz", "geom"), "flow": ("backbones", "structures")}
 CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
-Validator = extend(Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int))
+INTEGERS = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+Validator = extend(Draft202012Validator, type_checker=INTEGERS)
 
 
-class ConfigError(ValueError):
-    """A bad config: one paragraph that names the key, the value found and what was expected."""
-
-
-def validate(config: dict, schema_path: str | Path) -> None:
+def validate(config: dict) -> None:
     """Check types, bounds, unknown keys, and that runs, those of the matrix included, have a dataset and a model that fit their task.
 
     Raises
     ------
     ConfigError
     """
-    schema = json.loads(Path(schema_path).read_text())
+    schema = json.loads(SCHEMA.read_text())
     _check(config, schema)
     if "matrix" in config:
         config, _ = expand(config)
@@ -81,6 +83,20 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
 
 
+def check_downloads(config: dict, known: list[str]) -> None:
+    """That the entries of the table of datasets which datasets name are there.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name, settings in config["datasets"].items():
+        for key in ("download", "held_out_download"):
+            if unknown := sorted(set(settings.get(key, [])) - set(known)):
+                place, where = f"config, datasets.{name}.{key}", "resources/datasets.yaml"
+                raise ConfigError(f"{place}: {unknown}, expected names of {where}: {', '.join(known)}")
+
+
 def _check(config, schema):
     _check_finite(config, "config")
     error = best_match(Validator(schema).iter_errors(config))
@@ -92,7 +108,12 @@ def _check(config, schema):
 
 def _check_finite(value, place: str) -> None:
     """YAML knows .nan and .inf, and they pass every bound of the schema but those that they are compared with."""
-    for key, entry in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    entries = {}
+    if isinstance(value, dict):
+        entries = value
+    elif isinstance(value, list):
+        entries = dict(enumerate(value))
+    for key, entry in entries.items():
         _check_finite(entry, f"{place}, {key}" if place == "config" else f"{place}.{key}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{place}: {value}, expected a finite number")
@@ -226,22 +247,3 @@ def _settings(config, name):
 def resolve_dataset(config: dict, name: str) -> dict:
     """All settings of one dataset."""
     return {"seed": config["seed"], **config["datasets"][name]}
-
-
-def resolve_device(name: str) -> str:
-    """`cpu` or `cuda` from `auto`, `cpu`, `cuda`; never a silent fallback. Also turns TF32 off.
-
-    Raises
-    ------
-    ConfigError
-        `cuda` was asked for and torch finds none
-    """
-    import torch
-
-    # TF32's ten bits would be counted as equivariance error; bfloat16 training is an option of its own
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        build = torch.version.cuda or "none, a CPU build"
-        raise ConfigError(f"config, device: 'cuda', but torch {torch.__version__} finds no CUDA device (CUDA of this build: {build}); expected a GPU, or device auto or cpu")
-    return ("cuda" if available else "cpu") if name == "auto" else name

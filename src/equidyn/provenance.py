@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent
@@ -27,10 +28,14 @@ def module_file(name: str) -> Path | None:
     return next((file for file in [*candidates, base / "__init__.py"] if file.is_file()), None)
 
 
-def code_digest(script: str | Path, *modules: str) -> str:
-    """Digest of a script, of the equidyn modules it imports (transitively), and of further modules that it loads by name.
+def code_digest(script: str | Path, *modules: str, files: Iterable[str] = ()) -> str:
+    """Digest of a script, of the equidyn modules it imports (transitively), and of what else it loads by name.
 
     Comments, formatting and docstrings do not count.
+
+    Parameters
+    ----------
+    modules : dotted names of further modules;  files : further files of the package, such as templates
 
     Raises
     ------
@@ -51,6 +56,8 @@ def code_digest(script: str | Path, *modules: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(seen, key=lambda p: p.name + p.parent.name):
         digest.update(path.name.encode() + _essence(path).encode())
+    for name in files:
+        digest.update((SOURCE / name).read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -65,7 +72,8 @@ def _essence(path: Path) -> str:
 def commit() -> str:
     """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository or without git."""
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=Path(__file__).parent, capture_output=True, text=True)
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True)
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, SETTINGS
 
-from equidyn.data import build, conformers, files, molecules, store, stream
-from equidyn.data.schema import DataError
+from equidyn.data import build, conversion, store
+from equidyn.data.generate import conformers, molecule_lists
+from equidyn.data.readers import molecules, npz, records, registry
+from equidyn.errors import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
-EXTXYZ, NPZ = (stream.Reader("forces", reader.records, reader.parse) for reader in (build.READERS["extxyz"], build.READERS["npz"]))  # without the comparison of labels
+EXTXYZ, NPZ = (records.Reader("forces", reader.records, reader.parse) for reader in (registry.READERS["extxyz"], registry.READERS["npz"]))  # without the comparison of labels
 
 
 def test_molecules_file_is_what_the_readme_says():
-    molecules = conformers.read_molecules(REPOSITORY / "resources/molecules.csv")
+    molecules = molecule_lists.read_molecules(REPOSITORY / "resources/molecules.csv")
     assert len(molecules) >= 600
     with open(REPOSITORY / "resources/molecules.csv") as file:
         formulas = "".join(row["formula"] for row in csv.DictReader(file))
@@ -43,9 +45,9 @@ def test_no_molecule_in_two_splits_and_workers_do_not_matter(dataset, tmp_path):
 
 
 def test_recombination_gives_new_distinct_molecules():
-    base = conformers.read_molecules(REPOSITORY / "resources/molecules.csv")[:300]
-    more = conformers.recombine(base, 330, 36, 0)
-    assert len({smiles for _, smiles in more}) == 330 and more == conformers.recombine(base, 330, 36, 0)
+    base = molecule_lists.read_molecules(REPOSITORY / "resources/molecules.csv")[:300]
+    more = molecule_lists.recombine(base, 330, 36, 0)
+    assert len({smiles for _, smiles in more}) == 330 and more == molecule_lists.recombine(base, 330, 36, 0)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_bad_molecules_files(tmp_path, content, message):
     path = tmp_path / "m.csv"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(DataError, match=message):
-        conformers.read_molecules(path)
+        molecule_lists.read_molecules(path)
 
 
 @pytest.mark.parametrize("name", ["m.smi", "m.smi.gz", "m.csv", "m.csv.gz"])
@@ -76,11 +78,11 @@ def test_published_lists_lose_only_what_cannot_be_used(tmp_path, name):
         text = "Compound ID,logP,SMILES\nethanol,1,CCO\nbroken,1,C(C\nagain,1,OCC\nion,1,C[NH3+]\ntwo,1,CC.CC\nxenon,1,[Xe]\nethanol,1,CCC\n,1,c1ccccc1\n"
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     rejected = []
-    rows = conformers.read_molecules(tmp_path / name, rejected)
+    rows = molecule_lists.read_molecules(tmp_path / name, rejected)
     assert [smiles for _, smiles in rows] == ["CCO", "CCC", "c1ccccc1"] and len({n for n, _ in rows}) == 3 and rows[0][0] == "ethanol"
     assert len(rejected) == 5 and len({where for where, _ in rejected}) == 5 and len({reason for _, reason in rejected}) == 3
     with pytest.raises(DataError, match="line .*broken.*does not parse"):
-        conformers.read_molecules(tmp_path / name)
+        molecule_lists.read_molecules(tmp_path / name)
 
 
 def test_truncated_and_foreign_hdf5(dataset, tmp_path):
@@ -115,7 +117,7 @@ def extxyz(tmp_path, change=lambda frame: None, scale=1.0):
 
 
 def test_extxyz_round_trip_and_frame_split(tmp_path, monkeypatch):
-    monkeypatch.setitem(build.READERS, "extxyz", EXTXYZ)
+    monkeypatch.setitem(registry.READERS, "extxyz", EXTXYZ)
     settings = dict(source="extxyz", files=[str(extxyz(tmp_path))], energy_unit="eV", licence="", n_held_out=3, seed=0)
     build.build(settings, str(tmp_path / "w.h5"))
     arrays, attributes = store.read(tmp_path / "w.h5")
@@ -132,23 +134,23 @@ def _bohr(frame):
 
 @pytest.mark.parametrize("change, reason", [(lambda f: f.arrays.pop("forces"), "no forces"), (_nan, "positions holds NaN"), (_bohr, molecules.NOT_POSITIONS)])
 def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
-    items, rejected = stream.read(EXTXYZ, extxyz(tmp_path, change))
+    items, rejected = conversion.read(EXTXYZ, extxyz(tmp_path, change))
     assert len(items) == 39 and len(rejected) == 1 and rejected[0].where.endswith("frame 4") and rejected[0].reason.startswith(reason)
 
 
 def test_a_file_of_impossible_forces_is_refused(tmp_path):
     with pytest.raises(DataError, match="w.xyz: all .*frame 1: r.m.s. force"):
-        stream.read(EXTXYZ, extxyz(tmp_path, scale=100))
+        conversion.read(EXTXYZ, extxyz(tmp_path, scale=100))
 
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "a.xyz").write_text("12\nfoo\nC 0 0\n")
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 broken")
-    items, rejected = stream.read(EXTXYZ, tmp_path / "a.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.xyz")
     assert not items and [r.reason for r in rejected] == ["does not parse"]
     for reader, name in ((NPZ, "a.npz"), (NPZ, "gone.npz"), (EXTXYZ, "gone.xyz")):
         with pytest.raises(DataError, match=name):
-            stream.read(reader, tmp_path / name)
+            conversion.read(reader, tmp_path / name)
 
 
 def _npz(**changes):
@@ -170,7 +172,7 @@ def _npz(**changes):
 def test_bad_npz(tmp_path, changes, message):
     np.savez(tmp_path / "m.npz", **_npz(**changes))
     with pytest.raises(DataError, match=f"m.npz.*{message}"):
-        stream.read(NPZ, tmp_path / "m.npz")
+        conversion.read(NPZ, tmp_path / "m.npz")
 
 
 def test_npz_in_blocks_is_the_whole(tmp_path, monkeypatch):
@@ -178,18 +180,18 @@ def test_npz_in_blocks_is_the_whole(tmp_path, monkeypatch):
     coords = _npz()["coords"][:1] + 0.01 * rng.normal(size=(50, 3, 3))
     whole = _npz(coords=coords, forces=rng.normal(size=(50, 3, 3)), energies=rng.normal(size=50))
     np.savez_compressed(tmp_path / "m.npz", **whole)
-    monkeypatch.setattr(files, "FRAMES", 7)
-    items, rejected = stream.read(NPZ, tmp_path / "m.npz", {"energy_unit": "eV"})
+    monkeypatch.setattr(npz, "FRAMES", 7)
+    items, rejected = conversion.read(NPZ, tmp_path / "m.npz", {"energy_unit": "eV"})
     assert not rejected and np.array_equal([i.rows["positions"] for i in items], coords.astype(np.float32))
     assert np.array_equal([i.rows["forces"] for i in items], whole["forces"].astype(np.float32)) and [i.values["energy"] for i in items] == whole["energies"].tolist()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real force files on this machine")
 def test_real_files():
-    items, rejected = stream.read(build.READERS["npz"], REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"})
+    items, rejected = conversion.read(registry.READERS["npz"], REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"})
     assert len(items) == 1000 and not rejected and 0.3 < np.sqrt(np.mean([i.rows["forces"] ** 2 for i in items])) < 3
     for name in ("300K", "mixedT"):
-        items, rejected = stream.read(build.READERS["extxyz"], REAL / f"3bpa_train_{name}.xyz", {"energy_unit": "eV", "source": "extxyz"})
+        items, rejected = conversion.read(registry.READERS["extxyz"], REAL / f"3bpa_train_{name}.xyz", {"energy_unit": "eV", "source": "extxyz"})
         assert len(items) == 500 and not rejected and len(items[0].rows["numbers"]) == 27 and len({i.cluster for i in items}) == 1
-    items, rejected = stream.read(build.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz")
+    items, rejected = conversion.read(registry.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz")
     assert not items and {r.reason for r in rejected} == {"isolated atom without forces"} and len(rejected) == 4

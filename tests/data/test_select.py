@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from equidyn.data.schema import DataError
 from equidyn.data.select import held_out_items, training_items
+from equidyn.errors import DataError
 
 RNG = np.random.default_rng(0)
 ARRAYS = dict(cluster=np.repeat(np.arange(20), 50), split=np.repeat((RNG.permutation(20) < 6).astype(np.uint8), 50))  # 20 molecules, one after the other

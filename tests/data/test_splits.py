@@ -15,8 +15,10 @@ import pytest
 from conftest import REPOSITORY
 from labelled import SETTINGS, frames
 
+from equidyn import files
 from equidyn.data import build, splits, store
-from equidyn.data.schema import DataError
+from equidyn.data.readers import registry
+from equidyn.errors import DataError
 
 PROTEINS = REPOSITORY.parent / "shared/data/proteins"
 
@@ -81,7 +83,7 @@ def test_what_a_killed_conversion_left_of_its_lists_is_removed(tmp_path):
     (tmp_path / f"{splits.SCRATCH}x").mkdir()
     left = tmp_path / ".split.csv.999999999.part"
     left.write_text("half")
-    os.utime(left, (time.time() - 2 * store.STALE,) * 2)
+    os.utime(left, (time.time() - 2 * files.STALE,) * 2)
     with splits.Lists(tmp_path) as lists:
         lists.add(0, 0, "O", "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["split.csv", "split.json"]
@@ -207,11 +209,11 @@ def written(source, folder):
     return {**config, "source": source, "files": [str(path)], "n_held_out": 2, "seed": 0}
 
 
-@pytest.mark.parametrize("source", sorted(set(build.READERS) - {"npz"}))
+@pytest.mark.parametrize("source", sorted(set(registry.READERS) - {"npz"}))
 def test_no_cluster_in_both_splits_of_streamed_sources(source, tmp_path):
     config = written(source, tmp_path)
     build.build(config, str(tmp_path / "d.h5"), workers=1)
-    arrays, _ = store.read(tmp_path / "d.h5", build.READERS[source].kind)
+    arrays, _ = store.read(tmp_path / "d.h5", registry.READERS[source].kind)
     rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
     sides = [{r["cluster"] for r in rows if r["split"] == name} for name in ("train", "held_out")]
     numbers = [set(arrays["cluster"][arrays["split"] == i].tolist()) for i in (0, 1)]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from equidyn import groups
-from equidyn.actions import Grid, Vector
 from equidyn.data.voxelize import fits, outside, voxelize, voxelize_batch
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Grid, Vector
 
 BOX = dict(n_channels=3, grid=24, resolution=0.25, radius=0.5)
 

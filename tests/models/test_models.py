@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from equidyn import groups
-from equidyn.actions import Vector
-from equidyn.measure import measure
+from equidyn.analysis.force_head import closed_form
+from equidyn.geometry.neighbours import bond_order, neighbour_list
 from equidyn.models import registry
-from equidyn.models.escaip import closed_form
-from equidyn.models.geometry import bond_order, neighbour_list
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Vector
+from equidyn.symmetry.measure import measure
 
 
 @pytest.mark.parametrize("size, millions", [("1M", 0.998), ("4M", 4.38), ("6M", 6.14)])

@@ -2,10 +2,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equidyn import groups
-from equidyn.actions import Fixed, Scalar, Vector
-from equidyn.measure import Batch, measure
-from equidyn.models.proteina import SIZES, Proteina, distance_bins, pair_biases
+from equidyn.geometry.pairs import distance_bins
+from equidyn.models.proteina import SIZES, Proteina, pair_biases
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
+from equidyn.symmetry.measure import Batch, measure
 
 ACTIONS = dict(x_t=Vector(), t=Scalar(), mask=Fixed(), index=Fixed(), breaks=Fixed(), x_sc=Vector())
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from equidyn import groups
-from equidyn.actions import Grid
 from equidyn.models import registry
 from equidyn.models.voxmol import SIZES, Symmetrized, VoxMol
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Grid
 
 
 @pytest.mark.parametrize("size, published", [("7M", 6.98), ("28M", 27.90), ("111M", 111.52)])

@@ -5,12 +5,14 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from equidyn import groups, sampling
-from equidyn.actions import Vector
-from equidyn.data import store
-from equidyn.data.schema import DataError
-from equidyn.measure import measure, rotate
-from equidyn.models.proteina import DISTOGRAM_BINS, SIZES, Proteina
+from equidyn.analysis import sampling
+from equidyn.data import splits, store
+from equidyn.errors import DataError
+from equidyn.geometry.pairs import DISTOGRAM_BINS
+from equidyn.models.proteina import SIZES, Proteina
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Vector
+from equidyn.symmetry.measure import measure, rotate
 from equidyn.tasks.flow import Flow, distogram_loss, draw_times
 
 N_CHAINS, N_HELD_OUT = 60, 12
@@ -32,7 +34,7 @@ def random_walks(path, shift=0.0):
     breaks = (rng.random(rows) < 0.03).astype(np.uint8)
     arrays = dict(
         offsets=np.cumsum([0, *lengths]), positions=np.concatenate(chains), residues=np.full(rows, 255), breaks=breaks, cluster=cluster,
-        name=np.array([f"walk {i}" for i in range(N_CHAINS)], dtype="S40"), split=store.split_by_cluster(cluster, N_HELD_OUT, 0),
+        name=np.array([f"walk {i}" for i in range(N_CHAINS)], dtype="S40"), split=splits.split_by_cluster(cluster, N_HELD_OUT, 0),
     )  # fmt: skip
     store.write(path, arrays, dict(kind="backbones", source="random walks", licence="", split="cluster", split_seed=0, code="", settings="{}"))
     return str(path)

@@ -3,11 +3,12 @@
 import pytest
 from conftest import REPOSITORY, TRAINING
 
-from equidyn import groups, tasks
+from equidyn import tasks
 from equidyn.data import grids
 from equidyn.data.build import build
-from equidyn.measure import measure
 from equidyn.models import registry
+from equidyn.symmetry import groups
+from equidyn.symmetry.measure import measure
 from equidyn.training import checkpoint, loop
 
 REAL = REPOSITORY.parent / "shared/data"

@@ -3,15 +3,16 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from equidyn import groups, tasks
-from equidyn.actions import Grid
+from equidyn import tasks
 from equidyn.data import grids
 from equidyn.data.build import build
-from equidyn.data.schema import DataError
-from equidyn.decomposition import decompose
-from equidyn.measure import measure, twisted_predictions
+from equidyn.errors import DataError
 from equidyn.models import registry
 from equidyn.models.voxmol import Symmetrized
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Grid
+from equidyn.symmetry.decomposition import decompose
+from equidyn.symmetry.measure import measure, twisted_predictions
 from equidyn.tasks.voxels import resample
 
 TRAINING = dict(

@@ -4,10 +4,10 @@ import pytest
 import torch
 from conftest import SETTINGS, TRAINING
 
-from equidyn import tasks
-from equidyn.data.schema import DataError
+from equidyn import errors, tasks
+from equidyn.errors import DataError
 from equidyn.models import registry
-from equidyn.training import checkpoint, loop
+from equidyn.training import checkpoint, loop, optimizers
 
 
 class Killed(BaseException):
@@ -65,23 +65,23 @@ def test_eps_zero_is_adamw_and_leaves_entries_alone_whose_second_moment_is_zero(
     ours, theirs = (torch.nn.Linear(5, 4, bias=False) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     settings = {**TRAINING, "optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1, "betas": (0.99, 0.999)}
-    optimizers = loop.optimizer_for(ours, {**settings, "eps": 0.0}), loop.optimizer_for(theirs, {**settings, "eps": 1e-30})
+    made = [optimizers.optimizer_for(layer, {**settings, "eps": eps}) for layer, eps in ((ours, 0.0), (theirs, 1e-30))]
     for _ in range(20):
         gradient = torch.randn(4, 5)
-        for layer, optimizer in zip((ours, theirs), optimizers):
+        for layer, optimizer in zip((ours, theirs), made):
             layer.weight.grad = gradient.clone()
             optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
     fresh = torch.nn.Linear(3, 1, bias=False)
     before = fresh.weight.detach().clone()
     fresh.weight.grad = torch.tensor([[0.0, 1e-23, 1.0]])  # the square of the second underflows
-    loop.optimizer_for(fresh, {**settings, "eps": 0.0, "weight_decay": 0.0}).step()
+    optimizers.optimizer_for(fresh, {**settings, "eps": 0.0, "weight_decay": 0.0}).step()
     assert torch.equal(fresh.weight[0, :2], before[0, :2]) and fresh.weight[0, 2].item() == pytest.approx(before[0, 2].item() - 1e-2)
 
 
 def test_muon_takes_each_parameter_once_and_no_embedding():
     model = registry.build("escaip", "tiny", 0)
-    together = loop.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
+    together = optimizers.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
     held = [[id(p) for group in part.param_groups for p in group["params"]] for part in together.parts]
     assert sorted(held[0] + held[1]) == sorted(id(p) for p in model.parameters())
     assert not set(held[0]) & {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
@@ -132,7 +132,7 @@ def test_resume_state_of_another_identity_is_discarded(task, tmp_path):
 
 def test_divergence_is_an_error_that_names_the_step(task, tmp_path):
     task.force_scale = float("nan")
-    with pytest.raises(loop.TrainingError, match="step 0: loss nan"):
+    with pytest.raises(errors.TrainingError, match="step 0: loss nan"):
         train(task, tmp_path / "run")
     assert not (tmp_path / "run/model.pt").exists()
 

@@ -11,11 +11,11 @@ import h5py
 import pytest
 import yaml
 from conftest import REPOSITORY
-from dataset import checked, located
 from test_workflow import checkout
 
-from equidyn.data import download
-from equidyn.data.schema import DataError
+from equidyn.download import fetch
+from equidyn.errors import DataError
+from equidyn.steps.dataset import checked, located
 
 FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te")).encode()
 
@@ -29,7 +29,7 @@ def downloaded(folder: Path) -> dict:
     """A file put there by hand, and the list of checked files that names it."""
     (folder / "set/1").mkdir(parents=True)
     (folder / "set/1/m.xyz").write_bytes(FRAMES)
-    row = download.fetch(entry("set", quoted=dict(size=7)), folder, folder / "lock.json")
+    row = fetch.fetch(entry("set", quoted=dict(size=7)), folder, folder / "lock.json")
     (folder / "set.json").write_text(json.dumps([row]))
     return row
 

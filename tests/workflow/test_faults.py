@@ -13,9 +13,9 @@ import pytest
 import yaml
 from test_workflow import checkout
 
-from equidyn import sealed
 from equidyn.data import store
-from equidyn.data.schema import DataError
+from equidyn.errors import DataError
+from equidyn.guards import content_digest
 
 FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te"))
 DATA = "results/faults/data/small-molecules.h5"
@@ -94,7 +94,7 @@ def test_clocks_that_disagree_are_named_and_spoil_nothing(folder):
 def test_a_dataset_of_another_version_is_made_again_by_the_command_of_the_message(folder):
     with h5py.File(folder / DATA, "r+") as file:
         file.attrs["schema"] = 1
-    sealed.seal(folder / DATA)
+    content_digest.write_digest(folder / DATA)
     with pytest.raises(DataError, match="schema version 1, expected 2") as raised:
         store.read(folder / DATA, "molecules")
     advice = str(raised.value).split("`")[1].split()[1:]

@@ -5,7 +5,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir).resolve()
@@ -13,7 +12,11 @@ ROOT = ROOT if (ROOT / "src").is_dir() else ROOT.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from equidyn import config as equidyn_config
+from equidyn.download.table import names as names_of_downloads
+from equidyn.errors import ConfigError, DataError
+from equidyn.models.registry import ARCHITECTURES
 from equidyn.provenance import code_digest
+from equidyn.tasks import TASKS
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
 shell.prefix(
@@ -28,9 +31,11 @@ LOCK = os.path.normpath(f"{HERE}/resources/datasets.lock.json")
 PAPER = os.path.normpath(f"{HERE}/resources/paper_milestones.csv")
 
 try:
-    equidyn_config.validate(config, ROOT / "workflow/schemas/config.schema.json")
+    equidyn_config.validate(config)
     config, POINTS = equidyn_config.expand(config)
-except equidyn_config.ConfigError as error:
+    DOWNLOADABLE = names_of_downloads(TABLE)
+    equidyn_config.check_downloads(config, DOWNLOADABLE)
+except (ConfigError, DataError) as error:
     raise WorkflowError(str(error)) from None
 
 OTHER = (
@@ -41,20 +46,9 @@ RESULTS, LOGS, BENCHMARKS = (
     for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
-TASK_MODULES = {
-    "forces": "equidyn.tasks.forces",
-    "voxels": "equidyn.tasks.voxels",
-    "flow": "equidyn.tasks.flow",
-}
-MODEL_MODULES = {
-    "escaip": "equidyn.models.escaip",
-    "rawdir": "equidyn.models.rawdir",
-    "voxmol": "equidyn.models.voxmol",
-    "proteina": "equidyn.models.proteina",
-}
 RUNS_OF = {
     task: [run for run in RUNS if config["runs"][run]["task"] == task]
-    for task in TASK_MODULES
+    for task in TASKS
 }
 
 
@@ -73,18 +67,12 @@ SHOWN_OF = {
 }
 
 
-# read here without the package's own reader, whose imports a driver need not have; the job checks the table
-DOWNLOADABLE = sorted(
-    row["name"]
-    for row in yaml.safe_load((ROOT / "resources/datasets.yaml").read_text())
-)
-
 
 wildcard_constraints:
     entry="|".join(DOWNLOADABLE),
     run="|".join(RUNS),
     dataset="|".join(DATASETS),
-    task="|".join(TASK_MODULES),
+    task="|".join(TASKS),
     figure="[a-z_]+",
 
 
@@ -97,15 +85,6 @@ def settings_json(wildcards):
     if wildcards.part == "training":
         settings = equidyn_config.of_training(settings)
     return json.dumps(settings, sort_keys=True)
-
-
-for name, settings in config["datasets"].items():
-    for key in ("download", "held_out_download"):
-        unknown = sorted(set(settings.get(key, [])) - set(DOWNLOADABLE))
-        if unknown:
-            raise WorkflowError(
-                f"config, datasets.{name}.{key}: {unknown}, expected names of resources/datasets.yaml: {', '.join(DOWNLOADABLE)}"
-            )
 
 
 def contents(folder):
@@ -164,8 +143,8 @@ def run_code(script):
         settings = equidyn_config.resolve_run(config, wildcards.run)
         return code_digest(
             f"{SCRIPTS}/{script}",
-            TASK_MODULES[settings["task"]],
-            MODEL_MODULES[settings["model"]["architecture"]],
+            TASKS[settings["task"]][0],
+            ARCHITECTURES[settings["model"]["architecture"]][0],
         )
 
     return digest
@@ -185,7 +164,7 @@ def all_tables(wildcards):
     """What figures and claims are made from: asked for by name, so that a deleted one is made again, and what depends on it."""
     per_run = {
         "decomposition.csv": RUNS,
-        "pictures.h5": SHOWN_OF["voxels"],
+        "fields.h5": SHOWN_OF["voxels"],
         "samples.csv": SHOWN_OF["flow"],
         "chirality.csv": SHOWN_OF["flow"],
         "landscape.h5": DYNAMIC_RUNS,
@@ -209,36 +188,3 @@ def folder_of_output(wildcards, output):
 
 def stem_of_output(wildcards, output):
     return os.path.splitext(output[0])[0]
-
-
-def module_of(wildcards):
-    """Module of equidyn.figures that draws a figure: its own name, but for those along an axis of the matrix."""
-    return "axes" if wildcards.figure in AXIS_FIGURES else wildcards.figure
-
-
-def tables_of_figure(wildcards):
-    """Tables of the runs that a figure shows."""
-    runs = RUNS_OF if wildcards.figure in AXIS_FIGURES else SHOWN_OF
-    return expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=runs[wildcards.task])
-
-
-def extra_of_figure(wildcards):
-    """Files that a figure needs beside the tables."""
-    if wildcards.figure in AXIS_FIGURES:
-        return expand(
-            f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS_OF[wildcards.task]
-        )
-    if wildcards.figure in DYNAMIC_FIGURES:
-        name = DYNAMIC_FIGURES[wildcards.figure][0]
-        runs = HEAD_RUNS if wildcards.figure == "head" else DYNAMIC_RUNS
-    else:
-        name, runs = EXTRA.get((wildcards.task, wildcards.figure)), RUNS
-    shown = [run for run in SHOWN_OF[wildcards.task] if run in runs and name]
-    return [f"{RESULTS}/runs/{run}/{name}" for run in shown]
-
-
-def extra_arguments(wildcards, input):
-    if wildcards.figure in AXIS_FIGURES:
-        asked = {"axes": AXIS_FIGURES[wildcards.figure][0], "points": POINTS}
-        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
-    return f"--extra {input.extra}" if input.extra else ""

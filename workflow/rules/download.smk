@@ -2,7 +2,7 @@
 # The list of checked files is the output, not the files: Snakemake deletes outputs before a job, and these are large, resumable or put there by hand.
 # They are checked again when their own entry of the table changes, or when the lock file no longer admits what is listed (by wildcards: Snakemake does not
 # compare params that are functions of the output).
-from equidyn.data import catalogue
+from equidyn.download import lockfile, table
 
 
 rule download:
@@ -18,8 +18,8 @@ rule download:
         lock=LOCK,
         folder=folder_of_output,
         offline="--offline" if config.get("offline") else "",
-        entry=lambda wildcards: catalogue.digest(TABLE, wildcards.entry),
-        contradicted=lambda wildcards: catalogue.contradicted(
+        entry=lambda wildcards: table.digest(TABLE, wildcards.entry),
+        contradicted=lambda wildcards: lockfile.contradicted(
             LOCK, f"{DOWNLOADS}/{wildcards.entry}.json"
         ),
         code=code_digest(f"{SCRIPTS}/download.py"),

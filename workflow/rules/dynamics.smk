@@ -51,7 +51,7 @@ rule curvature:
         "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --decomposition {input.decomposition} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
 
 
-rule head:
+rule force_head:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",
         data=dataset_of,
@@ -59,16 +59,16 @@ rule head:
     output:
         f"{RESULTS}/runs/{{run}}/head.csv",
     log:
-        f"{LOGS}/head/{{run}}.log",
+        f"{LOGS}/force_head/{{run}}.log",
     benchmark:
-        f"{BENCHMARKS}/head/{{run}}.tsv"
+        f"{BENCHMARKS}/force_head/{{run}}.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 1
     resources:
         gpu=gpus,
     params:
-        script=f"{SCRIPTS}/head.py",
-        code=run_code("head.py"),
+        script=f"{SCRIPTS}/force_head.py",
+        code=run_code("force_head.py"),
     shell:
         "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

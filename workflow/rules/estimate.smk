@@ -17,7 +17,8 @@ rule estimate:
         script=f"{SCRIPTS}/estimate.py",
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         data=f"{RESULTS}/data",
+        resources=os.path.normpath(f"{HERE}/resources"),
         made=made_datasets,  # they are counted where they exist, and are no input: nothing is made for an estimate
         code=code_digest(f"{SCRIPTS}/estimate.py"),
     shell:
-        "printf %s {params.config:q} | python {params.script} --config - --throughput {input.throughput} --data {params.data} --out {output} 2>&1 | tee {log}"
+        "printf %s {params.config:q} | python {params.script} --configfile - --resources {params.resources} --data {params.data} --out {output} 2>&1 | tee {log}"

@@ -23,7 +23,7 @@ rule claims:
         points=json.dumps(POINTS),
         more=lambda wildcards, input: f"--more {input.more}" if input.more else "",
     shell:
-        "python {params.script} --tables {input.tables} --paper {input.paper} --points {params.points:q} {params.more} --out {output} > {log} 2>&1"
+        "python {params.script} --decompositions {input.tables} --paper {input.paper} --points {params.points:q} {params.more} --out {output} > {log} 2>&1"
 
 
 rule report_page:
@@ -31,12 +31,12 @@ rule report_page:
         claims=f"{RESULTS}/claims.csv",
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
-        more=expand(
+        shown=expand(
             f"{RESULTS}/runs/{{run}}/{{table}}.csv",
             run=SHOWN_OF["flow"],
             table=["samples", "chirality"],
         ),
-        dynamics=dynamics_tables,
+        linked=dynamics_tables,
         paper=PAPER,
         splits=expand(f"{RESULTS}/data/{{dataset}}/split.json", dataset=DATASETS),
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
@@ -50,18 +50,13 @@ rule report_page:
         "../../envs/figures.yaml"
     params:
         script=f"{SCRIPTS}/report.py",
-        code=code_digest(f"{SCRIPTS}/report.py"),
+        code=code_digest(
+            f"{SCRIPTS}/report.py", files=["results/report.html.jinja"]
+        ),
         datasets=expand(f"{RESULTS}/data/{{dataset}}", dataset=DATASETS),
         more=lambda wildcards, input: " ".join(
-            f"--{name} {input[name]}" for name in ("more", "dynamics") if input[name]
-        ),
-        captions=json.dumps(
-            {
-                f"{task}-{figure}": text
-                for task, figures in FIGURES.items()
-                for figure, text in figures.items()
-            }
+            f"--{name} {input[name]}" for name in ("shown", "linked") if input[name]
         ),
     shell:
-        "python {params.script} --claims {input.claims} --tables {input.tables} --summaries {input.summaries}"
-        " {params.more} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --captions {params.captions:q} --out {output} > {log} 2>&1"
+        "python {params.script} --claims {input.claims} --decompositions {input.tables} --summaries {input.summaries}"
+        " {params.more} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --out {output} > {log} 2>&1"

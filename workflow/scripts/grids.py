@@ -1,21 +1,20 @@
 """Make the frozen held-out grids of a dataset."""
 
 import argparse
-import json
+from pathlib import Path
 
-import _cli
-
-from equidyn.data.grids import build
+from equidyn.steps import command
 
 
 def main() -> None:
+    from equidyn.steps.grids import grids
+
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--out", required=True)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--code", default="", help="digest of the code, stored in the file")
-    args = parser.parse_args()
-    print(json.dumps(build(args.data, args.out, args.code)))
+    grids(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    command.step(main)

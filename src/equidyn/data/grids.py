@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn import sealed
+from equidyn import files
 from equidyn.data import store
-from equidyn.data.molecules import channel_of
-from equidyn.data.schema import DataError
+from equidyn.data.elements import channel_of
 from equidyn.data.voxelize import fits, outside, voxelize_batch
+from equidyn.errors import DataError
+from equidyn.guards import content_digest
 
 SCHEMA_VERSION = 2
 
@@ -57,7 +58,7 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
     }  # fmt: skip
     if not len(items):
         raise DataError(f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}")
-    with store.whole(Path(out)) as temporary, sealed.creating(temporary) as file:
+    with files.atomic_write(Path(out)) as temporary, content_digest.create(temporary) as file:
         chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
         grids = file.create_dataset("grid", (len(items), *chunk[1:]), "float32", chunks=chunk, compression="gzip", compression_opts=1, shuffle=True)
         for k, item in enumerate(items):
@@ -77,11 +78,11 @@ def read(path: str | None) -> dict[str, np.ndarray]:
     DataError
         no file, a damaged one, or one of another schema version
     """
-    advice = sealed.again(path, "grids")
+    advice = content_digest.how_to_remake(path, "grids")
     if path is None or not Path(path).is_file():
         raise DataError(f"{path}: no such file of held-out grids; rerun the rule `grids`")
     try:
-        with sealed.opened(path, "grids") as file:
+        with content_digest.open_checked(path, "grids") as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
                 raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {advice}")
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}

@@ -9,10 +9,6 @@ SCHEMA_VERSION = 2
 SPLITS = ("train", "held_out")
 
 
-class DataError(ValueError):
-    """Bad input data: the message names the file (and frame or key), what was found and what was expected."""
-
-
 @dataclass(frozen=True)
 class Key:
     """One array of a dataset file; ``per`` is what its first axis counts."""

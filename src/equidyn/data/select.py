@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from equidyn.data.schema import DataError
-
-SUBSET_SEED = 20_251_002  # subsets are nested and the same for every run, so that sizes are compared on one draw
+from equidyn import seeds
+from equidyn.errors import DataError
 
 
 def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None = None) -> np.ndarray:
@@ -25,7 +24,7 @@ def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None
 
 def subset(items: np.ndarray, n: int) -> np.ndarray:
     """n of the items (all, if there are fewer), drawn at random with a fixed seed, in order; a smaller subset is part of a larger one."""
-    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(items)[:n])
+    return np.sort(np.random.default_rng(seeds.SUBSETS).permutation(items)[:n])
 
 
 def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None = None) -> np.ndarray:

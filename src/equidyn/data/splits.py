@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import store
-from equidyn.data.schema import SPLITS, DataError
+from equidyn import files
+from equidyn.data.schema import SPLITS
+from equidyn.errors import DataError
 
 LEAKED, SURPLUS, UNLISTED = "molecule is also held out", "held-out molecule beyond n_held_out", "not in the list of the split"
 SPILL = 200_000  # lines sorted in memory
@@ -92,7 +93,7 @@ def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label
     if frames and len(keys) <= n:
         cluster, label = np.arange(len(cluster)) // max(1, len(cluster) // (4 * n)), "frames"
         keys = [f"frames block {i}" for i in range(cluster.max() + 1)]
-    split = store.split_by_cluster(cluster, n, settings["seed"])
+    split = split_by_cluster(cluster, n, settings["seed"])
     return Split(np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label)
 
 
@@ -139,7 +140,7 @@ class Lists:
         for left in self.folder.glob(f"{SCRATCH}*"):  # of a killed conversion: the folder is locked, so that no other is at work
             shutil.rmtree(left, ignore_errors=True)
         with ExitStack() as stack:
-            temporary = stack.enter_context(store.whole(self.folder / "split.csv"))
+            temporary = stack.enter_context(files.atomic_write(self.folder / "split.csv"))
             self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH)))
             self.writer = csv.writer(stack.enter_context(open(temporary, "w", newline="")))
             self.writer.writerow(["item", "split", "cluster", "where"])
@@ -175,7 +176,7 @@ class Lists:
         """Write split.json, unless there was an error."""
         if kind is None:
             table = {name: {"items": self.items[i], "clusters": len(self.clusters[i]), "sha256 of the sorted column where": self._digest(i)} for i, name in enumerate(SPLITS)}
-            with store.whole(self.folder / "split.json") as temporary:
+            with files.atomic_write(self.folder / "split.json") as temporary:
                 temporary.write_text(json.dumps(table, indent=1) + "\n")
 
     def __exit__(self, *error):
@@ -186,3 +187,18 @@ def short_names(paths: list[str]) -> dict[str, str]:
     """Paths without their folders where that leaves them distinct, so that lists do not depend on where the files lie."""
     names = [Path(path).name for path in paths]
     return {path: name if names.count(name) == 1 else path for path, name in zip(paths, names)}
+
+
+def split_by_cluster(cluster: np.ndarray, n_held_out: int, seed: int) -> np.ndarray:
+    """Split indices [n_items] (0 train, 1 held out): n_held_out whole clusters, drawn with a seed, are held out.
+
+    Raises
+    ------
+    DataError
+        if that leaves no cluster to train on
+    """
+    names = np.unique(cluster)
+    if not 0 < n_held_out < len(names):
+        raise DataError(f"split: {n_held_out} clusters to hold out of {len(names)}; expected at least one on either side")
+    held_out = np.random.default_rng(seed).permutation(names)[:n_held_out]
+    return np.isin(cluster, held_out).astype(np.uint8)

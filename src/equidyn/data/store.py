@@ -1,21 +1,18 @@
 """Write and read dataset files: HDF5, written under a temporary name and renamed, checked on both ways."""
 
-import errno
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from equidyn import sealed
-from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS, DataError
+from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS
+from equidyn.errors import DataError
+from equidyn.files import atomic_write, reserve
+from equidyn.guards import content_digest
 
 METADATA = 1 << 16  # bytes of a file beside its arrays, at most
-STALE = 3600  # seconds
 DEFLATE = 1032  # bytes that one byte of deflate's output can stand for at most
 
 
@@ -42,74 +39,6 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, which becomes ``path`` when the block ends without an error; else nothing is left and ``path`` is as it was.
-
-    The content is on the disk before it gets its name, so that a power cut does not leave an empty file under it.
-
-    Raises
-    ------
-    DataError
-        a full disk, a folder that cannot be written to
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's
-        raise DataError(
-            f"{path}: could not be written ({' '.join(str(error).split())[:300]}){_room(path.parent)}; nothing was left under that name but what was there before"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def undamaged(path: Path, load: Callable[[Path], object]):
-    """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is removed."""
-    if not path.exists():
-        return None
-    try:
-        return load(path)
-    except Exception:  # numpy, zipfile, zlib and json raise many types
-        path.unlink(missing_ok=True)
-        return None
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Have the file system set ``size`` bytes aside for a file, whose content stays as it is."""
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "rb") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # file systems that cannot tell
-                raise
-
-
-def _clear(path: Path) -> None:
-    """Remove what killed writers left: of processes that are no more here, and untouched for an hour, in case they are at work on another machine."""
-    for left in path.parent.glob(f".{path.name}.*.part"):
-        with suppress(OSError, ValueError, OverflowError):
-            pid, age = int(left.name.split(".")[-2]), time.time() - left.stat().st_mtime
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                if age > STALE:
-                    left.unlink()
-
-
-def _room(folder: Path) -> str:
-    try:
-        return f", {shutil.disk_usage(folder).free / 1e6:.0f} MB are free there"
-    except OSError:
-        return ""
-
-
-@contextmanager
 def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> Iterator[h5py.File]:
     """An HDF5 file with the empty arrays of its kind, to be filled; it gets its name when the block ends without an error, else nothing is left."""
     path, keys = Path(path), KINDS[attributes["kind"]]
@@ -120,17 +49,17 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
     }  # fmt: skip
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # else HDF5 would cut the file back to what is written
-    with whole(path) as temporary:
-        _reserve(temporary, METADATA)  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
-        with h5py.File(temporary, "w", userblock_size=sealed.BLOCK) as file:
+    with atomic_write(path) as temporary:
+        reserve(temporary, METADATA)  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
+        with h5py.File(temporary, "w", userblock_size=content_digest.BLOCK) as file:
             for name, key in keys.items():
                 dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype, dcpl=early)
                 dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
             file.attrs.update(attributes)
-        _reserve(temporary, temporary.stat().st_size)  # no blocks are behind the empty arrays yet
+        reserve(temporary, temporary.stat().st_size)  # no blocks are behind the empty arrays yet
         with h5py.File(temporary, "r+") as file:
             yield file
-        sealed.seal(temporary)
+        content_digest.write_digest(temporary)
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:
@@ -141,11 +70,11 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
     DataError
         not a dataset file, damaged or changed, of another schema version or kind, or with missing or ill-shaped keys
     """
-    path, keys, advice = Path(path), KINDS[kind], sealed.again(path, "dataset")
+    path, keys, advice = Path(path), KINDS[kind], content_digest.how_to_remake(path, "dataset")
     if not path.is_file():
         raise DataError(f"{path}: no such dataset file")
     try:
-        with sealed.opened(path, "dataset") as file:
+        with content_digest.open_checked(path, "dataset") as file:
             version = file.attrs.get("schema")
             if version != SCHEMA_VERSION:
                 raise DataError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; {advice}")
@@ -191,18 +120,3 @@ def _check(path: Path, arrays: dict[str, np.ndarray], keys: dict) -> None:
             raise DataError(f"{path}: {name} holds values that are not finite")
     if np.max(arrays["split"]) >= len(SPLITS):
         raise DataError(f"{path}: split holds {np.max(arrays['split'])}, expected an index into {SPLITS}")
-
-
-def split_by_cluster(cluster: np.ndarray, n_held_out: int, seed: int) -> np.ndarray:
-    """Split indices [n_items] (0 train, 1 held out): n_held_out whole clusters, drawn with a seed, are held out.
-
-    Raises
-    ------
-    DataError
-        if that leaves no cluster to train on
-    """
-    names = np.unique(cluster)
-    if not 0 < n_held_out < len(names):
-        raise DataError(f"split: {n_held_out} clusters to hold out of {len(names)}; expected at least one on either side")
-    held_out = np.random.default_rng(seed).permutation(names)[:n_held_out]
-    return np.isin(cluster, held_out).astype(np.uint8)

@@ -17,10 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from equidyn.errors import ArgumentError
+
 try:
     import numba
 except ImportError:  # a machine with a GPU may do without: the torch path serves there
     numba = None
+
 
 WIDTH = 0.93  # of the radius: an occupancy of 1/e
 LANES = 16  # voxels of a row that the fast path treats at once; the published window has 12
@@ -41,7 +44,7 @@ def voxelize(positions, channels, *, n_channels: int, grid: int, resolution: flo
 
     Raises
     ------
-    ValueError
+    ArgumentError
         shapes, channels out of range, or positions that are not finite
     """
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
@@ -63,16 +66,16 @@ def voxelize_batch(
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
     n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)
     if positions.shape != (n_atoms, 3) or channels.shape != (n_atoms,) or int(offsets[-1]) != n_atoms or int(offsets[0]) != 0 or (offsets.diff() < 0).any():
-        raise ValueError(f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets {offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n")
+        raise ArgumentError(f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets {offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n")
     if n_atoms and not 0 <= int(channels.min()) <= int(channels.max()) < n_channels:
-        raise ValueError(f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}")
+        raise ArgumentError(f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}")
     if not torch.isfinite(positions).all():
-        raise ValueError("voxelize: a position is not finite")
+        raise ArgumentError("voxelize: a position is not finite")
     if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
         if out is None:
             out = torch.empty(shape)
         elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
-            raise ValueError(f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}")
+            raise ArgumentError(f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}")
         atoms, owners, starts = positions.numpy().astype(np.float64), channels.numpy().astype(np.int64), offsets.numpy()
         settings = (resolution, radius, *_frame(grid, resolution, radius, compatible))
         threads = max(1, min(torch.get_num_threads(), shape[0]))

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from equidyn import tables
-from equidyn.claims import AXES, PUBLISHED
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.results import tables
+from equidyn.results.claims.axes import AXES, PUBLISHED
 
 
 def draw(rows, paper, extra):

@@ -1,9 +1,9 @@
 """What was learned and how symmetric it is: percent against total loss in units of the zero-predictor loss."""
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.verdicts import counted
+from equidyn.results import tables
+from equidyn.results.verdicts import counted
 
 
 def draw(rows, paper):

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from equidyn import tables
-from equidyn.claims import break_even
 from equidyn.figures import style
 from equidyn.figures.axes import nearest
+from equidyn.results import tables
+from equidyn.results.claims.curves import break_even
 
 
 def draw(rows, paper, extra):

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from equidyn import groups, sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.guards import content_digest
+from equidyn.symmetry import groups
 
 
 def names() -> list[tuple[str, str]]:
@@ -29,7 +30,7 @@ def draw(rows, paper, extra):
     figure, axes = plt.subplots(len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True)
     for axis, path in zip(axes[:, 0], extra):
         run = path.split("/")[-2]
-        with sealed.opened(path, "pictures") as file:
+        with content_digest.open_checked(path, "voxel_fields") as file:
             for k, step in enumerate(sorted(file, key=int)):
                 values = file[f"{step}/per_rotation"][()]
                 axis.bar(

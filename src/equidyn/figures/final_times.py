@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.results import tables
 
 
 def draw(rows, paper):

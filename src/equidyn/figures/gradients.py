@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.verdicts import counted
+from equidyn.results import tables
+from equidyn.results.verdicts import counted
 
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant: their gradients are rounding
 MARKERS = "osD^v"

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.verdicts import counted
+from equidyn.results import tables
+from equidyn.results.verdicts import counted
 
 PARTS = {"features_part": ("#44AA99", "features"), "head_part": ("#AA4499", "head (ΔW)"), "change": (style.QUANTITY["equivariance"], "both")}
 TIED = 1e-20  # a variance below it is rounding: the head's rows are equal

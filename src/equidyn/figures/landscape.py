@@ -5,9 +5,9 @@ What differs between the panels of a term is not the model but how it is evaluat
 
 import numpy as np
 
-from equidyn import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.guards import content_digest
 
 TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 
@@ -17,7 +17,7 @@ def draw(rows, paper, extra):
 
     Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent of its level.
     """
-    with sealed.opened(extra[0], "curvature") as file:
+    with content_digest.open_checked(extra[0], "curvature") as file:
         found = [({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs)) for step in sorted(file, key=int)]
     attributes = found[-1][1]
     figure, axes = plt.subplots(len(found), 4, figsize=(style.WIDE, 1.95 * len(found) + 0.7), squeeze=False)

@@ -1,7 +1,7 @@
 """The three terms of the held-out loss against step, one panel per run, with zero-predictor line; the numerical floor is in the legend."""
 
-from equidyn import tables
 from equidyn.figures import style
+from equidyn.results import tables
 
 
 def draw(rows, paper):

@@ -1,8 +1,8 @@
 """Percent of held-out loss from equivariance error against step, for the non-equivariant runs, with the paper's milestones."""
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.results import tables
 
 PAPER = {"forces": ("default-rep1", "paper: 6M on SPICE"), "voxels": ("model-111M", "paper: 111M, σ = 0.9")}
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the contrast figure

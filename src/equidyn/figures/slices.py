@@ -3,9 +3,9 @@
 import numpy as np
 from skimage.measure import marching_cubes
 
-from equidyn import sealed
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.guards import content_digest
 
 COLUMNS = ("clean", "noisy", "denoised", "twirled")
 ELEMENT = ("#444444", "#bbbbbb", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # channels in order
@@ -17,7 +17,7 @@ def draw(rows, paper, extra):
     lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
     figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
     for i, (path, step, kind) in enumerate(lines):
-        with sealed.opened(path, "pictures") as file:
+        with content_digest.open_checked(path, "voxel_fields") as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
         plane = fields["clean"].sum((0, 1, 2)).argmax()
         sigma = float((fields["noisy"] - fields["clean"]).std())
@@ -37,7 +37,7 @@ def draw(rows, paper, extra):
 
 
 def _steps(path):
-    with sealed.opened(path, "pictures") as file:
+    with content_digest.open_checked(path, "voxel_fields") as file:
         return sorted(int(step) for step in file)
 
 

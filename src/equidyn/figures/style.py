@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from equidyn.verdicts import LEARNED, counted  # noqa: E402
+from equidyn.results.verdicts import LEARNED, counted  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 

@@ -1,8 +1,8 @@
 """Flow matching: the three terms of the held-out loss against step, one panel per flow time."""
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.results import tables
 
 
 def draw(rows, paper):

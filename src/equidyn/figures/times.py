@@ -1,9 +1,9 @@
 """Flow matching: percent of held-out loss from equivariance error against step, one line per flow time, one panel per run."""
 
-from equidyn import tables
 from equidyn.figures import style
 from equidyn.figures.style import plt
-from equidyn.verdicts import LEARNED, counted
+from equidyn.results import tables
+from equidyn.results.verdicts import LEARNED, counted
 
 
 def draw(rows, paper, linear=False):

@@ -9,13 +9,12 @@ is equivariant for all inputs if and only if the three rows of W act alike. Shap
 """
 
 import copy
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.models.geometry import bond_order, flatten, gaussian_basis
+from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis
 
 _FULL = dict(heads=8, n_gaussians=600, distance_width=512, atom_width=128, order_width=64, l_max=9, cutoff=12.0, n_neighbours=20)
 _MINI = dict(heads=4, n_gaussians=64, distance_width=32, atom_width=16, order_width=8, l_max=5, cutoff=6.0, n_neighbours=12)
@@ -175,23 +174,6 @@ class EScAIP(nn.Module):
         return control
 
 
-def closed_form(model: EScAIP, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact twirled forces [b, a, 3] and equivariance error [b, a] (summed over components) from one forward pass.
-
-    With W = 1 w̄ᵀ + ΔW: T_i = m_i Σ_j d̄_ij e_ij and E‖F_i − T_i‖² = m_i²/3 Σ_k ‖Σ_j δ_ij,k e_ij‖², because
-    E[R_ka R_kb] = δ_ab/3 for every group whose action on vectors is irreducible.
-    """
-    f = model.features(**inputs)
-    d = model.force(f["hidden"]).double()
-    mean = d.mean(-1, keepdim=True)
-    e, m = f["direction"].double(), f["magnitude"].double()
-    mask = inputs["mask"]
-    twirled, error = e.new_zeros(*mask.shape, 3), e.new_zeros(mask.shape)
-    twirled[mask] = m * (mean * e).sum(1)
-    error[mask] = m.squeeze(-1) ** 2 / 3 * torch.einsum("njk,njc->nkc", d - mean, e).square().sum((1, 2))
-    return twirled, error
-
-
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
@@ -199,40 +181,3 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.uniform_(module.weight, -1e-3, 1e-3)
-
-
-def head_deviation(model: EScAIP) -> torch.Tensor:
-    """ΔW [3, H] in float64: the rows of the force head less their mean; zero (and [1, H]) where the head is tied."""
-    weight = model.force.weight.detach().double()
-    return weight - weight.mean(0, keepdim=True)
-
-
-def head_variance(model: EScAIP) -> tuple[float, float]:
-    """Population variance of the head W [3, H] over its rows, mean over columns; and that over the mean of W²."""
-    variance = head_deviation(model).square().mean().item()
-    return variance, variance / model.force.weight.detach().double().square().mean().item()
-
-
-@torch.no_grad()
-def head_gram(model: EScAIP, batches: Iterable[dict], scale: float = 1.0) -> torch.Tensor:
-    """Gram matrix G [H, H], float64, of what the head acts on: the equivariance error is tr(ΔW G ΔWᵀ), exactly, whatever ΔW.
-
-    With A_i = Σ_j e_ij h_ijᵀ [3, H] the closed form is E‖F_i − T_i‖² = m_i²/3 Σ_k ‖A_i ΔW_k‖², hence G = Σ_i m_i² A_iᵀ A_i / 3, here a mean
-    over atoms and components. G knows the features and nothing of W.
-
-    Parameters
-    ----------
-    batches : inputs of ``forward``, one dictionary per batch;  scale : unit of the forces (error in its square)
-    """
-    total, count = 0.0, 0
-    for inputs in batches:
-        f = model.features(**inputs)
-        a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double()) * f["magnitude"].double()[..., None]
-        a = a.reshape(-1, a.shape[-1])  # (3 n, H)
-        total, count = total + a.T @ a, count + len(a)
-    return scale**2 * total / (3 * count)
-
-
-def head_quadratic(deviation: torch.Tensor, gram: torch.Tensor) -> float:
-    """tr(ΔW G ΔWᵀ): the equivariance error of a head with this deviation [3, H] on features with this Gram matrix [H, H]."""
-    return torch.einsum("kh,hg,kg->", deviation, gram, deviation).item()

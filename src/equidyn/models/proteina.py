@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from equidyn.errors import ArgumentError
+from equidyn.geometry.pairs import DISTOGRAM_BINS, distance_bins
+
 INDEX_WIDTH, TIME_WIDTH = 128, 256
-RELATIVE_BINS, SC_BINS, XT_BINS, DISTOGRAM_BINS = 127, 128, 64, 64
-NEAREST, FARTHEST, DISTOGRAM_FARTHEST = 0.1, 3.0, 1.0  # nm, where the distance bins begin and end
+RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = 127, 128, 64, 3.0  # the last bin of x_sc and x_t begins at FARTHEST nm
 
 _FULL = dict(conditioning=512, registers=10)
 SIZES = {
@@ -170,11 +172,11 @@ class Proteina(nn.Module):
 
         Raises
         ------
-        ValueError
+        ArgumentError
             a model without pair updates, which has no distogram head
         """
         if self.distances is None:
-            raise ValueError("Proteina.distogram: this model has no pair updates, hence no distogram head; expected update_every > 0")
+            raise ArgumentError("Proteina.distogram: this model has no pair updates, hence no distogram head; expected update_every > 0")
         velocity, pair = self._run(x_t, t, mask, index, breaks, x_sc)
         return velocity, self.distances(pair + pair.transpose(1, 2))
 
@@ -239,13 +241,6 @@ def pair_biases(attentions, pair, mask, registers):
     keys[..., registers:].masked_fill_(~mask[:, None, None, :], -1e9)
     bias = F.pad(product, (registers, 0, registers, 0)).add_(keys + constant[:, None, None])  # (b, layers h, N, N)
     return bias.unflatten(1, (len(attentions), -1)).unbind(1)
-
-
-def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:
-    """Bin of every pairwise distance of x [b, n, 3] nm: [b, n, n] in 0 … bins − 1; the first ends at 0.1 nm, the last begins at ``farthest``."""
-    x = x.detach()
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.bucketize(distance, torch.linspace(NEAREST, farthest, bins - 1, device=x.device, dtype=x.dtype))
 
 
 def time_embedding(t: torch.Tensor) -> torch.Tensor:

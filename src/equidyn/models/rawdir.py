@@ -9,8 +9,8 @@ import copy
 import torch
 from torch import nn
 
+from equidyn.geometry.neighbours import flatten, gaussian_basis
 from equidyn.models.escaip import feed_forward
-from equidyn.models.geometry import flatten, gaussian_basis
 
 SIZES = {
     "tiny": dict(hidden=16, layers=1, heads=2, n_gaussians=16, cutoff=6.0, n_neighbours=8),

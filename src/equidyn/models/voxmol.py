@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.actions import Grid
-from equidyn.groups import cube
+from equidyn.errors import ArgumentError
+from equidyn.symmetry.actions import Grid
+from equidyn.symmetry.groups import cube
 
 # Width of level k is width · Π multipliers[:k + 1]; ``attention`` lists the levels that have it.
 PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=16, dropout=0.1)
@@ -106,11 +107,11 @@ class VoxMol(nn.Module):
 
         Raises
         ------
-        ValueError
+        ArgumentError
             another number of channels, or an edge that the levels do not divide
         """
         if noisy.shape[1] != self.stem.in_channels or noisy.shape[-1] % self.multiple:
-            raise ValueError(
+            raise ArgumentError(
                 f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels (model.options.n_channels) and edges that are multiples of {self.multiple}"
             )
         x = self.stem(noisy)

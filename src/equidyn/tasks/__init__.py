@@ -1,44 +1,40 @@
-"""Tasks: from a dataset file to training losses and held-out batches. One protocol; each task a module of its own."""
+"""Tasks by name; importing this needs no torch, because the driver of the workflow does it too."""
 
 import importlib
-from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from equidyn.errors import UnknownNameError
 
-from equidyn.actions import Action
-from equidyn.measure import Batch
+if TYPE_CHECKING:
+    from equidyn.tasks.protocol import Task
 
-TASKS = {"forces": ("equidyn.tasks.forces", "Forces"), "voxels": ("equidyn.tasks.voxels", "Voxels"), "flow": ("equidyn.tasks.flow", "Flow")}
-
-
-class Task(Protocol):
-    """What training and measuring need to know of a task."""
-
-    name: str
-    actions: dict[str, Action]  # how each input of a Batch transforms
-    output: Action  # how the prediction transforms
-    losses: dict[str, Callable]  # convex losses measured beside the squared one, by name
-    group: str  # that held-out items are rotated by: "haar" (SO(3)) or "cube" (24 elements)
-    conditions: tuple[str, ...]  # under which the loss is measured, e.g. flow times; ("",) where there are none
-    n_train: int
-
-    def training_loss(self, model: torch.nn.Module, items: torch.Tensor, step_seed: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
-
-    def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
-        """The fixed held-out items under a condition, the same for every checkpoint and run of the task."""
-
-    def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Prediction [n_items, ...] in the unit of the target."""
-
-    def trivial_loss(self, condition: str = "") -> float | None:
-        """Held-out loss of the best equivariant predictor that only rescales its input; None where that is zero output."""
+TASKS = {  # module, class
+    "forces": ("equidyn.tasks.forces", "Forces"),
+    "voxels": ("equidyn.tasks.voxels", "Voxels"),
+    "flow": ("equidyn.tasks.flow", "Flow"),
+}
 
 
-def build(name: str, dataset: str, settings: dict, device: str = "cpu") -> Task:
-    """The task of that name on a dataset file; KeyError names the tasks that exist."""
+def build(
+    name: str, dataset: str | Path, settings: dict, device: str = "cpu", grids: str | Path | None = None
+) -> "Task":
+    """The task of that name on a dataset file.
+
+    Parameters
+    ----------
+    settings : of the run
+    grids : file of held-out grids, for tasks that measure on them
+
+    Raises
+    ------
+    UnknownNameError
+        no such task; the message names those that there are
+    DataError
+        see the tasks
+    """
     if name not in TASKS:
-        raise KeyError(f"task {name!r}, expected one of {sorted(TASKS)}")
+        raise UnknownNameError(f"task {name!r}, expected one of {sorted(TASKS)}")
     module, class_name = TASKS[name]
-    return getattr(importlib.import_module(module), class_name)(dataset, settings, device)
+    files = {} if grids is None else {"grids": str(grids)}
+    return getattr(importlib.import_module(module), class_name)(str(dataset), settings, device, **files)

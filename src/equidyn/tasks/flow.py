@@ -10,16 +10,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from equidyn import groups
-from equidyn.actions import Fixed, Scalar, Vector
+from equidyn import seeds
 from equidyn.data import store
-from equidyn.data.schema import DataError
 from equidyn.data.select import held_out_items, subset, training_items
-from equidyn.measure import Batch
-from equidyn.models.proteina import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, distance_bins
+from equidyn.errors import DataError, UnknownNameError
+from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
+from equidyn.symmetry.measure import Batch
 
-NOISE_SEED = 20_252_002  # x_0 of a held-out item is the same for every time, run and checkpoint
-FIT_SEED = 20_252_003  # noise of the training chains that the trivial predictor is fitted on
 N_FIT = 1000  # of them at most
 TIMES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
 DISTOGRAM_FROM = 0.3  # the distogram loss counts later than this
@@ -29,12 +28,6 @@ def draw_times(n: int, rng: np.random.Generator) -> torch.Tensor:
     """n training times from 0.02 U(0, 1) + 0.98 Beta(1.9, 1): float32 [n]."""
     uniform, beta = rng.random(n), rng.random(n) ** (1 / 1.9)  # the inverse distribution function of Beta(a, 1) is u^(1/a)
     return torch.from_numpy(np.where(rng.random(n) < 0.02, uniform, beta)).float()
-
-
-def centred(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """x [b, n, 3] less its mean over the residues of mask [b, n], zero elsewhere."""
-    weight = mask[..., None].to(x.dtype)
-    return (x - (x * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)) * weight
 
 
 def distogram_loss(logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -140,13 +133,13 @@ class Flow:
 
         Raises
         ------
-        KeyError
+        UnknownNameError
             a condition that is neither in ``conditions`` nor in ``conditions_sc``
         """
         t, self_conditioning = self._parse(condition)
         batches = []
         for items in self.test.split(self.settings["measure"]["batch_size"]):
-            x_t, target, mask, fixed = self._noised(items, t, NOISE_SEED)
+            x_t, target, mask, fixed = self._noised(items, t, seeds.FLOW_NOISE)
             inputs = dict(x_t=x_t, t=torch.full((len(items),), t, device=x_t.device), **fixed, x_sc=torch.zeros_like(x_t))
             if self_conditioning:
                 inputs["x_sc"] = self.first_estimate(model, inputs)
@@ -174,7 +167,7 @@ class Flow:
     def _parse(self, condition: str) -> tuple[float, bool]:
         condition = condition or self.conditions[0]
         if condition not in self.conditions + self.conditions_sc:
-            raise KeyError(f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}")
+            raise UnknownNameError(f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}")
         return float(condition.removesuffix(",sc").removeprefix("t=")), condition.endswith(",sc")
 
     def predict(self, model, inputs):
@@ -191,10 +184,10 @@ class Flow:
     def _trivial(self, t: float) -> float:
         dot = power = 0.0
         for items in torch.from_numpy(subset(self.train.numpy(), N_FIT)).split(100):
-            x_t, velocity, _, _ = self._noised(items, t, FIT_SEED)
+            x_t, velocity, _, _ = self._noised(items, t, seeds.FLOW_FIT_NOISE)
             dot, power = dot + (x_t.double() * velocity).sum().item(), power + x_t.double().square().sum().item()
         loss = count = 0.0
         for items in self.test.split(100):
-            x_t, velocity, mask, _ = self._noised(items, t, NOISE_SEED)
+            x_t, velocity, mask, _ = self._noised(items, t, seeds.FLOW_NOISE)
             loss, count = loss + (velocity.double() - dot / power * x_t).square().sum().item(), count + 3 * mask.sum().item()
         return loss / count

@@ -7,11 +7,12 @@ per-element reference is taken off. Predictions and every reported loss are in e
 import numpy as np
 import torch
 
-from equidyn import groups
-from equidyn.actions import Fixed, Scalar, Vector
 from equidyn.data import store
 from equidyn.data.select import held_out_items, training_items
-from equidyn.measure import Batch
+from equidyn.geometry.neighbours import neighbour_list
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
+from equidyn.symmetry.measure import Batch
 
 
 def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -61,8 +62,6 @@ class Forces:
         self.scaled_energy = (residual / self.energy_scale).float()
 
     def _inputs(self, model, items: torch.Tensor, rotation: torch.Tensor | None = None) -> tuple[dict, torch.Tensor]:
-        from equidyn.models.geometry import neighbour_list
-
         mask = self.mask[items]
         width = int(mask.sum(1).max())
         mask, numbers = mask[:, :width].to(self.device), self.numbers[items, :width].to(self.device)

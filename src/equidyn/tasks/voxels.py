@@ -8,22 +8,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from equidyn import groups
-from equidyn.actions import Grid, Vector
-from equidyn.data import grids, store
-from equidyn.data.molecules import channel_of
-from equidyn.data.schema import DataError
+from equidyn.data import store
+from equidyn.data.elements import channel_of
+from equidyn.data.grids import geometry
+from equidyn.data.grids import read as read_grids
 from equidyn.data.select import subset, training_items
 from equidyn.data.voxelize import voxelize_batch
-from equidyn.decomposition import Decomposition, ItemSums, accumulate, summarise
-from equidyn.measure import Batch, check_eval
+from equidyn.errors import DataError
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Grid, Vector
+from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
+from equidyn.symmetry.measure import Batch, check_eval
 
 N_POWER = 512  # training molecules that the zero predictor's loss is taken from
 SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
 
 
 class Voxels:
-    """See the module; ``settings`` are a run's config and, for measuring, ``grids``, the file of held-out grids."""
+    """See the module; ``settings`` are a run's config; ``grids``, the file of held-out grids, is for measuring."""
 
     name = "voxels"
     actions = dict(noisy=Grid())
@@ -32,10 +34,11 @@ class Voxels:
     group = "cube"
     conditions = ("",)
 
-    def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
+    def __init__(self, dataset: str, settings: dict, device: str = "cpu", grids: str | None = None):
         arrays, attributes = store.read(dataset, "molecules")
+        self.grids = grids
         self.settings, self.device, self.sigma = settings, device, settings["training"]["sigma"]
-        box = grids.geometry(attributes, dataset)
+        box = geometry(attributes, dataset)
         self.shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
         self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
@@ -76,9 +79,11 @@ class Voxels:
 
     def _frozen(self):
         if not hasattr(self, "_held_out"):
-            data, wanted = grids.read(self.settings.get("grids")), self.settings["measure"]["n_items"]
+            data, wanted = read_grids(self.grids), self.settings["measure"]["n_items"]
             if wanted > len(data["item"]):
-                raise DataError(f"{self.settings['grids']}: measure.n_items = {wanted}, but only {len(data['item'])} held-out molecules fit the box")
+                raise DataError(
+                    f"{self.grids}: measure.n_items = {wanted}, but only {len(data['item'])} held-out molecules fit the box"
+                )
             chosen = subset(np.arange(len(data["item"])), wanted)
             data = {name: value[chosen] for name, value in data.items()}
             noise = np.stack([np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32) for seed in data["noise_seed"]])

@@ -1,0 +1,1 @@
+"""What the paper does beyond percentages: gradients, curvature, landscapes, force head, chirality, sampling."""

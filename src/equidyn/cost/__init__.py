@@ -1,0 +1,1 @@
+"""What a config costs before anything of it runs, and how fast machines are."""

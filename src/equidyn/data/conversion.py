@@ -1,0 +1,299 @@
+"""Streaming conversion: a molecular file becomes records, records become items in worker processes, items a dataset file.
+
+A reader is a pair of functions. ``records(path)`` splits a file cheaply and in bounded memory into picklable records; ``parse(record, settings)`` does
+the work and returns what to keep and what to reject, and why. Records are parsed in chunks, and every finished chunk is a shard file in a resume
+folder, so that a killed conversion loses the chunks in flight and no more. The shards are then appended to the HDF5 file one at a time. Only a few
+numbers per item (cluster, length, split) and one string per cluster are ever held for all items.
+"""
+
+import hashlib
+import json
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from equidyn.data.readers.records import Item, Reader, Rejected, part
+from equidyn.data.shards import contents_of, lists_of, load, save
+from equidyn.errors import DataError
+from equidyn.files import undamaged
+from equidyn.guards import workers as limits
+
+BYTES = 1 << 20  # of the records of a chunk, which is full at this or at the reader's number of records
+BREAKS = (  # what a damaged file raises halfway
+    OSError, EOFError, RuntimeError, UnicodeDecodeError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+)  # fmt: skip
+EARLY = 20  # records after which a file all of whose records are suspect is refused
+TOLERATED = 0.05  # of a file's records that may be suspect
+PARTS, FEW = 10, 3  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is read in one go: a file, or many small ones."""
+
+    paths: tuple[str, ...]
+    held_out: bool = False  # whether its items are those of a published held-out split
+
+    @property
+    def name(self) -> str:
+        return self.paths[0] if len(self.paths) == 1 else f"{self.paths[0]} and {len(self.paths) - 1} more"
+
+
+def inputs(reader: Reader, settings: dict) -> list[Input]:
+    """Those of the ``files`` and ``held_out_files`` of the settings, in this order."""
+    sides = [(tuple(settings[key]), held_out) for key, held_out in (("files", False), ("held_out_files", True)) if settings.get(key)]
+    if reader.together:
+        return [Input(paths, held_out) for paths, held_out in sides]
+    return [Input((path,), held_out) for paths, held_out in sides for path in paths]
+
+
+@dataclass
+class Shard:
+    """A parsed chunk on disk, and what the parent wants to know of it."""
+
+    path: Path
+    origin: str  # name of the input
+    held_out: bool
+    found: int  # items and rejections
+    suspect: int
+    leading: int  # rejections as suspect before anything else
+    example: list | None  # where, reason, detail, likely cause of the first suspect
+    causes: dict[str, int]
+
+
+def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, workers: int = 1, notes: Counter | None = None) -> Iterator[Shard]:
+    """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once. A damaged one is made again.
+
+    Parameters
+    ----------
+    folder : of the shards; must belong to these inputs, settings and code alone
+    notes : counts of the reader's check are added here
+
+    Raises
+    ------
+    DataError
+        a missing file, one with nothing readable in it, one whose records fail the checks of units (see ``EARLY`` and ``TOLERATED``), one whose reader died
+    """
+    from tqdm import tqdm  # here: tasks import this module too, on machines without progress bars
+
+    _require(inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    pool = None
+    try:
+        with tqdm(desc="records", unit="", mininterval=5) as bar:
+            for number, given in enumerate(inputs):
+                if reader.aside:
+                    pool = pool or limits.pool_of(workers)
+                tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes, pool), deque()
+                for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
+                    job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
+                    done = undamaged(job[0], lambda path, given=given: _summary(path, given))
+                    if done is not None:
+                        pending.append(done)
+                    elif not reader.isolated and (workers == 1 or (pool is None and index == 0 and last)):
+                        pending.append(_work(job))  # not worth a process
+                    else:
+                        pool = pool or limits.pool_of(workers)
+                        pending.append(pool.submit(limits.bounded, limits.CPU_SECONDS, _work, job))
+                    bar.update(len(chunk))
+                    while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
+                        shard = pending.popleft()
+                        shard = shard if isinstance(shard, Shard) else shard.result()
+                        tally.add(shard)
+                        checks.add(shard)
+                        yield shard
+                tally.close()
+    except (BrokenProcessPool, MemoryError) as error:
+        raise DataError(
+            f"{given.name}: a worker process died while reading it, expected it to finish: out of memory (fewer workers "
+            f"need less), or a damaged or crafted record that ended the reader, asked for more than "
+            f"{limits.MEMORY >> 30} GiB or kept it busy for {limits.CPU_SECONDS} s. Finished shards are kept, and the "
+            "same command goes on after them"
+        ) from error
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+
+def read(reader: Reader, path: str | Path, settings: dict | None = None) -> tuple[list[Item], list[Rejected]]:
+    """All of one file in memory, copies included: for tests and small files; raises as ``shards``."""
+    given, settings, results = Input((str(path),)), settings or {}, []
+    _require([given])
+    tally, checks = _Tally(given.name), _Checks(reader, given.name, settings)
+    for chunk, _ in _chunks(given, reader):
+        parsed = _parse(chunk, reader, settings)
+        tally.add(_tallied(None, given, parsed))
+        checks.look([r for r in parsed if isinstance(r, Item)])
+        results += parsed
+    tally.close()
+    return [r for r in results if isinstance(r, Item)], [r for r in results if isinstance(r, Rejected)]
+
+
+def _require(inputs: list[Input]) -> None:
+    missing = [path for given in inputs for path in given.paths if not Path(path).exists()]
+    if missing:
+        raise DataError(f"{', '.join(missing[:5])}: no such file")
+
+
+def _listed(given: Input, reader: Reader) -> list:
+    return [record for path in given.paths for record in _unbroken(path, reader.records(path))]
+
+
+def _chunks(given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None) -> Iterator[tuple[list, bool]]:
+    """Lists of records that fill a chunk, and whether it is the last. A file that breaks off ends in a rejection that says so."""
+    if reader.aside and pool is not None:
+        records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader).result()
+    else:
+        records = (record for path in given.paths for record in _unbroken(path, reader.records(path)))
+    ready, chunk, size = None, [], 0
+    for record in records:
+        chunk.append(record)
+        size += _size(record)
+        if len(chunk) >= reader.chunk or size >= BYTES:
+            if ready is not None:
+                yield ready, False
+            ready, chunk, size = chunk, [], 0
+    if ready is None and not chunk:
+        raise DataError(f"{given.name}: no record in it")
+    if ready is not None:
+        yield ready, not chunk
+    if chunk:
+        yield chunk, True
+
+
+def _unbroken(path: str, records: Iterator) -> Iterator:
+    n = 0
+    try:
+        for record in records:
+            n += 1
+            yield record
+    except BREAKS as error:
+        if not n:
+            raise DataError(f"{path}: not readable, perhaps truncated ({type(error).__name__}: {error})") from error
+        yield Rejected(f"{path}, after record {n}", f"file breaks off ({type(error).__name__})", str(error))
+
+
+def _size(record) -> int:
+    """Bytes of a record, about."""
+    if isinstance(record, (tuple, list)):
+        return sum(map(_size, record))
+    if isinstance(record, np.ndarray):
+        return record.nbytes
+    return len(record) if isinstance(record, (str, bytes)) else 64
+
+
+def _parse(chunk: list, reader: Reader, settings: dict) -> list[Item | Rejected]:
+    results = []
+    for record in chunk:
+        for result in [record] if isinstance(record, Rejected) else reader.parse(record, settings):
+            if reader.admit is not None and isinstance(result, Item):
+                result = reader.admit(result, settings)
+            results.append(result)
+    return results
+
+
+def _work(job) -> Shard:
+    """Runs in a worker: parse a chunk, write its shard."""
+    path, given, chunk, reader, settings = job
+    results = _parse(chunk, reader, settings)
+    save(path, results, reader.kind)
+    return _tallied(path, given, results)
+
+
+def _tallied(path, given, results) -> Shard:
+    suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
+    leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
+    first = suspects[0][1] if suspects else None
+    example = None if first is None else [first.where, first.reason, first.detail, first.suspect]
+    return Shard(path, given.name, given.held_out, len(results), len(suspects), leading, example, dict(Counter(r.suspect for _, r in suspects)))
+
+
+def _summary(path, given) -> Shard:
+    lists, _ = contents_of(path)  # all of it is read: damage may be anywhere
+    results: dict[int, Rejected | None] = {item.place: None for item in lists.items}
+    results |= {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
+    return _tallied(path, given, [results[place] for place in sorted(results)])
+
+
+class _Checks:
+    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive may be in other units than the one before."""
+
+    def __init__(self, reader: Reader, path: str, settings: dict, notes: Counter | None = None, pool: ProcessPoolExecutor | None = None):
+        self.reader, self.path, self.settings, self.seen, self.pool = reader, path, settings, set(), pool
+        self.notes = Counter() if notes is None else notes
+
+    def add(self, shard: Shard) -> None:
+        """``look`` at the items of a shard; its arrays are read only where they are wanted."""
+        if self.reader.check is None or len(self.seen) >= PARTS:
+            return
+        if not self.seen.issuperset(part(item.where) for item in lists_of(shard.path).items):
+            self.look([result for result in load(shard.path, self.reader.kind) if isinstance(result, Item)])
+
+    def look(self, items: list[Item]) -> None:
+        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items together."""
+        if self.reader.check is None or not items:
+            return
+        parts = defaultdict(list)
+        for item in items:
+            parts[part(item.where)].append(item)
+        fresh = [name for name, found in parts.items() if name not in self.seen and len(found) >= FEW]
+        groups = [parts[name] for name in fresh[: PARTS - len(self.seen)]] if fresh or self.seen else [items]
+        self.seen.update(fresh or parts)
+        for group in groups:
+            arguments = self.reader.check, self.path, group, self.settings
+            if self.reader.aside and self.pool is not None:
+                counts = self.pool.submit(limits.bounded, limits.CPU_SECONDS, *arguments).result()
+            else:
+                counts = self.reader.check(*arguments[1:])
+            self.notes.update(counts)
+
+
+class _Tally:
+    """Counts of one input; raises DataError where too much of it is suspect."""
+
+    def __init__(self, path: str):
+        self.path, self.found, self.suspect, self.leading, self.example, self.causes = path, 0, 0, 0, None, Counter()
+
+    def add(self, shard: Shard) -> None:
+        """Count a shard; raises DataError where all of the first ``EARLY`` records are suspect."""
+        if self.leading == self.found:  # nothing but suspects so far
+            self.leading += shard.leading
+        self.found += shard.found
+        self.suspect += shard.suspect
+        self.example = self.example or shard.example
+        self.causes.update(shard.causes)
+        if self.leading >= EARLY:
+            self._refuse(f"all of the first {self.leading} records")
+
+    def close(self) -> None:
+        if self.found and self.leading == self.found:
+            self._refuse(f"all {self.found} records")
+        if self.found >= EARLY and self.suspect > TOLERATED * self.found:
+            self._refuse(f"{self.suspect} of {self.found} records")
+
+    def _refuse(self, how_many: str):
+        where, reason, detail, _ = self.example
+        cause, _ = self.causes.most_common(1)[0]
+        raise DataError(f"{self.path}: {how_many} cannot be right; {where}: {reason} ({detail}); likely: {cause}")
+
+
+def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:
+    """Name of the resume folder: shards belong to the code, the settings, and the size and time of every file."""
+    found = []
+    for path in (Path(name) for given in inputs for name in given.paths):
+        found += [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found if path.is_file()]
+    independent = ("split_list", "leaks")  # no shard depends on them
+    settings = {key: value for key, value in settings.items() if key not in independent}
+    return hashlib.sha256(json.dumps([settings, stats, code], sort_keys=True).encode()).hexdigest()[:24]

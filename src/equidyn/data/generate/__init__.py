@@ -1,0 +1,1 @@
+"""Sources that need no files of others: conformers of listed molecules, synthetic backbones."""

@@ -1,0 +1,109 @@
+"""Lists of molecules as SMILES, and new molecules from fragments of the listed ones."""
+
+import csv
+import gzip
+import random
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from equidyn.data.readers.molecules import LONGEST_SMILES
+from equidyn.errors import DataError
+
+ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
+
+
+def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
+    """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier optional), or .smi lines; also .gz.
+
+    A molecule that cannot be used (SMILES that does not parse, charge, fragments, elements outside ``ELEMENTS``, a duplicate) is appended to
+    ``rejected`` as (where, reason), or, without such a list, refused.
+
+    Raises
+    ------
+    DataError
+        no such file or column, no usable molecule; without ``rejected`` also any molecule that cannot be used
+    """
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    rows, seen, names = [], {}, set()
+    for where, name, smiles in _listed(Path(path)):
+        molecule = None if len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES else Chem.MolFromSmiles(smiles)  # RDKit would take what follows a space as a name
+        canonical, reason = None, None
+        if molecule is None or molecule.GetNumAtoms() == 0:
+            reason = "SMILES does not parse"
+        elif {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS) or "." in smiles or Chem.GetFormalCharge(molecule):
+            reason = "not one neutral molecule of the elements " + " ".join(ELEMENTS)
+        elif (canonical := Chem.MolToSmiles(molecule)) in seen:
+            reason = "same molecule as an earlier one"
+        if reason is None:
+            seen[canonical] = name = name if name not in names else f"{name} ({where.rsplit(', ', 1)[1]})"
+            names.add(name)
+            rows.append((name, canonical))
+        elif rejected is not None:
+            rejected.append((where, reason))
+        else:
+            raise DataError(f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found {smiles!r}")
+    if not rows:
+        raise DataError(f"{path}: no usable molecules")
+    return rows
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(where, name, SMILES) of every line of a list."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such molecules file")
+    try:
+        with gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else open(path, newline="", encoding="utf-8") as file:
+            if ".smi" in path.suffixes:
+                for number, line in enumerate(file, 1):
+                    smiles, _, name = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
+                    if smiles:
+                        yield f"{path}, line {number}", name.strip() or f"line {number}", smiles
+                return
+            reader = csv.DictReader(file)
+            columns = {column.lower(): column for column in reader.fieldnames or () if column}
+            if "smiles" not in columns:
+                raise DataError(f"{path}: columns {reader.fieldnames}, expected at least smiles")
+            named = next((columns[c] for c in ("name", "id", "mol_id", "compound id") if c in columns), None)
+            for row in reader:
+                yield f"{path}, line {reader.line_num}", (row[named] or "" if named else "").strip() or f"line {reader.line_num}", (row[columns["smiles"]] or "").strip()
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
+        raise DataError(f"{path}: not a readable list of molecules ({type(error).__name__}: {error})") from error
+
+
+def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
+    """``molecules`` and, up to n in all, new distinct ones from BRICS fragments of theirs (RDKit), with at most max_atoms atoms.
+
+    Raises
+    ------
+    DataError
+        if the fragments do not give n molecules
+    """
+    from rdkit import Chem
+    from rdkit.Chem import BRICS
+
+    parents = [Chem.MolFromSmiles(smiles) for _, smiles in molecules]
+    fragments = sorted({f for parent in parents for f in BRICS.BRICSDecompose(parent, minFragmentSize=2)})
+    random.seed(seed)  # BRICSBuild shuffles with the global generator
+    known, result = {smiles for _, smiles in molecules}, list(molecules)
+    for product in BRICS.BRICSBuild([Chem.MolFromSmiles(f) for f in fragments], scrambleReagents=True, maxDepth=2):
+        if len(result) >= n:
+            break
+        product.UpdatePropertyCache()
+        smiles = Chem.MolToSmiles(product)
+        checked = Chem.MolFromSmiles(smiles)
+        if checked is not None and smiles not in known and Chem.AddHs(checked).GetNumAtoms() <= max_atoms:
+            known.add(smiles)
+            result.append((f"BRICS {len(result)}", smiles))
+    if len(result) < n:
+        raise DataError(f"recombine: {len(result)} molecules of at most {max_atoms} atoms, expected {n}")
+    return result
+
+
+def n_atoms(smiles: str) -> int:
+    """Number of atoms, hydrogens included."""
+    from rdkit import Chem
+
+    return Chem.AddHs(Chem.MolFromSmiles(smiles)).GetNumAtoms()

@@ -1,0 +1,110 @@
+"""Sources that are generated and fit into memory: conformers of listed molecules, synthetic backbones."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from equidyn.data import splits, store
+from equidyn.data.generate import conformers, molecule_lists
+from equidyn.data.listing import attributes_of, counts_of, rejections
+from equidyn.data.readers import molecules
+from equidyn.data.readers.records import Item
+from equidyn.errors import DataError
+
+
+@dataclass
+class Found:
+    """What a generated source gives: arrays but for offsets and split, cluster keys per item, and (where, reason) per rejected record."""
+
+    kind: str
+    source: str
+    licence: str
+    rows: dict[str, list[np.ndarray]]  # per-row arrays, one entry per item
+    items: dict[str, list]  # per-item values
+    clusters: list
+    where: list[str]  # of every item, for the list of the split
+    rejected: list[tuple[str, str]]
+    split: str = "molecule"
+    notes: dict | None = None  # counts beside those of rejections
+
+
+def generate(settings, out, code, workers, folder) -> dict[str, int]:
+    """A source that is generated and fits into memory."""
+    found = SOURCES[settings["source"]](settings, workers, folder / "resume" / (code or "code"))
+    reasons = Counter(reason for _, reason in found.rejected)
+    with rejections(folder) as rejected:
+        rejected.writerows(found.rejected)
+    if not found.clusters:
+        raise DataError(f"{out}: nothing usable in {found.source}; rejected: {dict(reasons)}")
+    names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
+    split = splits.assign(out, np.array([names[key] for key in found.clusters]), [str(key) for key in names], settings, found.split)
+    arrays = dict(
+        offsets=np.cumsum([0, *map(len, found.rows["positions"])]), cluster=split.cluster, split=split.split,
+        **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
+    )  # fmt: skip
+    with splits.Lists(folder) as lists:
+        for where, side, number in zip(found.where, split.split, split.cluster):
+            lists.add(side, int(number), split.names(number), where)
+        store.write(out, arrays, attributes_of(settings, found.kind, found.source, found.licence, split, code))
+    return counts_of(len(found.where), split, found.notes or {}, reasons)
+
+
+def _conformers(settings, workers, resume) -> Found:
+    unusable: list[tuple[str, str]] = []
+    listed = molecule_lists.read_molecules(settings["molecules"], unusable)
+    random.Random(settings["seed"]).shuffle(listed)
+    wanted, labels, limit = settings["n_molecules"], settings.get("labels", True), settings["max_atoms"]
+    large = [name for name, smiles in listed if molecule_lists.n_atoms(smiles) > limit]
+    too_large = set(large)
+    listed = [row for row in listed if row[0] not in too_large]
+    if wanted > len(listed):
+        listed = molecule_lists.recombine(listed, wanted, limit, settings["seed"])
+    made, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
+    rejected = unusable + [(name, "too many atoms") for name in large] + rejected
+    source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
+    seen = Counter()
+    items = []
+    for cluster, numbers, positions, energy, forces in made:
+        name = listed[cluster][0]
+        item = Item(f"{name}, conformer {seen[name]}", name, {"numbers": numbers, "positions": positions, "forces": forces}, {"energy": energy})
+        seen[name] += 1
+        items.append(item)
+    if not labels:
+        admitted = [molecules.admit(item, {"voxels": settings["voxels"]} if "voxels" in settings else {}) for item in items]
+        rejected += [(item.cluster, result.reason) for item, result in zip(items, admitted) if not isinstance(result, Item)]
+        items = [result for result in admitted if isinstance(result, Item)]
+    rows = {name: [item.rows[name] for item in items] for name in (("numbers", "positions", "forces") if labels else ("numbers", "positions"))}
+    notes = {}
+    if labels:
+        squares, n = sum(float((f**2).sum()) for f in rows["forces"]), sum(f.size for f in rows["forces"])
+        notes["force_rms_eV_per_angstrom"] = round((squares / max(1, n)) ** 0.5, 4)
+    values = {"energy": [item.values["energy"] for item in items]} if labels else {}
+    where = [item.where for item in items]
+    kind = "forces" if labels else "molecules"
+    return Found(kind, source, "Apache-2.0 (generated)", rows, values, [item.cluster for item in items], where, rejected, notes=notes)
+
+
+def _backbones(settings, workers, resume) -> Found:
+    from equidyn.data.generate import backbones
+
+    chains, attempts = backbones.build(settings["n_chains"], settings["min_residues"], settings["max_residues"], settings["seed"], workers)
+    rows = dict(positions=chains, residues=[np.full(len(c), 255) for c in chains], breaks=[np.zeros(len(c)) for c in chains])
+    notes = {f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())}
+    names = [f"synthetic {i}".encode() for i in range(len(chains))]
+    return Found(
+        "backbones",
+        "synthetic C-alpha traces (no real protein)",
+        "Apache-2.0 (generated)",
+        rows,
+        {"name": names},
+        list(range(len(chains))),
+        [n.decode() for n in names],
+        [],
+        "chain",
+        notes=notes,
+    )
+
+
+SOURCES = {"backbones": _backbones, "conformers": _conformers}  # those that are generated

@@ -1,0 +1,29 @@
+"""What is written beside the arrays of every dataset: attributes, counts, the list of rejections."""
+
+import csv
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+from equidyn import files
+
+
+def attributes_of(settings, kind, source, licence, split, code) -> dict:
+    return dict(
+        kind=kind, source=source, licence=licence, split=split.label, split_seed=settings["seed"], code=code, settings=json.dumps(settings, sort_keys=True), **split.attributes
+    )
+
+
+def counts_of(n_items, split, notes, reasons) -> dict[str, int]:
+    counts = {"items": n_items, "held out": int((split.split == 1).sum()), "clusters": int(split.cluster.max()) + 1, **split.attributes, **notes}
+    return {**counts, **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
+
+
+@contextmanager
+def rejections(folder: Path):
+    """A writer of ``rejected.csv``, which gets its name when all is written."""
+    path = folder / "rejected.csv"
+    with files.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record", "reason"])
+        yield writer

@@ -1,0 +1,89 @@
+"""GEOM-drugs in the MiDi split: one pickled list of (SMILES, [RDKit Mol, one per conformer]) per file.
+
+The pickle is never run, see ``guards.pickles``. RDKit's reader of its binary form is not safe against crafted bytes: 16
+of 1200 single-byte changes of a molecule ended the process. ``parse`` therefore belongs into a worker process, and a
+file from anywhere but its publisher does not belong here at all.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from equidyn.data.readers import molecules
+from equidyn.data.readers.records import Item, Rejected
+from equidyn.errors import DataError
+from equidyn.guards.pickles import PickledMolecule, describe, elements
+
+N_CONFORMERS = 5  # the first ones, as published
+
+Record = tuple[str, int, str | None, list[bytes]]  # path, number of the molecule in the file, SMILES, conformers as RDKit wrote them
+
+
+def records(path: str | Path) -> Iterator[Record]:
+    """The molecules of a pickle, in its order, conformers unparsed.
+
+    Raises
+    ------
+    DataError
+        no such file, not a pickle, truncated, not a list of (SMILES, [Mol]), or holding anything but strings, lists, tuples and RDKit Mols
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    number = 0
+    try:
+        with open(path, "rb") as file:
+            for found in elements(file):
+                number += 1
+                yield str(path), number, *_checked(found)
+    except DataError as error:
+        raise DataError(f"{path}, after molecule {number}: {error}") from None
+    except (ValueError, OverflowError, OSError) as error:  # what pickletools raises on a malformed file
+        raise DataError(f"{path}, after molecule {number}: not a readable pickle, perhaps truncated ({type(error).__name__}: {str(error)[:200]})") from None
+
+
+def parse(record: Record, settings: dict) -> list[Item | Rejected]:
+    """The first ``n_conformers`` (5) conformers of a molecule, or why they are not kept; pure.
+
+    Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the canonical SMILES of the record's SMILES, or of
+    the molecule where there is none that parses.
+    """
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    path, number, smiles, conformers = record
+    cluster, found = smiles and molecules.canonical_smiles(smiles), []
+    if not conformers:
+        return [Rejected(f"{path}, molecule {number}", "no conformers")]
+    for k, data in enumerate(conformers[: settings.get("n_conformers", N_CONFORMERS)], 1):
+        where = f"{path}, molecule {number}, conformer {k}"
+        try:
+            molecule = Chem.Mol(data)
+            numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+            three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
+            positions = molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
+            key = cluster or molecules.canonical(molecule)
+            bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+        except Exception:  # RDKit raises many types on malformed molecules
+            found.append(Rejected(where, "does not parse (RDKit)"))
+            continue
+        if reason := molecules.unusable(numbers, positions, three_dimensional):
+            found.append(Rejected(where, reason))
+        elif wrong := molecules.wrong_unit(where, numbers, positions):
+            found.append(wrong)
+        else:
+            found.append(Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare))
+    return found
+
+
+def _checked(found) -> tuple[str | None, list[bytes]]:
+    """SMILES and conformers of a record; messages describe shallowly, because a hostile record may be deep or huge."""
+    if type(found) not in (tuple, list) or len(found) != 2:
+        raise DataError(f"a record that is a {describe(found)}, expected (SMILES, list of RDKit Mols)")
+    smiles, conformers = found
+    if not (smiles is None or type(smiles) is str) or type(conformers) not in (tuple, list):
+        raise DataError(f"a record of {describe(smiles)} and {describe(conformers)}, expected a SMILES string and a list of RDKit Mols")
+    wrong = [c for c in conformers if not (c is None or type(c) is PickledMolecule)]
+    if wrong:
+        raise DataError(f"a conformer that is a {describe(wrong[0])}, expected an RDKit Mol")
+    return smiles, [b"" if c is None else c.data for c in conformers]  # no bytes: a conformer that does not parse

@@ -1,0 +1,135 @@
+"""What all readers of molecules share: limits, units of length, canonical SMILES, connectivity."""
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+
+from equidyn.data.elements import channel_of, formula, symbol
+from equidyn.data.readers.records import Item, Rejected
+from equidyn.data.units import BOHR
+
+LONGEST_SMILES = 4000  # characters; RDKit's time to read and write SMILES grows with the square of the size, and faster with many rings
+MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
+NOT_POSITIONS = "shortest distance is not that of a structure in angstrom"
+LENGTHS = {"angstrom": 1.0, "bohr": 1 / BOHR, "nm": 0.1, "pm": 100.0}  # per Å
+
+
+@lru_cache
+def covalent_radii() -> np.ndarray:
+    """Å, by atomic number 0 to 255 (RDKit's table, which ends at 118)."""
+    from rdkit import Chem
+
+    return np.array([1.0, *map(Chem.GetPeriodicTable().GetRcovalent, range(1, 119)), *[1.5] * 137])
+
+
+def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
+    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are bonds), and in Å."""
+    radii = covalent_radii()[numbers]
+    distance = np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(-1))
+    ratio = distance / (radii[:, None] + radii[None])
+    np.fill_diagonal(ratio, np.inf)
+    i, j = np.unravel_index(ratio.argmin(), ratio.shape)
+    return float(ratio[i, j]), float(distance[i, j])
+
+
+def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Rejected | None:
+    """What no structure in Å can be; the likely unit is a guess from the shortest distance, in bonds, alone."""
+    if not 1 < len(numbers) <= 2000:
+        return None
+    ratio, distance = nearest_bond(numbers, positions)
+    if 0.55 < ratio < 1.4 or (ratio >= 1.4 and len(numbers) == 2):  # two ions or noble gas atoms may well be apart
+        return None
+    unit = min(LENGTHS, key=lambda name: abs(np.log(max(ratio, 1e-9) / (0.9 * LENGTHS[name]))))
+    cause = f"the positions are in {unit}" if unit != "angstrom" else "broken positions"
+    return Rejected(where, NOT_POSITIONS, f"{distance:.3g} angstrom, {ratio:.2g} of a bond", cause)
+
+
+def canonical(molecule) -> str:
+    """Canonical SMILES of an RDKit molecule, without atom maps and explicit hydrogens.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        RDKit's, of a valence that shows only now and of broken invariants
+    """
+    from rdkit import Chem
+
+    molecule = Chem.Mol(molecule)
+    for atom in molecule.GetAtoms():  # hydrogens with a map number would stay
+        atom.SetAtomMapNum(0)
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+
+
+@lru_cache(4096)
+def canonical_smiles(smiles: str) -> str | None:
+    """``canonical`` of a SMILES; None where RDKit cannot read it or finds no atom in it."""
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    try:
+        molecule = Chem.MolFromSmiles(smiles) if len(smiles) <= LONGEST_SMILES else None
+        return canonical(molecule) if molecule is not None and molecule.GetNumAtoms() else None
+    except (ValueError, RuntimeError):  # half a character, which pickle can write; RDKit's invariants
+        return None
+
+
+def admit(item: Item, settings: dict) -> Item | Rejected:
+    """The limits that the settings set: ``max_atoms``, and the elements that have a channel in ``voxels``."""
+    if len(item.rows["numbers"]) > settings.get("max_atoms", np.inf):
+        return Rejected(item.where, "too many atoms")
+    if box := settings.get("voxels"):
+        numbers = item.rows["numbers"]
+        foreign = sorted({symbol(z) for z in numbers[_channels(tuple(box["elements"]))[numbers] == 255]})
+        if foreign:
+            return Rejected(item.where, f"element outside the channels: {' '.join(foreign)}")
+    return item
+
+
+@lru_cache
+def _channels(elements: tuple[str, ...]) -> np.ndarray:
+    return channel_of(list(elements))
+
+
+def unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:
+    """Why atomic numbers [n] and positions [n, 3] are no molecule; None where they may be one."""
+    if len(numbers) == 0:
+        return "no atoms"
+    if (numbers == 0).any():
+        return "dummy atom or unknown element"
+    if not (np.abs(positions) < 1e9).all():  # also what would overflow in single precision
+        return "positions that are not finite"
+    if not three_dimensional or (len(numbers) > 1 and np.ptp(positions, axis=0).max() == 0):
+        return "no 3D coordinates"
+    return None
+
+
+def centred(positions: np.ndarray) -> np.ndarray:
+    """Positions [n, 3] about their mean, float32."""
+    return (positions - positions.mean(0)).astype(np.float32)
+
+
+def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
+    """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too long; None where it cannot."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDetermineBonds
+
+    if len(numbers) > MOST_ATOMS:
+        return formula(numbers)
+    block = f"{len(numbers)}\n\n" + "\n".join(f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist()))
+    try:
+        molecule = Chem.MolFromXYZBlock(block)
+        rdDetermineBonds.DetermineConnectivity(molecule)
+        if molecule.GetNumBonds() - molecule.GetNumAtoms() > MOST_RINGS:
+            return formula(numbers)
+        key = hashlib.sha256(numbers.tobytes() + Chem.GetAdjacencyMatrix(molecule).tobytes()).digest()
+        if key not in _SMILES:  # frames of a trajectory share one, and writing SMILES takes longest
+            if len(_SMILES) >= 4096:
+                _SMILES.clear()
+            _SMILES[key] = Chem.MolToSmiles(molecule)
+        return _SMILES[key]
+    except (ValueError, RuntimeError, TypeError):  # TypeError: no molecule, for an element that RDKit's reader does not know
+        return None
+
+
+_SMILES: dict[bytes, str] = {}

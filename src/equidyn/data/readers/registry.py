@@ -1,0 +1,34 @@
+"""The readers by the name that a config gives as ``source``."""
+
+from equidyn.data.readers import (
+    extxyz,
+    geom,
+    label_checks,
+    molecules,
+    npz,
+    sdf,
+    sequence_clusters,
+    spice,
+    structures,
+    xyz,
+)
+from equidyn.data.readers.records import Reader
+
+READERS = {  # those that are streamed
+    "extxyz": Reader("forces", extxyz.records, extxyz.parse, check=label_checks.check),
+    "npz": Reader("forces", npz.records, npz.parse, check=label_checks.check),
+    "spice": Reader("forces", spice.records, spice.parse, check=spice.check, chunk=8, isolated=True, aside=True),
+    "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
+    "sdf": Reader("molecules", sdf.records, sdf.parse, molecules.admit),
+    "xyz": Reader("molecules", xyz.records, xyz.parse, molecules.admit),
+    "structures": Reader(
+        "backbones",
+        structures.records,
+        structures.parse,
+        clusters=sequence_clusters.clusters,
+        clusterer=sequence_clusters.clusterer,
+        unit="sequence cluster",
+        chunk=32,
+        together=True,
+    ),
+}

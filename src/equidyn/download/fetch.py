@@ -1,0 +1,249 @@
+"""Datasets from the network: the files of a table, fetched by libcurl, resumed after a cut, checked, and only then given their name.
+
+A file grows as ``<file>.part`` and is renamed once its length, first bytes and checksum are right. A checksum that the table does not know is recorded at
+the first download, of a file that is complete in itself, and enforced ever after.
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from equidyn.download import table
+from equidyn.download.lockfile import Lock
+from equidyn.download.table import title
+from equidyn.download.transfer import Refused, Transfer, insist, interval, room
+from equidyn.errors import DataError
+from equidyn.files import flock, same_file
+from equidyn.guards import completeness
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to download, see ``fetch``."""
+
+    offline: bool = False
+    retries: int = 5
+    backoff: float = 2.0
+    stall: int = 60
+    progress: bool = True
+
+
+class _Wrong(Refused):
+    """Complete, and not what was expected."""
+
+
+def fetch_all(entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **manner) -> list[dict]:
+    """Fetch every file of an entry, ``workers`` at a time; see ``fetch``. What arrived stays when others fail.
+
+    Raises
+    ------
+    DataError
+        the messages of all files that failed, shortened where they are many
+    """
+    with _explained(entry, folder):
+        parts = table.expand(entry)
+    if len(parts) == 1:
+        return [fetch(parts[0], folder, lock_path, **manner)]
+    found, failed, how = [], [], Manner(**manner | {"progress": False})  # one line for all files instead of one each
+
+    def one(part):
+        try:
+            with _explained(part, folder):
+                return _fetch(part, folder, lock, how)
+        except DataError as error:
+            return error
+
+    with _explained(entry, folder), Lock(lock_path) as lock:
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for part, result in zip(parts, tqdm(pool.map(one, parts), entry["name"], len(parts), unit="file", mininterval=interval())):
+                (failed if isinstance(result, DataError) else found).append((part["file"], result))
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt waits for the files at work, not for the list
+    if failed:
+        more = f"\nand {len(failed) - 3} more files: {' '.join(name for name, _ in failed[3:])}" if len(failed) > 3 else ""
+        raise DataError("\n".join(str(error) for _, error in failed[:3]) + more)
+    return [result for _, result in found]
+
+
+def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> dict:
+    """One file of the table in its place (see ``catalogue.place``), downloaded unless it is there, and checked in any case.
+
+    Parameters
+    ----------
+    offline : bool, False
+        never connect: only check a file put there by hand
+    retries : int, 5
+        of one address without a mebibye gained in between; then the next address
+    backoff : float, 2
+        seconds before the first retry, doubled each time up to a minute, ± a quarter
+    stall : int, 60
+        seconds without a kilobyte per second after which a connection counts as dead
+    progress : bool, True
+        a progress bar on stderr
+
+    Returns
+    -------
+    dict
+        file (path), size (bytes), sha256; ``quoted``: "agrees" or "differs", where the table has what others quote
+
+    Raises
+    ------
+    DataError
+        no address has the right file, a file that is there is wrong, offline and it is not there, too little room on the disk, another process at it;
+        the message names dataset, address, what was found and expected, and says where the entry is not confirmed. A file that fails the checks never
+        gets the final name.
+    """
+    with _explained(entry, folder), Lock(lock_path) as lock:
+        return _fetch(entry, folder, lock, Manner(**manner))
+
+
+@contextmanager
+def _explained(entry: dict, folder: str | Path) -> Iterator[None]:
+    """Whatever goes wrong with an entry is a DataError, which says so where the entry itself may be wrong."""
+    target = table.place(entry, folder)
+    try:
+        yield
+        return
+    except Refused as error:
+        text, cause = f"{title(entry)}: {target}: {error}; move it away to download it again", None
+    except OSError as error:
+        text, cause = f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time", error
+    except DataError as error:
+        text, cause = str(error), error.__cause__
+    raise DataError(text + table.doubt(entry)) from cause
+
+
+def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
+    target, known = table.place(entry, folder), lock.known(entry)
+    if target.exists():
+        return _arrived(entry, target, target, known, lock, "a file put there by hand")
+    if how.offline or not entry["urls"]:
+        raise DataError(_by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _part(entry, target) as part:
+        return _from_any(entry, target, part, known, lock, how)
+
+
+def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
+    """Try the addresses in order; the part file of the last attempt stays for the next run, one that is wrong does not."""
+    if known["size"]:
+        room(entry, entry["urls"][0], target.parent, known["size"] - os.fstat(part.fileno()).st_size)
+    reasons = []
+    for url in entry["urls"]:
+        try:
+            try:
+                begun_before = os.fstat(part.fileno()).st_size
+                return _from_one(entry, url, target, part, known, lock, how)
+            except _Wrong:
+                if not begun_before:
+                    raise
+                return _from_one(entry, url, target, part, known, lock, how)  # what was continued may have been the wrong half
+        except Refused as error:
+            reasons.append(f"{url}: {error}")
+    listed = "".join(f"\n  {reason}" for reason in reasons)
+    raise DataError(f"{title(entry)}: {entry['file']} could not be downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}")
+
+
+def _from_one(entry: dict, url: str, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
+    transfer = Transfer(entry, url, part, known, how.stall, how.progress)
+    insist(transfer, how.retries, how.backoff)
+    os.fsync(part.fileno())
+    try:
+        return _arrived(entry, Path(part.name), target, known, lock, url)
+    except Refused as error:
+        part.truncate(0)
+        transfer.note.unlink(missing_ok=True)
+        raise _Wrong(str(error)) from None
+
+
+def _arrived(entry: dict, path: Path, target: Path, known: dict, lock: Lock, origin: str) -> dict:
+    """Check a complete file, record its checksum where none is known, give it its name. Raises Refused where it is wrong."""
+    size = path.stat().st_size
+    if reason := completeness.wrong_beginning(path, entry["file"]):
+        raise Refused(reason)
+    if known["size"] and size != known["size"]:
+        raise Refused(f"{size} bytes, expected {known['size']} ({known['origin']})")
+    sha256 = _hash(path, "sha256")
+    if known["digest"]:
+        found = sha256 if known["algorithm"] == "sha256" else _hash(path, known["algorithm"])
+        if found != known["digest"]:
+            raise Refused(f"{known['algorithm']} {found}, expected {known['digest']} ({known['origin']})")
+    elif reason := completeness.missing_end(path, entry["file"]):  # recorded, it would be the right file ever after
+        raise Refused(reason)
+    quoted = _as_quoted(entry, path, size)
+    if not known["digest"]:
+        row = lock.add(table.key(entry), {"sha256": sha256, "size": size, "from": origin, "date": datetime.now(UTC).strftime("%Y-%m-%d"), **quoted})
+        if row["sha256"] != sha256:
+            raise Refused(f"sha256 {sha256}, expected {row['sha256']} (recorded in {lock.path} meanwhile)")
+    if path != target:
+        os.replace(path, target)
+        Path(f"{path}.json").unlink(missing_ok=True)
+    return {"file": str(target), "size": size, "sha256": sha256, **quoted}
+
+
+def _as_quoted(entry: dict, path: Path, size: int) -> dict:
+    """Whether a file is the one that others quote: a warning where it is not, no more, because nobody has confirmed the quotation."""
+    if "quoted" not in entry:
+        return {}
+    differs, quoted = [], entry["quoted"]
+    if quoted.get("size", size) != size:
+        differs.append(f"{size} bytes, quoted {quoted['size']}")
+    algorithm, _, digest = quoted.get("checksum", "").partition(":")
+    if algorithm and (found := _hash(path, algorithm)) != digest:
+        differs.append(f"{algorithm} {found}, quoted {digest}")
+    if differs:
+        print(f"WARNING: {title(entry)}: {entry['file']} is not the file that others quote: {'; '.join(differs)}; kept all the same{table.doubt(entry)}", file=sys.stderr)
+    return {"quoted": "differs" if differs else "agrees"}
+
+
+def _hash(path: Path, algorithm: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@contextmanager
+def _part(entry: dict, target: Path) -> Iterator:
+    """The part file, opened and ours alone."""
+    path = target.with_name(f"{target.name}.part")
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0, closefd=True) as opened:
+        try:
+            flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{title(entry)}: {path}: another process downloads it at this moment") from None
+        if not same_file(opened, path):
+            raise DataError(f"{title(entry)}: {target}: another process has just finished it; start again")
+        try:
+            yield _Named(opened, path)
+        finally:
+            if same_file(opened, path) and os.fstat(opened.fileno()).st_size == 0:
+                path.unlink()
+
+
+class _Named:
+    """An open file that knows its path (a file opened by descriptor does not), and writes whole chunks."""
+
+    def __init__(self, file, path: Path):
+        self.name, self._file = str(path), file
+        self.fileno, self.truncate, self.seek, self.tell = file.fileno, file.truncate, file.seek, file.tell
+
+    def write(self, chunk: bytes) -> None:
+        view = memoryview(chunk)
+        while view:
+            view = view[self._file.write(view) :]
+
+
+def _by_hand(entry: dict, target: Path, known: dict, why: str) -> str:
+    size = f"{known['size']} bytes" if known["size"] else "size not known"
+    digest = f"{known['algorithm']} {known['digest']}" if known["digest"] else "checksum not known, recorded at first use"
+    source = " or ".join([*entry["urls"], *([entry["page"]] if entry.get("page") else [])])
+    return f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at {target.resolve()}"

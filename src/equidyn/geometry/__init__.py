@@ -1,0 +1,1 @@
+"""Geometry that tasks and models share: neighbourhoods, padded chains, shapes of traces. Knows neither."""

@@ -1,0 +1,1 @@
+"""From tables to sentences: columns, verdicts, claims, report."""

@@ -1,0 +1,1 @@
+"""The paper's claims, a row per run or axis, with verdicts computed from tables."""

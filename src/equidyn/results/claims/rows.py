@@ -1,0 +1,52 @@
+"""What the rows of all claims share: statements, columns, and the words for runs, spans and published numbers."""
+
+from equidyn.results import tables
+from equidyn.results.verdicts import counted
+
+STATEMENTS = {
+    "C3": ("robust to model size (1M to 400M)", "percent curves by model size"),
+    "C4": ("robust to training-set size (500 to 1M)", "percent curves by training-set size"),
+    "C5": ("robust to optimizer and learning rate", "percent curves by optimizer"),
+    "C6": ("replicates agree", "percent curves of three replicates"),
+    "C7": ("equivariance has the better-conditioned landscape (condition number about 1000 x lower for forces)", "loss landscapes"),
+    "C8": ("gradient of the equivariance term is small and tracks the percentage", "gradient-norm ratio against percent"),
+    "C9": ("equivariance error is quadratic in the deviation of the head from equivariance", "variance of the force head"),
+    "C10": ("the penalty is small, so a non-equivariant model may win per GPU-hour", "discussion"),
+}
+MIN_CORRELATED = 5  # checkpoints
+
+
+def against_text(row: dict) -> str:
+    """Total loss in units of what predicts nothing learned."""
+    trivial = f", {row['total'] / row['trivial_loss']:.3f} x the rescaled input" if row["trivial_loss"] < 0.999 * row["zero_loss"] else ""
+    return f"total {row['total'] / row['zero_loss']:.3f} x the zero predictor{trivial}"
+
+
+def claim_row(claim, verdict, conditions, ours="", lo="", hi="", paper="", statement=None, place=None):
+    known, where = STATEMENTS[claim]
+    return dict(claim=claim, statement=statement or known, place=place or where, paper=paper, ours=ours, lo=lo, hi=hi, verdict=verdict, conditions=conditions)
+
+
+def place_of(run, condition):
+    return f"run {run}" + (f", {condition}" if condition else "")
+
+
+def range_text(values, unit="", figures=3):
+    if not values:
+        return ""
+    return f"{min(values):.{figures}g}" + (f"-{max(values):.{figures}g}" if max(values) > min(values) else "") + unit
+
+
+def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict]:
+    """Step → row of the run's curve, where its percentage counts."""
+    return {r["step"]: r for r in tables.curve(rows, run, condition=condition) if counted(r)}
+
+
+def groups_of(table):
+    return list(dict.fromkeys((r["run"], r.get("condition", "")) for r in table))
+
+
+def published_number(paper, task, quantity, condition="", run=""):
+    """A published number other than a percentage; None if there is none."""
+    found = [r for r in paper if (r["task"], r["quantity"]) == (task, quantity) and r["run"].startswith(run)]
+    return next((r["percent"] for r in found if not condition or r["run"].endswith(f" {condition}")), None)

@@ -1,0 +1,38 @@
+"""The paper's claims, a row per run or axis, with verdicts computed from tables by the rules of ``verdicts`` and of each function's docstring."""
+
+
+
+from equidyn.results import tables
+from equidyn.results.claims.axes import c3_to_c6
+from equidyn.results.claims.curves import c1, c2, c10
+from equidyn.results.claims.dynamics import c7, c8, c9
+from equidyn.results.claims.rows import STATEMENTS, claim_row
+from equidyn.results.verdicts import (
+    NOT_RUN,
+)
+
+
+def claims(rows: list[dict], paper: list[dict], points: dict | None = None, more: dict[str, list[dict]] | None = None) -> list[dict]:
+    """Rows of ``columns.CLAIMS`` for the claims C1 to C10, in this order; a claim without data has one row, `not run`.
+
+    Parameters
+    ----------
+    rows : decomposition tables
+    paper : the paper's numbers
+    points : what the runs of the matrix stand for, as of ``config.expand``
+    more : rows of the tables ``gradients``, ``curvature`` and ``head`` of all runs that have them
+    """
+    points, more = points or {}, more or {}
+    result = [c1(rows)]
+    for run in tables.runs(rows):
+        for condition in tables.conditions(rows, run):
+            if not condition.endswith("sc"):  # self-conditioning on is a second look at the same model
+                result += c2(tables.curve(rows, run, condition=condition), paper)
+    result += c3_to_c6(rows, paper, points)
+    result += c7(rows, paper, more.get("curvature", []))
+    result += c8(rows, paper, more.get("gradients", []))
+    result += c9(rows, paper, more.get("head", []))
+    result += c10(rows, points)
+    missing = set(STATEMENTS) - {r["claim"] for r in result}
+    result += [claim_row(claim, NOT_RUN, "needs runs that this config does not declare") for claim in missing]
+    return sorted(result, key=lambda r: int(r["claim"][1:]))

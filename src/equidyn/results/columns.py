@@ -1,0 +1,186 @@
+"""Every column of every table of a run: unit and meaning. The one home that writers, readers and ``docs/tables.md`` share.
+
+The twin of ``equidyn.data.schema``, which has the keys of dataset files and the columns of the lists beside them. Loss units
+are those of the task's squared error: (eV/Å)² for forces, nm² for flow velocities, 1 for voxels.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table; values are numbers but where ``text``."""
+
+    unit: str
+    meaning: str
+    text: bool = False
+
+
+RUN = Column("", "name of the run", text=True)
+TASK = Column("", "forces, voxels or flow", text=True)
+STEP = Column("1", "training step of the checkpoint")
+CONDITION = Column("", "under which the loss is measured, a flow time; empty where a task has none", text=True)
+N_ITEMS = Column("1", "held-out items")
+N_ROTATIONS = Column("1", "rotations per item")
+SECONDS = Column("s", "time that the row took; not reproducible")
+PERCENT = Column("%", "equivariance error over total loss")
+
+DECOMPOSITION = {
+    "run": RUN,
+    "task": TASK,
+    "step": STEP,
+    "condition": CONDITION,
+    "weights": Column("", "live, or ema (exponential moving average)", text=True),
+    "rotations": Column("", "haar; cube, from or all of the 24; cube-24, all of them", text=True),
+    "loss": Column("", "mse; l2, mean length of the error, jackknifed over rotations; l2-plugin, without", text=True),
+    "total": Column("loss", "mean loss over items and rotations"),
+    "twirled": Column("loss", "loss of the twirled prediction: total less equivariance"),
+    "equivariance": Column("loss", "equivariance error"),
+    "percent": PERCENT,
+    "percent_lo": Column("%", "lower end of its 95 % interval, jackknife over clusters"),
+    "percent_hi": Column("%", "upper end of its 95 % interval"),
+    "zero_loss": Column("loss", "of predicting zero"),
+    "zero_ratio_hi": Column("1", "upper end of the 95 % interval of total over zero_loss"),
+    "trivial_loss": Column("loss", "of the best rescaling of the input; zero_loss where there is none better"),
+    "relative_equivariance": Column("1", "equivariance error over the size of the prediction in the same loss"),
+    "floor": Column("loss", "equivariance error of an exactly equivariant control: rounding, interpolation"),
+    "n_items": N_ITEMS,
+    "n_rotations": N_ROTATIONS,
+    "seconds": SECONDS,
+    "variance_items": Column("loss²", "variance of the loss between items"),
+    "variance_rotations": Column("loss²", "variance of an item's loss over rotations"),
+}
+GRADIENTS = {
+    "run": RUN,
+    "task": TASK,
+    "step": STEP,
+    "condition": CONDITION,
+    "norm_equivariance": Column("loss", "norm over all parameters of the gradient of the equivariance error"),
+    "norm_twirled": Column("loss", "norm of the gradient of the twirled error"),
+    "ratio": Column("1", "the former over the latter"),
+    "cosine": Column("1", "of the angle between the two"),
+    "percent": PERCENT,
+    "n_items": N_ITEMS,
+    "n_rotations": N_ROTATIONS,
+    "seconds": SECONDS,
+}
+CURVATURE = {
+    "run": RUN,
+    "task": TASK,
+    "step": STEP,
+    "condition": CONDITION,
+    "block": Column("", "parameters over which the Hessian is taken", text=True),
+    "term": Column("", "twirled or equivariance", text=True),
+    "largest": Column("loss", "largest eigenvalue"),
+    "smallest_positive": Column("loss", "smallest eigenvalue above the threshold"),
+    "most_negative": Column("loss", "lowest eigenvalue"),
+    "condition_number": Column("1", "largest over smallest positive"),
+    "threshold": Column("loss", "below it eigenvalues count as zero"),
+    "trace": Column("loss", "sum of the eigenvalues"),
+    "trace_error": Column("loss", "standard error of the trace; 0 where exact"),
+    "effective_rank": Column("1", "trace over largest"),
+    "n_above": Column("1", "eigenvalues above the threshold; nan with lanczos"),
+    "n_parameters": Column("1", "size of the block"),
+    "method": Column("", "dense or lanczos", text=True),
+    "residual": Column("1", "largest ‖Hv − λv‖ of the reported pairs over the largest eigenvalue"),
+    "n_items": N_ITEMS,
+    "n_rotations": N_ROTATIONS,
+    "rotations": Column("", "haar or cube", text=True),
+    "seconds": SECONDS,
+}
+HEAD = {
+    "run": RUN,
+    "step": STEP,
+    "head_variance": Column("1", "variance of the force head over its rows, mean over columns"),
+    "head_variance_relative": Column("1", "the same over the mean square of the head"),
+    "equivariance": Column("(eV/Å)²", "equivariance error, measured with the 24 rotations of the cube"),
+    "quadratic_form": Column("(eV/Å)²", "the same in closed form"),
+    "features_part": Column("1", "part of the features in the change of its logarithm since the row before"),
+    "head_part": Column("1", "part of the head in that change"),
+    "change": Column("1", "the change, sum of both parts"),
+}
+CHIRALITY = {
+    "run": RUN,
+    "step": STEP,
+    "condition": CONDITION,
+    "gap": Column("loss", "twirled loss on mirrored items less that on the items"),
+    "lo": Column("loss", "lower end of its 95 % interval, paired over items"),
+    "hi": Column("loss", "upper end of its 95 % interval"),
+    "plain": Column("loss", "twirled loss on the items"),
+    "mirrored": Column("loss", "twirled loss on the mirrored items"),
+    "n_items": N_ITEMS,
+}
+SAMPLES = {
+    "chains": Column("", "generated, or held out", text=True),
+    "n_chains": Column("1", "chains"),
+    "bond_mean": Column("Å", "mean distance of consecutive C-alphas"),
+    "bond_std": Column("Å", "standard deviation of that distance"),
+    "bonds_within": Column("1", "share of it within 3.8 ± 0.4 Å"),
+    "radius_of_gyration": Column("Å", "mean radius of gyration"),
+    "radius_over_power": Column("Å", "mean of radius over length^0.4"),
+    "right_handed": Column("1", "right-handed helical quadruplets"),
+    "left_handed": Column("1", "left-handed ones"),
+    "right_share": Column("1", "share of the right-handed ones; nan if there are none"),
+}
+CLAIMS = {
+    "claim": Column("", "C1 to C10", text=True),
+    "statement": Column("", "what the paper claims", text=True),
+    "place": Column("", "where in the paper, and the task", text=True),
+    "paper": Column("", "the paper's number", text=True),
+    "ours": Column("", "ours"),
+    "lo": Column("", "lower end of its interval or range"),
+    "hi": Column("", "upper end of its interval or range"),
+    "verdict": Column("", "by the rules of results/verdicts.py and results/claims/", text=True),
+    "conditions": Column("", "under which the verdict stands", text=True),
+}
+ESTIMATE = {
+    "of": Column("", "download, dataset, run or all", text=True),
+    "name": Column("", "its name", text=True),
+    "quantity": Column("", "disk, memory, FLOP, hours, …", text=True),
+    "device": Column("", "of quantities that depend on one", text=True),
+    "value": Column("as the column unit says", "the estimate; empty where it is not known"),
+    "unit": Column("", "byte, hour or 1", text=True),
+    "basis": Column("", "how the number is known", text=True),
+}
+THROUGHPUT = {
+    "device": Column("", "processor or card", text=True),
+    "task": TASK,
+    "model": Column("", "architecture and size", text=True),
+    "achieved_flops": Column("FLOP/s", "of training steps"),
+    "source": Column("", "how it was measured", text=True),
+    "date": Column("", "when", text=True),
+}
+METRICS = {  # and what the task logs beside its loss
+    "step": STEP,
+    "lr": Column("1", "learning rate"),
+    "loss": Column("1", "training loss of the batch, in training units"),
+    "gradient_norm": Column("1", "norm of its gradient before clipping"),
+}
+
+TABLES = {  # by the name of the file
+    "decomposition.csv": DECOMPOSITION,
+    "gradients.csv": GRADIENTS,
+    "curvature.csv": CURVATURE,
+    "head.csv": HEAD,
+    "chirality.csv": CHIRALITY,
+    "samples.csv": SAMPLES,
+    "claims.csv": CLAIMS,
+    "estimate.csv": ESTIMATE,
+    "throughput.csv": THROUGHPUT,
+    "metrics.csv": METRICS,
+}
+TEXT = {name for table in TABLES.values() for name, column in table.items() if column.text}
+
+
+def markdown() -> str:
+    """The tables as a page of documentation, ``docs/tables.md``."""
+    lines = ["# Columns of the tables", "", "Written by `python -m equidyn.results.columns`; a test compares.", ""]
+    for file, table in TABLES.items():
+        lines += [f"## {file}", "", "| column | unit | meaning |", "|---|---|---|"]
+        lines += [f"| {name} | {column.unit} | {column.meaning} |" for name, column in table.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,161 @@
+"""One self-contained HTML file: results per run, then a page per claim with figures, verdicts, conditions and links to the tables."""
+
+import base64
+import csv
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from equidyn.errors import optional_packages
+from equidyn.files import atomic_write
+from equidyn.guards import content_digest
+from equidyn.provenance import commit
+from equidyn.results import tables
+from equidyn.results.claims.rows import STATEMENTS
+from equidyn.results.readings import readings
+from equidyn.results.verdicts import first_step
+
+with optional_packages():
+    import yaml
+    from jinja2 import Environment, PackageLoader
+
+TEMPLATE = "report.html.jinja"
+
+# Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim come last.
+SHOWN = {
+    "C1": (["losses", "time_losses"], "decomposition.csv"),
+    "C2": (["percent", "percent_linear", "times", "times_linear", "final_times", "contrast"], "decomposition.csv"),
+    "C3": (["axis_size"], "decomposition.csv"),
+    "C4": (["axis_data"], "decomposition.csv"),
+    "C5": (["axis_optimizer"], "decomposition.csv"),
+    "C6": (["axis_seed"], "decomposition.csv"),
+    "C7": (["curvature", "landscape"], "curvature.csv"),
+    "C8": (["gradients"], "gradients.csv"),
+    "C9": (["head"], "head.csv"),
+    "C10": (["cost"], "decomposition.csv"),
+}
+TITLES = {"forces": "Forces", "voxels": "Denoising voxels", "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)"}
+NOTES = {
+    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup value for other models. Rows l2 are the mean length of the force "
+    "error, with the jackknife over rotations; l2-plugin is the same without it.",
+    "voxels": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). Rows haar turn the atoms by any rotation and interpolate back; "
+    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not broken symmetry.",
+    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input a(t)·x_t, which is exactly equivariant, was not learned. "
+    "Conditions ending in sc have self-conditioning on.",
+}
+
+
+def dataset_row(folder: Path) -> dict:
+    """Name, source and counts of a dataset from the files beside it: config.yaml, split.json, rejected.csv and, for voxels, grids.h5."""
+    split = json.loads((folder / "split.json").read_text())
+    with open(folder / "rejected.csv", newline="") as file:
+        reasons = Counter(row["reason"].split(" (")[0] for row in csv.DictReader(file))
+    source = yaml.safe_load((folder / "config.yaml").read_text())
+    named = {"conformers": "generated conformers of listed molecules", "backbones": "synthetic Cα traces, no real protein"}.get(source["source"], source["source"])
+    if source["source"] == "conformers":
+        named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
+    if (measured := folder / "grids.h5").exists():
+        with content_digest.open_checked(measured, "grids") as file:
+            reasons.update({f"not measured, {k}" if "not fit" in k else k: n for k, n in json.loads(file.attrs["counts"]).items() if "outside" in k or "not fit" in k})
+    return dict(
+        name=folder.name, source=named, kept=sum(s["items"] for s in split.values()), held_out=split["held_out"]["items"],
+        rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
+    )  # fmt: skip
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def pages_of(claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path) -> list[dict]:
+    """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder ``start``."""
+    pages = []
+    for claim, (names, table) in SHOWN.items():
+        rows = [r for r in claims if r["claim"] == claim]
+        words = [r["verdict"] for r in rows]
+        counts = "; ".join(f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words))
+        shown = [figures[stem] for stem in figures if stem.split("-", 1)[1] in names]
+        links = [os.path.relpath(path, start) for path in tables if path.name == table] if words != ["not run"] else []
+        pages.append(dict(claim=claim, statement=STATEMENTS.get(claim, (rows[0]["statement"],))[0], verdicts=counts, rows=rows, figures=shown, links=links))
+    return pages
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files that the page is made of."""
+
+    claims: Path
+    decompositions: list[Path]
+    summaries: list[Path]
+    figures: list[Path]  # PNG, named <task>-<figure>
+    captions: dict[str, str]  # by name of the figure
+    paper: Path  # the paper's numbers
+    shown: list[Path] = field(default_factory=list)  # further tables to show as they are
+    linked: list[Path] = field(default_factory=list)  # curvature, gradient and head tables, to link to
+    datasets: list[Path] = field(default_factory=list)  # folders of the datasets
+
+
+def write(sources: Sources, out: Path) -> None:
+    """Render the page, whole or not at all.
+
+    Raises
+    ------
+    DataError
+        a table that is not readable, or a page that cannot be written
+    """
+    template = Environment(loader=PackageLoader("equidyn", "results"), autoescape=True).get_template(TEMPLATE)
+    page = template.render(**context(sources, out.parent))
+    with atomic_write(out) as temporary:
+        temporary.write_text(page)
+
+
+def context(sources: Sources, start: Path) -> dict:
+    """What the template shows; links are relative to the folder ``start``."""
+    rows, paper = tables.read(sources.decompositions), tables.read_paper(sources.paper)
+    chirality = tables.read([path for path in sources.shown if path.name == "chirality.csv"])
+    figures = {path.stem: (sources.captions[path.stem], _embedded(path)) for path in sources.figures}
+    of_claims = {name for names, _ in SHOWN.values() for name in names}
+    last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
+    final = [r for r in rows if r["step"] == last[r["run"]]]
+    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    return dict(
+        final={task: [r for r in final if r["task"] == task and _is_main(r)] for task in tasks},
+        others={task: [r for r in final if r["task"] == task and not _is_main(r)] for task in tasks},
+        readings={task: readings(rows, task, paper, chirality) for task in tasks},
+        datasets=[dataset_row(folder) for folder in sources.datasets],
+        titles=TITLES,
+        notes=NOTES,
+        reached=_reached(rows),
+        pages=pages_of(_shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start),
+        figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
+        more=[("/".join(path.parts[-2:]), _shortened(path)) for path in sources.shown],
+        summaries=[json.loads(path.read_text()) for path in sources.summaries],
+        commit=commit(),
+    )
+
+
+def _embedded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def _shortened(path: Path) -> list[dict[str, str]]:
+    """Rows of a table, numbers with three digits."""
+    with open(path, newline="") as file:
+        return [{name: _short(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _is_main(row: dict) -> bool:
+    """Whether a row is of the curve that verdicts are about."""
+    return (row["loss"], row["weights"], row["rotations"]) == ("mse", "live", tables.MAIN[row["task"]])
+
+
+def _reached(rows: list[dict]) -> list[tuple[str, float | None]]:
+    """First step of every force run that counts with at most 2 % and at most 0.15 × the baseline."""
+    of_forces = [r for r in rows if r["task"] == "forces"]
+    curves = {run: tables.curve(of_forces, run) for run in tables.runs(of_forces)}
+    return [(run, first_step(curve, 2.0, 0.15)) for run, curve in curves.items() if curve]

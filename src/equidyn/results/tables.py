@@ -1,0 +1,75 @@
+"""Read decomposition tables; the selections that figures and claims share."""
+
+import csv
+from pathlib import Path
+
+from equidyn.errors import DataError
+from equidyn.files import atomic_write
+from equidyn.results.columns import CHIRALITY, CURVATURE, DECOMPOSITION, GRADIENTS, HEAD
+
+MAIN = {"forces": "haar", "voxels": "cube", "flow": "haar"}  # rotations of every checkpoint, by task
+READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY)
+TEXT = {name for table in READ for name, column in table.items() if column.text}
+
+
+def read(paths) -> list[dict]:
+    """Rows of decomposition, gradient, curvature or head tables, numbers as float.
+
+    Raises
+    ------
+    DataError
+        a table without rows or with a value that is no number, naming file and column
+    """
+    rows = []
+    for path in paths:
+        with open(Path(path), newline="") as file:
+            found = list(csv.DictReader(file))
+        if not found:
+            raise DataError(f"{path}: no rows; rerun the rule that makes it")
+        for row in found:
+            try:
+                rows.append({k: v if k in TEXT else float(v) for k, v in row.items()})
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{path}: {error}; expected numbers in all columns but {sorted(TEXT)}") from error
+    return rows
+
+
+def curve(rows: list[dict], run: str, loss: str = "mse", rotations: str | None = None, weights: str = "live", condition: str = "") -> list[dict]:
+    """Rows of one curve, by step; rotations None are those of every checkpoint: ``MAIN`` of the task."""
+    wanted = (run, loss, weights, condition)
+    chosen = [r for r in rows if (r["run"], r["loss"], r["weights"], r["condition"]) == wanted and r["rotations"] == (rotations or MAIN[r["task"]])]
+    return sorted(chosen, key=lambda r: r["step"])
+
+
+def conditions(rows: list[dict], run: str) -> list[str]:
+    """Conditions of a run, in order of appearance."""
+    return list(dict.fromkeys(r["condition"] for r in rows if r["run"] == run))
+
+
+def runs(rows: list[dict]) -> list[str]:
+    """Names of the runs, in order of appearance."""
+    return list(dict.fromkeys(r["run"] for r in rows))
+
+
+def read_paper(path) -> list[dict]:
+    """The paper's numbers, by step: task, run, quantity, step, percent (or what else the quantity names)."""
+    with open(path, newline="") as file:
+        rows = [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]
+    return sorted(rows, key=lambda row: row["step"])
+
+
+def write_table(path: Path, rows: list[dict], columns: list[str]) -> None:
+    """Rows as CSV, whole or not at all; floats so that they read back exactly.
+
+    Raises
+    ------
+    DataError
+        see ``files.atomic_write``
+    ValueError
+        a row with a column that is not among these
+    """
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=columns)
+        writer.writeheader()
+        for row in rows:  # numpy's floats would write their type, too
+            writer.writerow({k: float.__repr__(v) if isinstance(v, float) else v for k, v in row.items()})

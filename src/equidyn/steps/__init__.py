@@ -1,0 +1,1 @@
+"""One function per step of the workflow: plain arguments in, files out."""

@@ -1,0 +1,39 @@
+"""Download the files of one dataset of the table, check them, and list them with sizes and checksums."""
+
+import json
+from pathlib import Path
+
+from equidyn.download import fetch
+from equidyn.download.table import read_table
+from equidyn.errors import DataError
+from equidyn.files import atomic_write
+
+
+def download(
+    table: Path,
+    name: str,
+    folder: Path,
+    lock: Path,
+    out: Path,
+    offline: bool = False,
+    retries: int = 5,
+    workers: int = 1,
+) -> None:
+    """Fetch the entry ``name`` into ``folder`` and write the list of its checked files (JSON).
+
+    Parameters
+    ----------
+    lock : checksums recorded at first download;  offline : never connect, say which file to put where
+    workers : files at a time, where an entry has many
+
+    Raises
+    ------
+    DataError
+        no such entry; see ``download.fetch``
+    """
+    entries = read_table(table)
+    if name not in entries:
+        raise DataError(f"{table}: no dataset {name}, expected one of {', '.join(sorted(entries))}")
+    found = fetch.fetch_all(entries[name], folder, lock, workers, offline=offline, retries=retries)
+    with atomic_write(out) as temporary:
+        temporary.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,57 @@
+"""The report page: from named files, as the workflow has them, or from a folder of results."""
+
+from pathlib import Path
+
+from equidyn.errors import DataError
+from equidyn.figures.catalogue import caption_of
+from equidyn.results.report import Sources, write
+
+PAPER = Path("resources/paper_milestones.csv")
+
+
+def report(
+    claims: Path,
+    decompositions: list[Path],
+    summaries: list[Path],
+    figures: list[Path],
+    paper: Path,
+    out: Path,
+    shown: list[Path] = (),
+    linked: list[Path] = (),
+    datasets: list[Path] = (),
+) -> None:
+    """Write the page, see ``results.report.Sources``."""
+    captions = {path.stem: caption_of(path.stem) for path in figures}
+    files = dict(shown=list(shown), linked=list(linked), datasets=list(datasets))
+    write(Sources(claims, decompositions, summaries, figures, captions, paper, **files), out)
+
+
+def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER) -> None:
+    """The page of a finished config, from what lies in its folder.
+
+    Raises
+    ------
+    DataError
+        a folder without claims.csv or runs
+    """
+    runs = sorted((results / "runs").glob("*/"))
+    decompositions = [run / "decomposition.csv" for run in runs if (run / "decomposition.csv").is_file()]
+    if not decompositions or not (results / "claims.csv").is_file():
+        raise DataError(f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow finished")
+
+    def of_runs(*names: str) -> list[Path]:
+        return [path for run in runs for name in names if (path := run / name).is_file()]
+
+    out = out or results / "report.html"
+    report(
+        results / "claims.csv",
+        decompositions,
+        of_runs("summary.json"),
+        sorted((results / "figures").glob("*.png")),
+        paper,
+        out,
+        shown=of_runs("samples.csv", "chirality.csv"),
+        linked=of_runs("gradients.csv", "curvature.csv", "head.csv"),
+        datasets=[path.parent for path in sorted((results / "data").glob("*/split.json"))],
+    )
+    print(out)

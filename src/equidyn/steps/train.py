@@ -1,0 +1,23 @@
+"""Train one run; killed and started again it continues where its last resume state was."""
+
+from pathlib import Path
+
+import torch
+
+from equidyn.guards import content_digest
+from equidyn.steps.run import load, read_settings
+from equidyn.training import loop
+
+
+def train(config: Path, data: Path, out: Path, code: str = "", threads: int = 1) -> None:
+    """Train into the folder ``out``, see ``training.loop.train``.
+
+    Parameters
+    ----------
+    code : digest of the code; another one discards the resume state
+    """
+    settings = read_settings(config)
+    run = load(settings, data, threads=threads)
+    device = str(next(run.model.parameters()).device.type)
+    identity = [config.read_text(), code, torch.__version__, str(threads), device, content_digest.stored_digest(data)]
+    loop.train(run.model, run.task, settings["training"], out, "\n".join(identity), settings["seed"])

@@ -1,0 +1,175 @@
+"""Rotations: the Haar measure of SO(3), two of its finite subgroups, and seeded per-item streams.
+
+Conventions. A rotation is a float64 matrix R of shape [3, 3] with R Rᵀ = 1 and det R = +1 that acts on column vectors;
+stacks of them are [n, 3, 3]. All random draws come from numpy's PCG64 with an explicit seed: the same on every machine.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+
+from equidyn.errors import ArgumentError, UnknownNameError
+
+CUBE_ORDER = 24
+
+
+def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:
+    """Rotation matrices of (not necessarily normalised) quaternions.
+
+    Parameters
+    ----------
+    quaternions : array [..., 4], order (w, x, y, z), none of zero norm
+
+    Returns
+    -------
+    float64 tensor [..., 3, 3]
+    """
+    q = torch.as_tensor(quaternions, dtype=torch.float64)
+    w, x, y, z = (q / q.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
+
+
+def haar(n: int, seed: int) -> torch.Tensor:
+    """n independent rotations from the Haar (uniform) measure of SO(3).
+
+    A normalised Gaussian quaternion is uniform on the 3-sphere, which covers SO(3) twice and evenly (Shoemake 1992).
+
+    Returns
+    -------
+    float64 tensor [n, 3, 3]
+
+    Raises
+    ------
+    ArgumentError
+        if n is negative
+    """
+    if n < 0:
+        raise ArgumentError(f"haar: n = {n}, expected a number of rotations >= 0")
+    return from_quaternions(np.random.default_rng(seed).normal(size=(n, 4)))
+
+
+def haar_per_item(n_rotations: int, n_items: int, seed: int) -> torch.Tensor:
+    """Independent Haar rotations for every item: float64 tensor [n_rotations, n_items, 3, 3].
+
+    Drawn item by item, so that item i keeps its rotations when items are added behind it.
+    """
+    quaternions = np.random.default_rng(seed).normal(size=(n_items, n_rotations, 4))
+    return from_quaternions(quaternions).transpose(0, 1).contiguous()
+
+
+def subset_per_item(group: torch.Tensor, n_rotations: int, n_items: int, seed: int) -> torch.Tensor:
+    """For every item n_rotations elements of a finite group, drawn without replacement.
+
+    Parameters
+    ----------
+    group : [order, 3, 3], for example ``cube()``
+
+    Returns
+    -------
+    float64 tensor [n_rotations, n_items, 3, 3]; with n_rotations = order every item gets the whole group
+
+    Raises
+    ------
+    ArgumentError
+        if more elements are asked for than the group has
+    """
+    order = len(group)
+    if not 1 <= n_rotations <= order:
+        raise ArgumentError(f"subset_per_item: n_rotations = {n_rotations}, expected 1 to {order} (the order of the group)")
+    keys = np.random.default_rng(seed).random(size=(n_items, order))
+    picks = np.argsort(keys, axis=1)[:, :n_rotations].T.copy()
+    return group[torch.from_numpy(picks)]
+
+
+def draw_per_item(group: str, n_rotations: int, n_items: int, seed: int) -> tuple[torch.Tensor, int | None]:
+    """Rotations for every item, and the order of the group where it is finite (as ``group_order`` of ``decompose``).
+
+    Parameters
+    ----------
+    group : ``cube`` draws without replacement from the 24 rotations of the cube, ``haar`` from all of SO(3)
+
+    Returns
+    -------
+    float64 tensor [n_rotations, n_items, 3, 3], and 24 or None
+
+    Raises
+    ------
+    UnknownNameError
+        another group
+    """
+    if group == "cube":
+        return subset_per_item(cube(), n_rotations, n_items, seed), CUBE_ORDER
+    if group == "haar":
+        return haar_per_item(n_rotations, n_items, seed), None
+    raise UnknownNameError(f"draw_per_item: group {group!r}, expected haar or cube")
+
+
+def cube() -> torch.Tensor:
+    """The 24 rotations of the cube: signed permutation matrices of determinant +1, identity first.
+
+    Returns
+    -------
+    float64 tensor [24, 3, 3], entries exactly -1, 0 or 1
+    """
+    elements = []
+    for permutation in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            matrix = torch.zeros(3, 3, dtype=torch.float64)
+            for row, (column, sign) in enumerate(zip(permutation, signs)):
+                matrix[row, column] = sign
+            if torch.linalg.det(matrix) > 0:
+                elements.append(matrix)
+    return torch.stack(elements)
+
+
+def icosahedron() -> torch.Tensor:
+    """The 60 rotations of the icosahedron, identity first.
+
+    Built as half of the 120 icosians, the unit quaternions of the binary icosahedral group (q and -q rotate alike).
+    As a quadrature on SO(3) they are exact for polynomials in R up to degree 5.
+
+    Returns
+    -------
+    float64 tensor [60, 3, 3]
+    """
+    golden = (1 + math.sqrt(5)) / 2
+    icosians = [np.eye(4)[axis] for axis in range(4)]
+    icosians += [np.array(signs) / 2 for signs in itertools.product((1.0, -1.0), repeat=4)]
+    for permutation in itertools.permutations(range(4)):
+        if _is_even(permutation):
+            for signs in itertools.product((1.0, -1.0), repeat=3):
+                values = np.array([signs[0] * golden, signs[1], signs[2] / golden, 0.0]) / 2
+                icosians.append(values[np.argsort(permutation)])
+    half = [q for q in icosians if tuple(np.sign(q[np.abs(q) > 1e-12]))[0] > 0]
+    return from_quaternions(np.stack(half))
+
+
+def _is_even(permutation: tuple[int, ...]) -> bool:
+    inversions = sum(a > b for i, a in enumerate(permutation) for b in permutation[i + 1 :])
+    return inversions % 2 == 0
+
+
+def euler_uniform(n: int, seed: int) -> torch.Tensor:
+    """Rz Ry Rx with three independent angles uniform on [0, 2π): **not** Haar (E[R₃₁²] is 1/2, not 1/3).
+
+    Kept only to reproduce VoxMol's published augmentation; float64 tensor [n, 3, 3].
+    """
+    angles = torch.from_numpy(np.random.default_rng(seed).uniform(0.0, 2 * math.pi, size=(n, 3)))
+    return _axis_rotation(angles[:, 2], 2) @ _axis_rotation(angles[:, 1], 1) @ _axis_rotation(angles[:, 0], 0)
+
+
+def _axis_rotation(angle: torch.Tensor, axis: int) -> torch.Tensor:
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    matrix = torch.zeros(*angle.shape, 3, 3, dtype=torch.float64)
+    matrix[..., axis, axis] = 1.0
+    matrix[..., first, first] = matrix[..., second, second] = torch.cos(angle)
+    matrix[..., first, second] = -torch.sin(angle)
+    matrix[..., second, first] = torch.sin(angle)
+    return matrix

@@ -1,0 +1,135 @@
+"""Run a model over items × rotations and split its loss.
+
+The loop is over rotations with a batch of items inside, keeping running sums: the cost is that of the same number of
+plain forward passes and the memory that of one of them, whatever the number of rotations.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from equidyn.errors import ArgumentError, UnknownNameError
+from equidyn.symmetry.actions import Action
+from equidyn.symmetry.decomposition import (
+    Decomposition,
+    ItemSums,
+    accumulate,
+    accumulate_convex,
+    summarise,
+    with_plugin,
+)
+
+
+@dataclass
+class Batch:
+    """Some items: ``inputs`` by name, each [n_items, ...], ``target`` [n_items, ...], ``mask`` and ``clusters`` as in ``decompose``."""
+
+    inputs: dict[str, torch.Tensor]
+    target: torch.Tensor
+    mask: torch.Tensor | None
+    clusters: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on a device."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return Batch({k: v.to(device) for k, v in self.inputs.items()}, self.target.to(device), mask, self.clusters)
+
+
+def rotate(inputs: dict[str, torch.Tensor], actions: dict[str, Action], rotation: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Rotate every field by its declared action; ``rotation`` is [3, 3] or [n_items, 3, 3].
+
+    Raises
+    ------
+    UnknownNameError
+        a field whose behaviour under rotation is not declared
+    """
+    undeclared = sorted(set(inputs) - set(actions))
+    if undeclared:
+        raise UnknownNameError(f"rotate: no action declared for {undeclared}; a field that must not rotate is declared Fixed()")
+    return {name: actions[name].apply(rotation, value) for name, value in inputs.items()}
+
+
+def twisted_predictions(predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor) -> Iterable[torch.Tensor]:
+    """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64, one at a time."""
+    for rotation in rotations:
+        prediction = predict(rotate(batch.inputs, actions, rotation))
+        yield output.inverse(rotation, prediction.to(torch.float64))
+
+
+def measure(
+    model: torch.nn.Module,
+    predict: Callable,
+    batches: list[Batch],
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    group_order: int | None = None,
+    loss: Callable | None = None,
+) -> Decomposition:
+    """Decompose the held-out loss of a model.
+
+    Parameters
+    ----------
+    model : put into eval mode by the caller
+    predict : ``predict(model, inputs)`` → [n_items, ...]
+    batches : the held-out items, in a fixed order
+    actions, output : how each input and the output transform
+    rotations : float64 [n_rotations, n_items of all batches, 3, 3]; drawn per item so that items are independent
+    group_order, loss : as in ``decompose``
+
+    Raises
+    ------
+    RuntimeError
+        if the model, or any module in it, is in train mode: dropout would be counted as equivariance error
+    ArgumentError
+        if the number of rotations does not match the number of items
+    """
+    return measure_losses(model, predict, batches, actions, output, rotations, {"": loss}, group_order)[""]
+
+
+def chunks(batches: list[Batch], rotations: torch.Tensor) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Batches with their part of rotations [n_rotations, n_items of all batches, 3, 3]."""
+    n_items = sum(len(batch) for batch in batches)
+    if n_items != rotations.shape[1]:
+        raise ArgumentError(f"measure: rotations for {rotations.shape[1]} items, but the batches hold {n_items}")
+    yield from zip(batches, rotations.split([len(batch) for batch in batches], 1))
+
+
+def check_eval(model: torch.nn.Module) -> None:
+    """RuntimeError if a module is in train mode: dropout would be counted as broken symmetry."""
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    if training:
+        raise RuntimeError(f"measure: module {training[0]!r} is in train mode; call model.eval() first")
+
+
+@torch.no_grad()
+def measure_losses(model, predict, batches, actions, output, rotations, losses: dict[str, Callable | None], group_order: int | None = None) -> dict[str, Decomposition]:
+    """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
+
+    With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch at a time.
+    """
+    check_eval(model)
+    sums: dict[str, list] = {name: [] for name in losses}
+    clusters = []
+    for batch, chunk in chunks(batches, rotations):
+        twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
+        if any(loss is not None for loss in losses.values()):
+            twisted = list(twisted)
+        clusters.append(batch.clusters)
+        for name, loss in losses.items():
+            if loss is None:
+                sums[name].append(accumulate(twisted, batch.target, batch.mask, group_order))
+            else:
+                sums[name].append(accumulate_convex(twisted, batch.target, batch.mask, group_order, loss))
+    joined, results = torch.cat(clusters), {}
+    for name, loss in losses.items():
+        if loss is None:
+            results[name] = summarise(ItemSums.join(sums[name]), joined)
+        else:
+            exact, plugin = (ItemSums.join(list(part)) for part in zip(*sums[name]))
+            results[name] = with_plugin(exact, plugin, joined)
+    return results

@@ -1,0 +1,76 @@
+"""Optimizers of a run: AdamW, AdamW without eps, SGD with momentum, Muon on matrices with AdamW on the rest."""
+
+import math
+
+import torch
+
+
+class Together:
+    """Optimizers of disjoint parameters that act as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer):
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: dict) -> None:
+        for part, saved in zip(self.parts, state["parts"]):
+            part.load_state_dict(saved)
+
+
+class AdamWithoutEps(torch.optim.Optimizer):
+    """AdamW with eps = 0, as in the published voxel runs: entries whose second moment is zero, underflow included, are left alone."""
+
+    def __init__(self, parameters, lr: float, betas: tuple[float, float]):
+        super().__init__(parameters, dict(lr=lr, betas=betas, weight_decay=0.0))
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update from the gradients of the parameters."""
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                state["step"] += 1
+                mean, square = state["exp_avg"].lerp_(p.grad, 1 - beta1), state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                scale = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(torch.where(square > 0, mean * square.rsqrt(), 0.0), alpha=group["lr"] * scale)
+
+
+def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
+    """AdamW (``AdamWithoutEps`` where eps is 0) without decay on vectors and embeddings, SGD with momentum 0.9, or Muon on matrices with AdamW on all else.
+
+    Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both.
+    """
+    plain = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+    decay = [p for p in model.parameters() if p.ndim > 1 and id(p) not in plain]
+    rest = [p for p in model.parameters() if p.ndim <= 1 or id(p) in plain]
+    matrices = [p for p in decay if p.ndim == 2] if settings["optimizer"] == "muon" else []
+    if matrices:
+        decay = [p for p in decay if p.ndim > 2]
+    parameters = [dict(params=decay, weight_decay=settings["weight_decay"]), dict(params=rest, weight_decay=0.0)]
+    if settings["optimizer"] == "sgd":
+        return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
+    betas, eps = tuple(settings.get("betas", (0.9, 0.999))), settings.get("eps", 1e-8)
+    adamw = torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps) if eps > 0 else AdamWithoutEps(parameters, settings["lr"], betas)
+    if not matrices:
+        return adamw
+    return Together(torch.optim.Muon(matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"), adamw)

@@ -1,0 +1,134 @@
+"""SPICE's HDF5 layout: units from its attributes, filters, clusters; and a file that states wrong units is caught."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from equidyn.data import build, conversion, store
+from equidyn.data.generate import conformers
+from equidyn.data.readers import registry, spice
+from equidyn.data.units import BOHR, HARTREE
+from equidyn.errors import DataError
+
+REAL = REPOSITORY.parent / "shared/data/forces/SPICE-1.1.4_n2.hdf5"
+READER = registry.READERS["spice"]
+MOLECULES = {"water": "[H:2][O:1][H:3]", "methane": "[C:1]([H:2])([H:3])([H:4])[H:5]", "ammonium": "[N+:1]([H:2])([H:3])([H:4])[H:5]", "methyl chloride": "CCl"}
+SETTINGS = dict(source="spice", licence="x", n_held_out=1, seed=0)
+real = pytest.mark.skipif(not REAL.is_file(), reason="no real SPICE file on this machine")
+
+
+def write(path, n=6, length=BOHR, energy=HARTREE, names=("bohr", "hartree", "hartree/bohr")):
+    """GFN2-xTB labels in the layout of SPICE; ``names`` are the stated units, ``length`` and ``energy`` the true ones."""
+    from ase.build import molecule
+
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w") as file:
+        for name, formula in zip(MOLECULES, ("H2O", "CH4", "CH4", "CH3Cl")):
+            atoms = molecule(formula)
+            if name == "ammonium":
+                atoms.numbers[0] = 7
+            positions = np.float32(atoms.positions + 0.05 * rng.normal(size=(n, len(atoms), 3)))
+            labels = [conformers.label(atoms.numbers, x) for x in positions]
+            group = file.create_group(name)
+            group["smiles"], group["atomic_numbers"] = [MOLECULES[name]], atoms.numbers.astype(np.int16)
+            group["conformations"], group["dft_total_energy"] = positions / length, np.array([e for e, _ in labels]) / energy
+            group["dft_total_gradient"] = np.array([-f for _, f in labels], np.float32) / (energy / length)
+            for key, unit in zip(spice.KEYS[2:], names):
+                group[key].attrs["units"] = unit
+    return path
+
+
+@pytest.mark.parametrize("length, energy, names", [(BOHR, HARTREE, ("bohr", "hartree", "hartree/bohr")), (1.0, 1.0, ("angstrom", "eV", "eV/angstrom"))])
+def test_items_in_ev_and_angstrom_whatever_the_stated_units(tmp_path, length, energy, names):
+    items, rejected = conversion.read(READER, write(tmp_path / "s.hdf5", length=length, energy=energy, names=names))
+    assert len(items) == 24 and not rejected and {i.cluster for i in items} == {"O", "C", "[NH4+]", "CCl"}
+    for item in (i for i in items if "water" in i.where):
+        energy, forces = conformers.label(item.rows["numbers"], item.rows["positions"])
+        assert energy == pytest.approx(item.values["energy"], abs=1e-4) and np.abs(forces - item.rows["forces"]).max() < 1e-3
+
+
+def test_filters(tmp_path):
+    path = write(tmp_path / "s.hdf5")
+    config = {**SETTINGS, "files": [str(path)], "elements": ["H", "C", "N", "O"], "neutral": True}
+    counts = build.build(config, str(tmp_path / "d.h5"), workers=1)
+    assert counts["items"] == 12 and counts["rejected: charged"] == 6 == counts["rejected: element that is not wanted: Cl"]
+    arrays, _ = store.read(tmp_path / "d.h5")
+    assert not set(arrays["cluster"][arrays["split"] == 0]) & set(arrays["cluster"][arrays["split"] == 1])
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (("angstrom", "hartree", "hartree/bohr"), "likely: the positions are in bohr"),
+        (("bohr", "eV", "eV/angstrom"), "likely: .*hartree/bohr"),
+        (("bohr", "hartree", "hartree/angstrom"), "likely: .*hartree/bohr"),
+        (("bohr", "rydberg", "rydberg/bohr"), "units .*rydberg.*expected"),
+        (("", "hartree", "hartree/bohr"), "units .*expected"),
+    ],
+)
+def test_wrong_units_are_named(tmp_path, names, message):
+    path = write(tmp_path / "w.hdf5", names=names)
+    with pytest.raises(DataError, match=f"w.hdf5.*{message}"):
+        conversion.read(READER, path)
+
+
+def test_every_group_is_held_to_its_own_units(tmp_path):
+    path = write(tmp_path / "m.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["methyl chloride/dft_total_gradient"].attrs["units"] = "hartree/angstrom"  # the third of the four groups
+    with pytest.raises(DataError, match="m.hdf5, methyl chloride: forces are .*likely: the forces are in hartree/bohr"):
+        conversion.read(READER, path)
+
+
+def test_groups_of_another_layout_are_rejected(tmp_path):
+    path = write(tmp_path / "s.hdf5")
+    with h5py.File(path, "r+") as file:
+        del file["methane/dft_total_energy"]
+        del file["water/dft_total_gradient"]
+        file["water/dft_total_gradient"] = np.zeros((2, 3, 3))
+        file["water/dft_total_gradient"].attrs["units"] = "hartree/bohr"
+        file["ammonium/atomic_numbers"][:] = 300
+        file["note"] = [1, 2]
+        file["away"] = h5py.ExternalLink("/etc/passwd", "x")
+    items, rejected = conversion.read(READER, path)
+    assert {i.cluster for i in items} == {"CCl"} and {r.reason for r in rejected} >= {"not the layout of SPICE", "shapes disagree", "unknown element"}
+    assert not any("away" in r.where for r in rejected)
+    for name, content in (("t.hdf5", path.read_bytes()[:3000]), ("e.hdf5", b"nothing")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{name}: not a readable HDF5"):
+            conversion.read(READER, tmp_path / name)
+
+
+@real
+def test_real_file(tmp_path):
+    items, rejected = conversion.read(READER, REAL)
+    assert len(items) == 55 and not rejected and len({i.cluster for i in items}) == 2 and "C#C.[Na+]" in {i.cluster for i in items}
+    kept, rejected = conversion.read(READER, REAL, {"elements": ["H", "C", "N"]})
+    assert len(kept) == 50 and {r.reason for r in rejected} == {"element that is not wanted: Na"}
+    kept, rejected = conversion.read(READER, REAL, {"neutral": True})
+    assert not kept and {r.reason for r in rejected} == {"charged"}  # one is an ammonium ion
+    counts = build.build({**SETTINGS, "files": [str(REAL)]}, str(tmp_path / "d.h5"), workers=1)
+    assert counts["items"] == 55 and 0.3 < counts["force_rms_eV_per_angstrom"] < 3
+
+
+@real
+@pytest.mark.parametrize(
+    "key, unit, likely",
+    [
+        ("conformations", "angstrom", "positions are in bohr"),
+        ("dft_total_gradient", "eV/angstrom", "forces are in hartree/bohr"),
+        ("dft_total_gradient", "kcal/mol/angstrom", "forces are in hartree/bohr"),
+        ("dft_total_gradient", "hartree/angstrom", "forces are in hartree/bohr"),
+    ],
+)
+def test_real_file_under_a_wrong_unit(tmp_path, key, unit, likely):
+    path = tmp_path / "w.hdf5"
+    shutil.copyfile(REAL, path)
+    with h5py.File(path, "r+") as file:
+        for group in file.values():
+            group[key].attrs["units"] = unit
+    with pytest.raises(DataError, match=f"likely: .*{likely}"):
+        conversion.read(READER, path)

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+
+from equidyn.results.verdicts import VERDICTS, agree, counted, dip, first_step, robust, verdict
+
+
+def row(step, percent, ratio, run="r", spread=0.1):
+    """A row of a decomposition table: percent ± spread of it, total = ratio × zero-predictor loss."""
+    total = 2.0 * ratio
+    return dict(
+        run=run, task="forces", condition="", step=step, percent=percent, percent_lo=(1 - spread) * percent, percent_hi=(1 + spread) * percent, total=total,
+        equivariance=total * percent / 100, twirled=total - total * percent / 100, zero_loss=2.0, trivial_loss=2.0, zero_ratio_hi=ratio,
+        loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "curve, expected",
+    [
+        ([row(1, 20, 3), row(10, 1, 0.5)], "holds"),
+        ([row(1, 20, 3), row(10, 1, 0.5), row(100, 5, 0.2)], "holds only at the dip"),
+        ([row(1, 20, 3), row(10, 1, 1.0), row(100, 5, 0.2)], "does not hold here"),  # the dip is a constant output
+        ([row(1, 20, 3), row(10, 1, 0.995), row(100, 5, 0.2)], "does not hold here"),  # and so is this one
+        ([row(1, 1, 1.2)], "not testable at this scale"),  # nothing was learned
+        ([row(1, 1, 0.95)], "not testable at this scale"),
+        ([row(10, 1.95, 0.5)], "not testable at this scale"),  # the interval includes 2 %
+        ([row(10, 2.05, 0.5)], "not testable at this scale"),
+        ([row(10, 1, 0.5), row(100, 1.95, 0.2)], "holds only at the dip"),
+        ([row(10, 5, 0.5), row(100, 2.05, 0.2)], "not testable at this scale"),
+        ([row(10, 1, 0.5, spread=math.nan)], "not testable at this scale"),  # one cluster: no interval
+    ],
+)
+def test_verdicts_guard_against_the_zero_predictor_and_mind_the_interval(curve, expected):
+    assert verdict(curve) == expected and expected in VERDICTS
+
+
+def test_what_is_below_for_some_items_alone_does_not_count():
+    assert counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.899}) and not counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.901})
+    assert not counted({**row(10, 1, 0.5), "zero_ratio_hi": math.nan})  # one cluster: no interval
+
+
+def test_a_rescaled_input_is_the_baseline_where_it_is_better():
+    low = {**row(10, 1, 0.5), "trivial_loss": 0.9}
+    assert counted(row(10, 1, 0.5)) and not counted(low) and verdict([low]) == "not testable at this scale" and counted({**low, "trivial_loss": 1.2})
+
+
+def test_first_step_needs_both():
+    curve = [row(1, 1, 1.1), row(5, 1, 0.95), row(10, 1, 0.5), row(100, 1, 0.1)]
+    assert first_step(curve, 2) == 10 and first_step(curve, 2, 0.15) == 100 and first_step(curve, 0.5) is None
+    assert dip(curve)["step"] == 10 and dip(curve[:2]) is None
+
+
+GOOD = [row(1, 20, 3), row(10, 1, 0.5)]
+DIP = [row(1, 20, 3), row(10, 1, 0.5), row(100, 5, 0.2)]
+BAD = [row(1, 20, 3), row(10, 8, 0.5)]
+OPEN = [row(10, 2, 0.5)]
+TRAP = [row(1, 0.1, 1.01), row(10, 0.01, 0.99)]  # predicts next to zero: nothing learned, and no symmetry error to see
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        ([], "not run"),
+        ([GOOD], "not run"),
+        ([GOOD, GOOD], "not testable at this scale"),
+        ([GOOD, GOOD, GOOD], "holds"),
+        ([GOOD, DIP, GOOD], "holds only at the dip"),
+        ([GOOD, GOOD, BAD], "does not hold here"),
+        ([GOOD, BAD], "does not hold here"),  # one contradiction is enough
+        ([BAD, BAD, GOOD], "does not hold here"),
+        ([BAD, BAD, BAD], "not testable at this scale"),
+        ([GOOD, GOOD, TRAP], "not testable at this scale"),
+        ([GOOD, GOOD, OPEN], "not testable at this scale"),
+        ([TRAP, TRAP, TRAP], "not testable at this scale"),
+        ([GOOD, BAD, TRAP], "does not hold here"),
+    ],
+)
+def test_robustness(curves, expected):
+    assert robust(curves) == expected
+
+
+def ends(*percents, ratio=0.5):
+    return [[row(1, 20, 3), row(10, 0.5, 0.8), row(100, p, ratio)] for p in percents]
+
+
+@pytest.mark.parametrize(
+    "curves, expected",
+    [
+        (ends(1), "not run"),
+        (ends(1, 1.2), "not testable at this scale"),
+        (ends(1, 1.2, 1.5), "holds"),
+        (ends(3, 3.1, 3.2), "holds"),  # replicates agree on a value above 2 %
+        (ends(1, 1.2, 1.9 * 1.9), "holds only at the dip"),
+        (ends(1, 1.2, 1.5, ratio=0.95), "not testable at this scale"),
+        ([[row(10, p, 0.5)] for p in (0.1, 0.5, 1.5)], "does not hold here"),
+    ],
+)
+def test_replicates(curves, expected):
+    assert agree(curves) == expected

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from equidyn.symmetry import groups
+
+
+def test_haar_moments():
+    r = groups.haar(200_000, seed=1)
+    assert r.dtype == torch.float64 and r.shape == (200_000, 3, 3)
+    assert r.mean(0).abs().max() < 5 * (1 / 3 / 200_000) ** 0.5
+    assert (r.square().mean(0) - 1 / 3).abs().max() < 5 * (4 / 45 / 200_000) ** 0.5
+    mixed = (r[:, 0, 0] * r[:, 1, 1] * r[:, 2, 2]).mean()  # E[R11 R22 R33] = 1/6 from det = 1
+    assert abs(mixed - 1 / 6) < 0.004
+    assert (torch.linalg.det(r) - 1).abs().max() < 1e-12
+    assert torch.equal(r, groups.haar(200_000, seed=1))
+
+
+@pytest.mark.parametrize("group, order", [(groups.cube(), 24), (groups.icosahedron(), 60)])
+def test_finite_groups_are_groups(group, order):
+    assert group.shape == (order, 3, 3) and torch.allclose(group[0], torch.eye(3, dtype=torch.float64))
+    assert (group @ group.transpose(1, 2) - torch.eye(3)).abs().max() < 1e-12
+    assert (torch.linalg.det(group) - 1).abs().max() < 1e-12
+    distance = torch.cdist(group.reshape(order, 9), group.reshape(order, 9))
+    assert (distance + 9 * torch.eye(order)).min() > 0.1  # all distinct
+    products = torch.einsum("aij,bjk->abik", group, group).reshape(-1, 9)
+    assert torch.cdist(products, group.reshape(order, 9)).min(1).values.max() < 1e-7  # closed
+    assert group.mean(0).abs().max() < 1e-12
+    second = torch.einsum("nij,nkl->ijkl", group, group) / order
+    expected = torch.einsum("ik,jl->ijkl", torch.eye(3), torch.eye(3)).double() / 3
+    assert (second - expected).abs().max() < 1e-12  # a 2-design, hence exact for the linear head
+
+
+def test_per_item_draws():
+    a, b = groups.haar_per_item(4, 3, 7), groups.haar_per_item(4, 5, 7)
+    assert torch.equal(a, b[:, :3])  # adding items leaves earlier ones as they were
+    picks = groups.subset_per_item(groups.cube(), 24, 6, 0)
+    assert all(len({tuple(r.flatten().tolist()) for r in picks[:, i]}) == 24 for i in range(6))
+    with pytest.raises(ValueError, match="expected 1 to 24"):
+        groups.subset_per_item(groups.cube(), 25, 1, 0)
+
+
+def test_euler_angles_are_not_haar():
+    r = groups.euler_uniform(100_000, 0)
+    assert abs(r[:, 2, 0].square().mean() - 1 / 2) < 0.01

@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Vector
+from equidyn.symmetry.decomposition import decompose
+from equidyn.symmetry.measure import Batch, measure, rotate
+
+
+class Map(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = torch.nn.Parameter(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+        self.inner = torch.nn.Dropout(0.5)
+
+    def forward(self, x):
+        return self.inner(x) @ self.a.T
+
+
+def predict(model, inputs):
+    return model(inputs["x"])
+
+
+def batches(sizes=(3, 4)):
+    g = torch.Generator().manual_seed(1)
+    out = []
+    for size in sizes:
+        x = torch.randn(size, 5, 3, generator=g, dtype=torch.float64)
+        out.append(Batch({"x": x}, x, torch.ones(size, 5, dtype=torch.bool), torch.arange(size) + 100 * len(out)))
+    return out
+
+
+def test_refuses_train_mode_even_deep_inside():
+    model = Map().eval()
+    model.inner.train()
+    with pytest.raises(RuntimeError, match="inner.*train mode"):
+        measure(model, predict, batches(), {"x": Vector()}, Vector(), groups.haar_per_item(3, 7, 0))
+
+
+def test_batching_changes_nothing_and_agrees_with_the_closed_form():
+    model, group = Map().eval(), groups.cube()
+    rotations = group[:, None].expand(-1, 7, -1, -1)
+    d = measure(model, predict, batches(), {"x": Vector()}, Vector(), rotations, group_order=24)
+    a = model.a.detach()
+    x = torch.cat([b.inputs["x"] for b in batches()])
+    expected = x.square().sum() / 3 * (a.square().sum() - torch.trace(a) ** 2 / 3) / x.numel()
+    assert d.equivariance == pytest.approx(expected.item(), rel=1e-12)
+    other = measure(model, predict, batches((7,)), {"x": Vector()}, Vector(), groups.haar_per_item(6, 7, 0))
+    stacked = torch.stack([Vector().inverse(r, model(Vector().apply(r, batches((7,))[0].target))) for r in groups.haar_per_item(6, 7, 0)]).detach()
+    assert other.percent == pytest.approx(decompose(stacked, batches((7,))[0].target).percent, rel=1e-12)
+
+
+def test_undeclared_fields_and_wrong_counts_are_refused():
+    with pytest.raises(KeyError, match="no action declared"):
+        rotate({"x": torch.zeros(1, 3), "cell": torch.zeros(3, 3)}, {"x": Vector()}, groups.cube()[0])
+    with pytest.raises(ValueError, match="rotations for 6 items"):
+        measure(Map().eval(), predict, batches((2, 3)), {"x": Vector()}, Vector(), groups.haar_per_item(3, 6, 0))
