@@ -49,7 +49,9 @@ def compare(args, grid, batch, settings) -> None:
     """Print the table of one grid size."""
     grids = np.stack([voxelize_batch(p, c, [0, len(p)], **settings)[0].numpy() for p, c in batch])
     order, first = np.random.default_rng(0).permutation(args.n), None
-    print(f"\n{grid}³ at {settings['resolution']} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; {100 * (grids > 0).mean():.2f} % of the voxels are not zero")
+    print(
+        f"\n{grid}³ at {settings['resolution']} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; {100 * (grids > 0).mean():.2f} % of the voxels are not zero"
+    )
     print(f"{'':44s}molecules/s   ratio   bytes per molecule   peak memory, MB")
     with tempfile.TemporaryDirectory() as folder:
         for way, (name, write, read) in enumerate(candidates(batch, grids, settings)):
@@ -60,9 +62,24 @@ def compare(args, grid, batch, settings) -> None:
                 assert np.abs(np.asarray(read(file, 0)) - grids[0]).max() < 3e-3
                 rate = args.n / median_time(functools.partial(read_all, read, file, order), 3)
             first = first or rate
-            command = [sys.executable, __file__, "--read", str(path), "--way", str(way), "--grid", str(grid), "--n", str(args.n), "--molecules", args.molecules]
+            command = [
+                sys.executable,
+                __file__,
+                "--read",
+                str(path),
+                "--way",
+                str(way),
+                "--grid",
+                str(grid),
+                "--n",
+                str(args.n),
+                "--molecules",
+                args.molecules,
+            ]
             memory = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            print(f"  {name:42s}{rate:11.0f} {rate / first:7.2f}   {os.path.getsize(path) / args.n:18.0f} {memory:17.0f}")
+            print(
+                f"  {name:42s}{rate:11.0f} {rate / first:7.2f}   {os.path.getsize(path) / args.n:18.0f} {memory:17.0f}"
+            )
     out = torch.empty(64, *grids.shape[1:])
     limit = 64 / median_time(out.zero_, least=1.0)
     print(f"  {'memory-write limit':42s}{limit:11.0f} {limit / first:7.2f}")
@@ -97,11 +114,17 @@ def candidates(batch, grids, settings):
     offsets = np.cumsum([0] + [len(p) for p, _ in batch])
 
     def write_atoms(file):
-        file["positions"], file["channels"], file["offsets"] = torch.cat([p for p, _ in batch]).numpy(), torch.cat([c for _, c in batch]).numpy(), offsets
+        file["positions"], file["channels"], file["offsets"] = (
+            torch.cat([p for p, _ in batch]).numpy(),
+            torch.cat([c for _, c in batch]).numpy(),
+            offsets,
+        )
 
     def read_atoms(file, i):
         rows = slice(offsets[i], offsets[i + 1])
-        return voxelize_batch(file["positions"][rows], file["channels"][rows], [0, rows.stop - rows.start], **settings)[0]
+        return voxelize_batch(
+            file["positions"][rows], file["channels"][rows], [0, rows.stop - rows.start], **settings
+        )[0]
 
     yield "coordinates, voxelized on the fly", write_atoms, read_atoms
 
@@ -109,7 +132,9 @@ def candidates(batch, grids, settings):
         index = [np.flatnonzero(g.reshape(-1) > 1 / 510).astype(np.uint32) for g in grids]
         file["starts"] = np.cumsum([0] + [len(i) for i in index])
         file["index"] = np.concatenate(index)
-        file["value"] = np.concatenate([np.round(255 * g.reshape(-1)[i]).astype(np.uint8) for g, i in zip(grids, index)])
+        file["value"] = np.concatenate(
+            [np.round(255 * g.reshape(-1)[i]).astype(np.uint8) for g, i in zip(grids, index)]
+        )
 
     def read_sparse(file, i):
         start, stop = file["starts"][i : i + 2]

@@ -42,7 +42,9 @@ def geometries(labels: bool = True) -> list[tuple]:
     for smiles in SMILES:
         frames = [conformers.displaced(smiles, 200, i) for i in range(GEOMETRIES)]
         numbers, positions = frames[0][0], np.stack([x for _, x in frames])
-        energies, forces = zip(*(conformers.label(numbers, x) if labels else (0.0, np.zeros(x.shape)) for x in positions))
+        energies, forces = zip(
+            *(conformers.label(numbers, x) if labels else (0.0, np.zeros(x.shape)) for x in positions)
+        )
         found.append((smiles, numbers, positions, np.array(energies), np.stack(forces)))
     return found
 
@@ -80,8 +82,13 @@ def extxyz(path: Path, size: int) -> None:
     texts = []
     for _, numbers, positions, energies, forces in geometries():
         for x, energy, f in zip(positions, energies.tolist(), forces):
-            rows = "\n".join(f"{s} " + " ".join(f"{value:14.8f}" for value in row) for s, row in zip(symbols(numbers), np.hstack([x, f]).tolist()))
-            texts.append(f'{len(numbers)}\nProperties=species:S:1:pos:R:3:forces:R:3 energy={energy!r} pbc="F F F"\n{rows}\n'.encode())
+            rows = "\n".join(
+                f"{s} " + " ".join(f"{value:14.8f}" for value in row)
+                for s, row in zip(symbols(numbers), np.hstack([x, f]).tolist())
+            )
+            texts.append(
+                f'{len(numbers)}\nProperties=species:S:1:pos:R:3:forces:R:3 energy={energy!r} pbc="F F F"\n{rows}\n'.encode()
+            )
     with open(path, "wb") as file:
         fill(file.write, texts, size)
 
@@ -97,9 +104,15 @@ def npz(path: Path, size: int) -> None:
         charges = io.BytesIO()
         np.save(charges, numbers.astype(np.uint8))
         archive.writestr("nuclear_charges.npy", charges.getvalue())
-        for name, values in (("coords", positions.astype(float)), ("energies", energies / KCAL_PER_MOL), ("forces", forces / KCAL_PER_MOL)):
+        for name, values in (
+            ("coords", positions.astype(float)),
+            ("energies", energies / KCAL_PER_MOL),
+            ("forces", forces / KCAL_PER_MOL),
+        ):
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (k, *values.shape[1:])})
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": "<f8", "fortran_order": False, "shape": (k, *values.shape[1:])}
+                )
                 for start in range(0, k, 10_000):
                     file.write(values[order[start : start + 10_000]].tobytes())
 
@@ -121,8 +134,15 @@ def spice(path: Path, size: int) -> None:
                 ("dft_total_energy", energies / HARTREE, "hartree"),
                 ("dft_total_gradient", -forces / (HARTREE / BOHR), "hartree/bohr"),
             ):
-                group.create_dataset(name, data=values.astype(np.float64 if values.ndim == 1 else np.float32)).attrs["units"] = unit
-            for name, shape in (("mayer_indices", (n, n)), ("wiberg_lowdin_indices", (n, n)), ("mbis_quadrupoles", (n, 3, 3)), ("mbis_octupoles", (n, 3, 3, 3))):
+                group.create_dataset(
+                    name, data=values.astype(np.float64 if values.ndim == 1 else np.float32)
+                ).attrs["units"] = unit
+            for name, shape in (
+                ("mayer_indices", (n, n)),
+                ("wiberg_lowdin_indices", (n, n)),
+                ("mbis_quadrupoles", (n, 3, 3)),
+                ("mbis_octupoles", (n, 3, 3, 3)),
+            ):
                 group[name] = np.ones((GEOMETRIES, *shape), np.float32)
             number += 1
 
@@ -130,7 +150,11 @@ def spice(path: Path, size: int) -> None:
 def sdf(path: Path, size: int) -> None:
     from rdkit import Chem
 
-    texts = [(Chem.MolToMolBlock(m) + "$$$$\n").encode() for smiles, _, positions, *_ in geometries(False) for m in conformers_of(smiles, positions)]
+    texts = [
+        (Chem.MolToMolBlock(m) + "$$$$\n").encode()
+        for smiles, _, positions, *_ in geometries(False)
+        for m in conformers_of(smiles, positions)
+    ]
     with open(path, "wb") as file:
         fill(file.write, texts, size)
 
@@ -140,8 +164,13 @@ def xyz(path: Path, size: int) -> None:
     texts = []
     for smiles, numbers, positions, *_ in geometries(False):
         for x in positions.tolist():
-            rows = "\n".join("\t".join([s, *(f"{value:.10f}" for value in row), "1.2*^-6"]) for s, row in zip(symbols(numbers), x))
-            texts.append(f"{len(numbers)}\ngdb 1\t{'0.1234	' * 15}\n{rows}\n{'1234.5678	' * 60}\n{smiles}\t{smiles}\nInChI=1S/\tInChI=1S/\n".encode())
+            rows = "\n".join(
+                "\t".join([s, *(f"{value:.10f}" for value in row), "1.2*^-6"])
+                for s, row in zip(symbols(numbers), x)
+            )
+            texts.append(
+                f"{len(numbers)}\ngdb 1\t{'0.1234	' * 15}\n{rows}\n{'1234.5678	' * 60}\n{smiles}\t{smiles}\nInChI=1S/\tInChI=1S/\n".encode()
+            )
     with bz2.open(path, "wb", 1) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
         fill(members(archive, "dsgdb9nsd_{:07d}.xyz"), texts, size)
 
@@ -192,7 +221,12 @@ def structures(path: Path, size: int) -> None:
         add = members(archive, "{:07d}.cif.gz")
         while done < size:
             for i in rng.permutation(len(texts)):
-                text = texts[i].replace("9999.123", f"{0.01 * (number // 200 % 100):.3f}").replace("9999.456", f"{0.01 * (number // 20_000):.3f}").encode()
+                text = (
+                    texts[i]
+                    .replace("9999.123", f"{0.01 * (number // 200 % 100):.3f}")
+                    .replace("9999.456", f"{0.01 * (number // 20_000):.3f}")
+                    .encode()
+                )
                 done, number = done + len(text), number + 1
                 add(gzip.compress(text, 1))
 
@@ -208,7 +242,9 @@ def helix(seed: int) -> str:
         for k, (name, shift) in enumerate((("N", -1.2), ("CA", 0.0), ("C", 1.2), ("O", 2.0))):
             x, y, z = alpha + shift * np.array([0.3, 0.3, 0.9]) * (k != 1)
             x, y = (9999.123, 9999.456) if i == 0 and k == 1 else (x, y)
-            rows.append(f"ATOM  {4 * i + k + 1:5d}  {name:<3} {residue} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 10.00          {name[0]:>2}\n")
+            rows.append(
+                f"ATOM  {4 * i + k + 1:5d}  {name:<3} {residue} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 10.00          {name[0]:>2}\n"
+            )
     structure = gemmi.read_pdb_string("".join(rows) + "TER\n")
     structure.setup_entities()
     structure.name = f"h{seed}"
@@ -247,7 +283,9 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
     path, script = folder / name, folder / "measured.py"
     script.write_text(MEASURED)
     start = time.perf_counter()
-    process = multiprocessing.get_context("spawn").Process(target=make, args=(path, int(gigabytes * 1e9)))  # its memory would show in the processes that we start
+    process = multiprocessing.get_context("spawn").Process(
+        target=make, args=(path, int(gigabytes * 1e9))
+    )  # its memory would show in the processes that we start
     process.start()
     process.join()
     if process.exitcode:
@@ -257,7 +295,13 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     for n in workers:
         out = folder / f"{n}.h5"
-        done = subprocess.run([sys.executable, script, json.dumps(settings), out, str(n)], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, script, json.dumps(settings), out, str(n)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         found = json.loads(done.stdout.splitlines()[-1])
         items, seconds = found["items"], found["seconds"]
         yield (
@@ -269,13 +313,26 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", nargs="+", choices=[*SOURCES, "all"], default=["extxyz"], help="kinds of files")
-    parser.add_argument("--gigabytes", type=float, default=2.0, help="of content in the generated file; the file is smaller where it is compressed")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source", nargs="+", choices=[*SOURCES, "all"], default=["extxyz"], help="kinds of files"
+    )
+    parser.add_argument(
+        "--gigabytes",
+        type=float,
+        default=2.0,
+        help="of content in the generated file; the file is smaller where it is compressed",
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--folder", type=Path, default=None, help="where the files are generated; they are deleted at the end")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the files are generated; they are deleted at the end"
+    )
     args = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # labels on two threads are slower, and many times so on a busy machine
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # labels on two threads are slower, and many times so on a busy machine
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for source in SOURCES if "all" in args.source else args.source:
             for line in measured(source, args.gigabytes, args.workers, Path(folder)):

@@ -42,7 +42,18 @@ from benchmarks.fuzz_targets import Target, corpus, targets  # noqa: E402
 
 # Instrumented beside equidyn where atheris is there: what reads for it in Python.
 INSTRUMENTED = ["equidyn", "ase.io", "pickletools", "tarfile", "numpy.lib", "yaml"]
-MODULES = ["build", "catalogue", "conformers", "download", "geom", "intact", "splits", "store", "stream", "structures"]
+MODULES = [
+    "build",
+    "catalogue",
+    "conformers",
+    "download",
+    "geom",
+    "intact",
+    "splits",
+    "store",
+    "stream",
+    "structures",
+]
 
 
 # One process per target.
@@ -54,7 +65,9 @@ WORDS = (
 
 def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
     """A few random changes of an input: bits, bytes, words, and pieces of it and of another."""
-    data = bytearray(*rng.choices(pool, [1 / (1000 + len(content)) for content in pool]))  # small ones are read sooner
+    data = bytearray(
+        *rng.choices(pool, [1 / (1000 + len(content)) for content in pool])
+    )  # small ones are read sooner
     for _ in range(1 << rng.randrange(5)):
         at, kind = rng.randrange(len(data) + 1), rng.randrange(8)
         length = min(1 << rng.randrange(8), len(data) - at)
@@ -82,13 +95,31 @@ def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
 class Trial:
     """Tries inputs, keeps count, and saves what must not happen."""
 
-    def __init__(self, name: str, folder: Path, out: Path, seconds: float, limit: float, memory: float, inputs: float = float("inf")):
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        out: Path,
+        seconds: float,
+        limit: float,
+        memory: float,
+        inputs: float = float("inf"),
+    ):
         from equidyn.errors import ConfigError, DataError
 
         self.name, self.target, self.documented = name, targets()[name], (DataError, ConfigError)
         self.folder, self.out, self.limit, self.memory = folder, out, limit, memory
         self.end, self.written, self.left = time.monotonic() + seconds, 0.0, inputs
-        self.counts = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "slowest": 0.0, "start": _peak(), "peak": _peak(), "findings": []}
+        self.counts = {
+            "tried": 0,
+            "accepted": 0,
+            "rejected": 0,
+            "refused": 0,
+            "slowest": 0.0,
+            "start": _peak(),
+            "peak": _peak(),
+            "findings": [],
+        }
 
     def __call__(self, data: bytes) -> None:
         if time.monotonic() > self.end or self.left <= 0:
@@ -123,7 +154,9 @@ class Trial:
 
     def found(self, error: Exception, data: bytes) -> None:
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if "equidyn" in frame.filename and "fuzz.py" not in frame.filename] or frames
+        ours = [
+            frame for frame in frames if "equidyn" in frame.filename and "fuzz.py" not in frame.filename
+        ] or frames
         where = f"{type(error).__name__} in {Path(ours[-1].filename).name}:{ours[-1].lineno}"
         if where not in self.counts["findings"]:
             self.counts["findings"].append(where)
@@ -180,26 +213,71 @@ def worker(args, name: str) -> None:
     for data in pool:
         (seeds / hashlib.sha256(data).hexdigest()).write_bytes(data)
     longest = max(map(len, pool)) + 4096
-    flags = [f"-max_len={longest}", f"-seed={args.seed + 1}", "-rss_limit_mb=0", "-timeout=100000", "-print_final_stats=0", f"-artifact_prefix={args.folder}/"]
+    flags = [
+        f"-max_len={longest}",
+        f"-seed={args.seed + 1}",
+        "-rss_limit_mb=0",
+        "-timeout=100000",
+        "-print_final_stats=0",
+        f"-artifact_prefix={args.folder}/",
+    ]
     atheris.Setup([sys.argv[0], *flags, str(seeds)], trial)
     atheris.Fuzz()
 
 
 def fuzz(args, name: str) -> dict:
     """Counts of one target; its process is started again after a crash, a hang or too much memory."""
-    total = {"tried": 0, "accepted": 0, "rejected": 0, "refused": 0, "confined": 0, "slowest": 0.0, "start": 0.0, "peak": 0.0, "findings": []}
+    total = {
+        "tried": 0,
+        "accepted": 0,
+        "rejected": 0,
+        "refused": 0,
+        "confined": 0,
+        "slowest": 0.0,
+        "start": 0.0,
+        "peak": 0.0,
+        "findings": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         left, again = args.seconds, 0
         while (left > 1 or not again) and again < 20:
             begun = time.monotonic()
             counts_file = Path(folder, "counts.json")
             counts_file.unlink(missing_ok=True)
-            command = [sys.executable, __file__, "--worker", name, "--folder", folder, "--out", args.out, "--seconds", str(left), "--seed", str(args.seed + again)]
-            command += ["--limit", str(args.limit), "--memory", str(args.memory), "--inputs", str(args.inputs)]
-            command += [*(["--plain"] if args.plain else []), *(["--real", str(args.real)] if args.real else [])]
+            command = [
+                sys.executable,
+                __file__,
+                "--worker",
+                name,
+                "--folder",
+                folder,
+                "--out",
+                args.out,
+                "--seconds",
+                str(left),
+                "--seed",
+                str(args.seed + again),
+            ]
+            command += [
+                "--limit",
+                str(args.limit),
+                "--memory",
+                str(args.memory),
+                "--inputs",
+                str(args.inputs),
+            ]
+            command += [
+                *(["--plain"] if args.plain else []),
+                *(["--real", str(args.real)] if args.real else []),
+            ]
             log = args.out / f"{_plain(name)}.log"
             with open(log, "a") as file:
-                status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}).returncode
+                status = subprocess.run(
+                    command,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
+                ).returncode
             counts = json.loads(counts_file.read_text()) if counts_file.exists() else {}
             for key, value in counts.items():
                 total[key] = (
@@ -213,7 +291,13 @@ def fuzz(args, name: str) -> dict:
                 break
             again += 1
             left -= time.monotonic() - begun
-            kind = {1: f"hang of more than {args.limit:g} s", 3: "memory"}.get(status, f"crash with status {status}") if Path(folder, "input").exists() else "did not start"
+            kind = (
+                {1: f"hang of more than {args.limit:g} s", 3: "memory"}.get(
+                    status, f"crash with status {status}"
+                )
+                if Path(folder, "input").exists()
+                else "did not start"
+            )
             tail = log.read_text(errors="replace")[-20_000:]
             kind = "error of the trial itself" if status == 1 and "Timeout (" not in tail else kind
             saved = args.out / f"{_plain(name)}-{_plain(kind)}-{again}"
@@ -230,9 +314,28 @@ def fuzz(args, name: str) -> dict:
 
 def _survived(args, name: str, saved: Path) -> bool:
     """Whether an input that ended the target's process ends in items or the documented error where a conversion reads it."""
-    command = [sys.executable, __file__, "--replay", str(saved), "--targets", name, "--limit", str(args.limit), "--out", str(args.out)]
+    command = [
+        sys.executable,
+        __file__,
+        "--replay",
+        str(saved),
+        "--targets",
+        name,
+        "--limit",
+        str(args.limit),
+        "--out",
+        str(args.out),
+    ]
     try:
-        return subprocess.run(command, capture_output=True, env={**os.environ, "TQDM_DISABLE": "1"}, timeout=10 * args.limit + 60).returncode == 0
+        return (
+            subprocess.run(
+                command,
+                capture_output=True,
+                env={**os.environ, "TQDM_DISABLE": "1"},
+                timeout=10 * args.limit + 60,
+            ).returncode
+            == 0
+        )
     except subprocess.TimeoutExpired:
         return False
 
@@ -254,14 +357,28 @@ def replay(args, target: Target) -> None:
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--targets", nargs="+", default=None, help="names, all by default")
     parser.add_argument("--seconds", type=float, default=60, help="per target")
-    parser.add_argument("--inputs", type=float, default=float("inf"), help="at most so many per target, beside the corpus; all by default")
+    parser.add_argument(
+        "--inputs",
+        type=float,
+        default=float("inf"),
+        help="at most so many per target, beside the corpus; all by default",
+    )
     parser.add_argument("--limit", type=float, default=20, help="seconds that an input may take")
     parser.add_argument("--memory", type=float, default=1024, help="MB of a target's process")
-    parser.add_argument("--real", type=Path, default=None, help="folder with forces/, molecules/, proteins/, smiles/: real files for the corpus")
-    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for logs and the inputs of findings")
+    parser.add_argument(
+        "--real",
+        type=Path,
+        default=None,
+        help="folder with forces/, molecules/, proteins/, smiles/: real files for the corpus",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("fuzz"), help="folder for logs and the inputs of findings"
+    )
     parser.add_argument("--plain", action="store_true", help="seeded mutations, without atheris")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--replay", type=Path, default=None, help="try one saved input as a conversion would")
@@ -279,16 +396,25 @@ def main() -> None:
     found = targets()
     if args.replay:
         return replay(args, found[args.targets[0]])
-    print(f"{'target':<14} {'inputs':>9} {'accepted':>9} {'rejected':>9} {'refused':>9} {'confined':>9} {'slowest s':>9} {'peak MB':>8} {'at start':>8}  findings", flush=True)
+    print(
+        f"{'target':<14} {'inputs':>9} {'accepted':>9} {'rejected':>9} {'refused':>9} {'confined':>9} {'slowest s':>9} {'peak MB':>8} {'at start':>8}  findings",
+        flush=True,
+    )
     bad = 0
     for name in args.targets or found:
         row = fuzz(args, name)
         bad += len(row["findings"])
-        numbers = " ".join(f"{row[key]:>9}" for key in ("tried", "accepted", "rejected", "refused", "confined"))
+        numbers = " ".join(
+            f"{row[key]:>9}" for key in ("tried", "accepted", "rejected", "refused", "confined")
+        )
         numbers += f" {row['slowest']:>9.2f} {row['peak']:>8.0f} {row['start']:>8.0f}"
         print(f"{name:<14} {numbers}  {'; '.join(row['findings']) or 'none'}", flush=True)
-    print("\naccepted: some items; rejected: none, every record with its reason; refused: the documented error")
-    print("confined: ended this process or held it up, but not a conversion, which reads it in workers with limits")
+    print(
+        "\naccepted: some items; rejected: none, every record with its reason; refused: the documented error"
+    )
+    print(
+        "confined: ended this process or held it up, but not a conversion, which reads it in workers with limits"
+    )
     sys.exit(bool(bad))
 
 

@@ -27,8 +27,12 @@ class Target:
     read: Callable[[Path], int]
     forms: list[tuple[str, Callable[[bytes], bytes]]]
     seeds: Callable[[], list[tuple[int, bytes]]]  # (form, content)
-    real: tuple[tuple[str, int], ...] = ()  # patterns of real files, and the form that their content, decompressed, takes
-    confined: Callable[[Path], int] | None = None  # as a conversion reads it, where that is in workers with limits: must survive what ``read`` does not
+    real: tuple[
+        tuple[str, int], ...
+    ] = ()  # patterns of real files, and the form that their content, decompressed, takes
+    confined: Callable[[Path], int] | None = (
+        None  # as a conversion reads it, where that is in workers with limits: must survive what ``read`` does not
+    )
 
 
 def same(content: bytes) -> bytes:
@@ -77,7 +81,9 @@ def described(content: bytes) -> bytes:
             with content_digest.create(path) as file:
                 file.attrs.update(said["attributes"])
                 for name, (dtype, shape, values) in said["arrays"].items():
-                    assert np.dtype(dtype).itemsize * math.prod(shape) < 1 << 20  # of this test's making, not of the file's
+                    assert (
+                        np.dtype(dtype).itemsize * math.prod(shape) < 1 << 20
+                    )  # of this test's making, not of the file's
                     file[name] = np.resize(np.array(values).astype(dtype), shape)
             return path.read_bytes()
     except Exception:  # json, numpy and h5py raise many types
@@ -106,7 +112,9 @@ def targets() -> dict[str, Target]:
     from equidyn.guards import completeness
 
     def streamed(source, **settings):
-        return lambda path: len(conversion.read(registry.READERS[source], path, {"source": source, **settings})[0])
+        return lambda path: len(
+            conversion.read(registry.READERS[source], path, {"source": source, **settings})[0]
+        )
 
     def spice(path):  # the real sample is charged, so that the filters would leave nothing of it to read
         every, neutral = streamed("spice"), streamed("spice", elements=["H", "C", "N", "O"], neutral=True)
@@ -114,16 +122,30 @@ def targets() -> dict[str, Target]:
 
     def converted(path):
         with tempfile.TemporaryDirectory() as folder:
-            return sum(shard.found for shard in conversion.shards(registry.READERS["spice"], [conversion.Input((str(path),))], {"source": "spice"}, Path(folder)))
+            return sum(
+                shard.found
+                for shard in conversion.shards(
+                    registry.READERS["spice"],
+                    [conversion.Input((str(path),))],
+                    {"source": "spice"},
+                    Path(folder),
+                )
+            )
 
     def chains(path):
-        found, _ = conversion.read(registry.READERS["structures"], path, {"min_residues": 2, "max_residues": 300})  # a limit of resolution would reject most seeds
+        found, _ = conversion.read(
+            registry.READERS["structures"], path, {"min_residues": 2, "max_residues": 300}
+        )  # a limit of resolution would reject most seeds
         sequence_clusters.clusters([item.cluster for item in found], {"identity": 0.5})
         return len(found)
 
     def whole(path):
         try:
-            return int(not (completeness.wrong_beginning(path, path.name) or completeness.missing_end(path, path.name)))
+            return int(
+                not (
+                    completeness.wrong_beginning(path, path.name) or completeness.missing_end(path, path.name)
+                )
+            )
         except OSError as error:  # documented
             raise DataError(str(error)) from error
 
@@ -139,19 +161,55 @@ def targets() -> dict[str, Target]:
         return len(config.expand(loaded)[0]["runs"])
 
     def text(name):
-        return [(name, same), (f"{name}.gz", gzipped), ("a.tar.gz", tarred(name)), ("a.zip", zipped(name)), (f"{name}.gz", same), ("a.tar", same), ("a.zip", same)]
+        return [
+            (name, same),
+            (f"{name}.gz", gzipped),
+            ("a.tar.gz", tarred(name)),
+            ("a.zip", zipped(name)),
+            (f"{name}.gz", same),
+            ("a.tar", same),
+            ("a.zip", same),
+        ]
 
-    voxels = {"max_atoms": 60, "voxels": {"elements": ["C", "H", "O", "N", "F", "S", "Cl", "Br"], "grid": 16, "resolution": 0.5, "radius": 0.5}}
+    voxels = {
+        "max_atoms": 60,
+        "voxels": {
+            "elements": ["C", "H", "O", "N", "F", "S", "Cl", "Br"],
+            "grid": 16,
+            "resolution": 0.5,
+            "radius": 0.5,
+        },
+    }
     npy = ("nuclear_charges.npy", "coords.npy", "energies.npy", "forces.npy")
     return {
-        "extxyz": Target(streamed("extxyz", energy_unit="eV"), text("f.xyz"), _extxyz, (("forces/3bpa_*.xyz", 0),)),
-        "npz": Target(streamed("npz", energy_unit="kcal/mol"), [("f.npz", zipped(*npy)), ("f.npz", same)], _npz, (("forces/rmd17_*.npz", 1),)),
+        "extxyz": Target(
+            streamed("extxyz", energy_unit="eV"), text("f.xyz"), _extxyz, (("forces/3bpa_*.xyz", 0),)
+        ),
+        "npz": Target(
+            streamed("npz", energy_unit="kcal/mol"),
+            [("f.npz", zipped(*npy)), ("f.npz", same)],
+            _npz,
+            (("forces/rmd17_*.npz", 1),),
+        ),
         "spice": Target(spice, [("f.hdf5", same)], _spice, (("forces/SPICE*.hdf5", 0),), converted),
-        "sdf": Target(streamed("sdf", **voxels), text("m.sdf"), _sdf, (("molecules/*.sdf", 0), ("molecules/*.sdf.gz", 0))),
-        "xyz": Target(streamed("xyz", **voxels), text("m.xyz"), _xyz, (("molecules/*.xyz", 0), ("molecules/*.tar.gz", 0))),
+        "sdf": Target(
+            streamed("sdf", **voxels),
+            text("m.sdf"),
+            _sdf,
+            (("molecules/*.sdf", 0), ("molecules/*.sdf.gz", 0)),
+        ),
+        "xyz": Target(
+            streamed("xyz", **voxels),
+            text("m.xyz"),
+            _xyz,
+            (("molecules/*.xyz", 0), ("molecules/*.tar.gz", 0)),
+        ),
         "geom": Target(lambda path: sum(1 for _ in geom.records(path)), [("m.pickle", same)], _geom),
         "structures": Target(
-            chains, [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)], _structures, (("proteins/*.cif.gz", 0), ("proteins/*.pdb.gz", 7), ("proteins/*.pdb.gz", 8))
+            chains,
+            [*text("p.cif"), ("p.pdb", same), ("p.pdb.gz", gzipped)],
+            _structures,
+            (("proteins/*.cif.gz", 0), ("proteins/*.pdb.gz", 7), ("proteins/*.pdb.gz", 8)),
         ),
         "smiles list": Target(
             lambda path: len(molecule_lists.read_molecules(path, [])),
@@ -159,11 +217,15 @@ def targets() -> dict[str, Target]:
             _smiles,
             (("smiles/*.csv", 0), ("smiles/*.csv.gz", 2), ("smiles/*.smi", 1)),
         ),
-        "dataset": Target(dataset, [(f"{kind}.h5", pack) for pack in (same, described) for kind in KINDS], _datasets),
+        "dataset": Target(
+            dataset, [(f"{kind}.h5", pack) for pack in (same, described) for kind in KINDS], _datasets
+        ),
         "container": Target(whole, [(f"d{ending}", same) for ending in CONTAINERS], _containers),
         "datasets.yaml": Target(lambda path: len(read_table(path)), [("t.yaml", same)], _table),
         "lock file": Target(lambda path: len(read_lock(path)), [("l.json", same)], _lock),
-        "split list": Target(lambda path: len(splits.read_list(str(path))[0]), [("s.csv", same)], _split_list),
+        "split list": Target(
+            lambda path: len(splits.read_list(str(path))[0]), [("s.csv", same)], _split_list
+        ),
         "config": Target(validated, [("c.yaml", same)], _config),
     }
 
@@ -178,7 +240,9 @@ def _waters(n: int = 6):
     from equidyn.data.generate import conformers
 
     rng, numbers = np.random.default_rng(0), np.array([8, 1, 1])
-    positions = np.array([[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]]) + 0.03 * rng.normal(size=(n, 3, 3))
+    positions = np.array([[0, 0, 0.12], [0, 0.76, -0.48], [0, -0.76, -0.48]]) + 0.03 * rng.normal(
+        size=(n, 3, 3)
+    )
     labels = [conformers.label(numbers, x) for x in positions]
     return numbers, positions, np.array([e for e, _ in labels]), np.array([f for _, f in labels])
 
@@ -200,9 +264,22 @@ def _extxyz():
     numbers, positions, energies, forces = _waters()
     frames = []
     for x, e, f in zip(positions, energies, forces):
-        rows = "\n".join(" ".join(["OH"[int(z == 1)], *(f"{v:.6f}" for v in (*a, *b))]) for z, a, b in zip(numbers, x, f))
-        frames.append(f'3\nProperties=species:S:1:pos:R:3:forces:R:3 energy={e:.6f} smiles=O pbc="F F F"\n{rows}\n')
-    return _as_text("f.xyz", "".join(frames), frames[0] + frames[1].replace(" smiles=O", "").replace("species:S:1", "Z:I:1").replace("O ", "8 ").replace("H ", "1 "))
+        rows = "\n".join(
+            " ".join(["OH"[int(z == 1)], *(f"{v:.6f}" for v in (*a, *b))]) for z, a, b in zip(numbers, x, f)
+        )
+        frames.append(
+            f'3\nProperties=species:S:1:pos:R:3:forces:R:3 energy={e:.6f} smiles=O pbc="F F F"\n{rows}\n'
+        )
+    return _as_text(
+        "f.xyz",
+        "".join(frames),
+        frames[0]
+        + frames[1]
+        .replace(" smiles=O", "")
+        .replace("species:S:1", "Z:I:1")
+        .replace("O ", "8 ")
+        .replace("H ", "1 "),
+    )
 
 
 def _npz():
@@ -217,7 +294,13 @@ def _npz():
         np.save(file, array)
         parts.append(file.getvalue())
     whole = io.BytesIO()
-    np.savez_compressed(whole, nuclear_charges=numbers, coords=positions, energies=energies / KCAL_PER_MOL, forces=forces / KCAL_PER_MOL)
+    np.savez_compressed(
+        whole,
+        nuclear_charges=numbers,
+        coords=positions,
+        energies=energies / KCAL_PER_MOL,
+        forces=forces / KCAL_PER_MOL,
+    )
     return [(0, SEPARATOR.join(parts)), (1, whole.getvalue())]
 
 
@@ -240,7 +323,11 @@ def _spice():
     def fill(file, **packing):
         group = file.create_group("water")
         group["smiles"], group["atomic_numbers"] = ["[H:2][O:1][H:3]"], numbers.astype(np.int16)
-        values = ((positions / BOHR, "bohr"), (energies / HARTREE, "hartree"), (-forces / (HARTREE / BOHR), "hartree/bohr"))
+        values = (
+            (positions / BOHR, "bohr"),
+            (energies / HARTREE, "hartree"),
+            (-forces / (HARTREE / BOHR), "hartree/bohr"),
+        )
         for name, (value, unit) in zip(("conformations", "dft_total_energy", "dft_total_gradient"), values):
             group.create_dataset(name, data=value.astype(np.float32), **packing).attrs["units"] = unit
 
@@ -277,7 +364,9 @@ def _xyz():
 
 def _geom():
     found = _molecules()
-    return [(0, pickle.dumps(found, protocol)) for protocol in (0, 2, 4)] + [(0, pickle.dumps(found[:1] + [("O", [])], 5))]
+    return [(0, pickle.dumps(found, protocol)) for protocol in (0, 2, 4)] + [
+        (0, pickle.dumps(found[:1] + [("O", [])], 5))
+    ]
 
 
 def _structures():
@@ -287,7 +376,9 @@ def _structures():
     for i, (x, y, z) in enumerate(spiral):
         for k, name in enumerate(("N", "CA", "C")):
             place = f"{x + k - 1:8.3f}{4.2 * y + 0.5 * k:8.3f}{z:8.3f}"
-            rows.append(f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  1.00 10.00          {name[0]:>2}\n")
+            rows.append(
+                f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  1.00 10.00          {name[0]:>2}\n"
+            )
     pdb = "".join(rows) + "TER\n"
     structure = gemmi.read_pdb_string(pdb)
     structure.setup_entities()
@@ -312,15 +403,29 @@ def _datasets():
     found = []
     for form, kind in enumerate(KINDS):
         lengths = {"row": 7, "item": 3, "boundary": 4}
-        arrays = {name: np.zeros((lengths[key.per], *key.trailing), key.dtype) for name, key in KINDS[kind].items()}
+        arrays = {
+            name: np.zeros((lengths[key.per], *key.trailing), key.dtype) for name, key in KINDS[kind].items()
+        }
         arrays["offsets"][:] = (0, 2, 4, 7)
-        attributes = dict(kind=kind, source="x", licence="x", split="molecule", split_seed=0, code="x", settings="{}")
+        attributes = dict(
+            kind=kind, source="x", licence="x", split="molecule", split_seed=0, code="x", settings="{}"
+        )
         with tempfile.TemporaryDirectory() as folder:
             store.write(Path(folder, "d.h5"), arrays, attributes)
             found.append((form, Path(folder, "d.h5").read_bytes()))
             _, attributes = store.read(Path(folder, "d.h5"), kind)
-        said = {name: [array.dtype.str, array.shape, array.astype("U") if array.dtype.kind == "S" else array] for name, array in arrays.items()}
-        found.append((form + len(KINDS), json.dumps(dict(attributes=attributes, arrays=said), default=lambda value: value.tolist()).encode()))
+        said = {
+            name: [array.dtype.str, array.shape, array.astype("U") if array.dtype.kind == "S" else array]
+            for name, array in arrays.items()
+        }
+        found.append(
+            (
+                form + len(KINDS),
+                json.dumps(
+                    dict(attributes=attributes, arrays=said), default=lambda value: value.tolist()
+                ).encode(),
+            )
+        )
     return found
 
 
@@ -334,7 +439,10 @@ def _table():
 
 
 def _split_list():
-    return [(0, b'item,split,cluster,where\n0,train,C,"a.xyz, frame 1"\n1,held_out,CC,"a.xyz, frame 2"\n'), (0, b"where,split\r\nx,train\r\n")]
+    return [
+        (0, b'item,split,cluster,where\n0,train,C,"a.xyz, frame 1"\n1,held_out,CC,"a.xyz, frame 2"\n'),
+        (0, b"where,split\r\nx,train\r\n"),
+    ]
 
 
 def _lock():
@@ -352,7 +460,9 @@ def corpus(target: Target, real: Path | None) -> list[bytes]:
     for pattern, form in target.real if real else ():
         suffix = Path(target.forms[form][0].removesuffix(".gz")).suffix
         for path in sorted(real.glob(pattern))[:FILES]:
-            found += [bytes([form]) + piece for data in _contents(path, suffix) for piece in _pieces(data, suffix)]
+            found += [
+                bytes([form]) + piece for data in _contents(path, suffix) for piece in _pieces(data, suffix)
+            ]
     return found
 
 
@@ -361,7 +471,9 @@ def _contents(path: Path, suffix: str) -> list[bytes]:
     if path.name.endswith((".tar", ".tar.gz")):
         with tarfile.open(path) as archive:
             members = [member for member in archive if member.isfile() and member.name.endswith(suffix)]
-            return [archive.extractfile(member).read() for member in members[:: -(-len(members) // MEMBERS) or 1]]
+            return [
+                archive.extractfile(member).read() for member in members[:: -(-len(members) // MEMBERS) or 1]
+            ]
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         return [file.read()]
 

@@ -30,9 +30,23 @@ def molecules(model, b, atoms, device):
     positions = (torch.randn(b, atoms, 3, generator=generator) * atoms ** (1 / 3) * 1.2).to(device)
     mask = torch.ones(b, atoms, dtype=torch.bool, device=device)
     neighbours, valid = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
-    inputs = dict(numbers=torch.randint(1, 9, (b, atoms), generator=generator).to(device), positions=positions, mask=mask, neighbours=neighbours, neighbour_mask=valid)
-    actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())
-    return inputs, actions, torch.randn(b, atoms, 3, generator=generator).to(device), Vector(), lambda model, x: model(**x)[1]
+    inputs = dict(
+        numbers=torch.randint(1, 9, (b, atoms), generator=generator).to(device),
+        positions=positions,
+        mask=mask,
+        neighbours=neighbours,
+        neighbour_mask=valid,
+    )
+    actions = dict(
+        numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed()
+    )
+    return (
+        inputs,
+        actions,
+        torch.randn(b, atoms, 3, generator=generator).to(device),
+        Vector(),
+        lambda model, x: model(**x)[1],
+    )
 
 
 def chains(model, b, n, device):
@@ -44,7 +58,13 @@ def chains(model, b, n, device):
         breaks=torch.zeros(b, n, device=device), x_sc=torch.zeros_like(x_t),
     )  # fmt: skip
     actions = dict(x_t=Vector(), x_sc=Vector(), t=Scalar(), mask=Fixed(), index=Fixed(), breaks=Fixed())
-    return inputs, actions, torch.randn(b, n, 3, generator=generator).to(device), Vector(), lambda model, x: model(**x)
+    return (
+        inputs,
+        actions,
+        torch.randn(b, n, 3, generator=generator).to(device),
+        Vector(),
+        lambda model, x: model(**x),
+    )
 
 
 def grids(model, b, g, device):
@@ -54,8 +74,17 @@ def grids(model, b, g, device):
 
 
 # architecture, size, inputs, items per step, atoms / residues / voxels per edge
-FULL = [("escaip", "6M", molecules, 64, 30), ("proteina", "60M", chains, 8, 128), ("proteina", "400M", chains, 4, 128), ("voxmol", "111M", grids, 8, 64)]
-TINY = [("escaip", "tiny", molecules, 4, 8), ("proteina", "tiny", chains, 2, 16), ("voxmol", "tiny", grids, 2, 8)]
+FULL = [
+    ("escaip", "6M", molecules, 64, 30),
+    ("proteina", "60M", chains, 8, 128),
+    ("proteina", "400M", chains, 4, 128),
+    ("voxmol", "111M", grids, 8, 64),
+]
+TINY = [
+    ("escaip", "tiny", molecules, 4, 8),
+    ("proteina", "tiny", chains, 2, 16),
+    ("voxmol", "tiny", grids, 2, 8),
+]
 
 
 def seconds(call, device, n):
@@ -96,7 +125,11 @@ def check(architecture, size, make, b, n, device, steps):
     memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     model.eval()
     n_rotations = 10
-    rotations = groups.subset_per_item(groups.cube(), n_rotations, b, 0) if architecture == "voxmol" else groups.haar_per_item(n_rotations, b, 0)
+    rotations = (
+        groups.subset_per_item(groups.cube(), n_rotations, b, 0)
+        if architecture == "voxmol"
+        else groups.haar_per_item(n_rotations, b, 0)
+    )
     order = 24 if architecture == "voxmol" else None
     batch = Batch(inputs, target, None, torch.arange(b))
     with torch.no_grad():
@@ -109,22 +142,41 @@ def check(architecture, size, make, b, n, device, steps):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--tiny", action="store_true", help="tiny models: tries the code, says nothing about speed")
+    parser.add_argument(
+        "--tiny", action="store_true", help="tiny models: tries the code, says nothing about speed"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, help="JSON file; the table goes beside it as .md")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit(f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); nothing was measured")
+        raise SystemExit(
+            f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); nothing was measured"
+        )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     side = 512 if args.tiny else 8192
     a = torch.randn(side, side, device=args.device)
     matmul = 2 * side**3 / seconds(lambda: a @ a, args.device, 5) / 1e12
-    name = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
-    result = dict(date=date.today().isoformat(), commit=commit(), hardware=name, torch=torch.__version__, matmul_tflops=matmul, models=[])
-    lines = [f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit {result['commit']}\n"]
-    lines.append("| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition / 10 forwards |\n|---|---|---|---|---|---|---|---|")
+    name = (
+        torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
+    )
+    result = dict(
+        date=date.today().isoformat(),
+        commit=commit(),
+        hardware=name,
+        torch=torch.__version__,
+        matmul_tflops=matmul,
+        models=[],
+    )
+    lines = [
+        f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit {result['commit']}\n"
+    ]
+    lines.append(
+        "| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition / 10 forwards |\n|---|---|---|---|---|---|---|---|"
+    )
     print("\n".join(lines))
     for row in TINY if args.tiny else FULL:
         r = check(*row, args.device, args.steps)

@@ -44,7 +44,11 @@ from equidyn.training import checkpoint, loop, optimizers
 REPOSITORY = Path(__file__).resolve().parents[1]
 LEAST = {"forces": 10_000}  # steps that a task should reach
 FEWEST = 10  # steps: with less it is not worth a row
-BEST = {"n_checkpoints": 25, "measuring": 0.5, "margin": 0.95}  # at most so many checkpoints, share of the time for them; of the rest so much is planned
+BEST = {
+    "n_checkpoints": 25,
+    "measuring": 0.5,
+    "margin": 0.95,
+}  # at most so many checkpoints, share of the time for them; of the rest so much is planned
 FILES = {"forces": ["conformers.h5"], "voxels": ["voxels.h5", "voxels/grids.h5"], "flow": ["backbones.h5"]}
 COMMON = dict(optimizer="adamw", final_lr_fraction=1.0, ema=0.999, log_every=20)
 # As the runs of config/gpu-data.yaml. Steps: those published, at most; forces: 30 epochs of the whole of SPICE.
@@ -111,12 +115,16 @@ class Replica:
         self.task = tasks.build(name, files[0], self.settings, device, grids)
         named = self.settings["model"]
         self.model = registry.build_named(named, self.settings["seed"]).to(device)
-        code = code_digest(loop.__file__, tasks.TASKS[name][0], registry.ARCHITECTURES[named["architecture"]][0])
+        code = code_digest(
+            loop.__file__, tasks.TASKS[name][0], registry.ARCHITECTURES[named["architecture"]][0]
+        )
         about = [self.settings, digests, code, torch.__version__, hardware(device), steps]
         self.identity = json.dumps(about, sort_keys=True)
         self.digests = digests
         n_items = sum(len(batch) for batch in self.task.held_out(self.model, self.task.conditions[0]))
-        self.rotations, _ = measurement.rotations_of(self.task, self.settings["measure"]["n_rotations"], n_items)
+        self.rotations, _ = measurement.rotations_of(
+            self.task, self.settings["measure"]["n_rotations"], n_items
+        )
 
     def plan(self, remaining: float, n_left: int) -> dict:
         """The plan kept from before, or a new one for at most ``remaining`` seconds, of which n_left tasks want a share.
@@ -135,7 +143,10 @@ class Replica:
             torch.cuda.reset_peak_memory_stats()
         step_seconds, measure_seconds = self._time_steps(3 if self.tiny else 20), self._time_measuring()
         remaining = max(0.0, remaining - (time.monotonic() - started))
-        needed = LEAST.get(self.name, 0) * step_seconds / BEST["margin"] + (BEST["n_checkpoints"] + 1) * measure_seconds
+        needed = (
+            LEAST.get(self.name, 0) * step_seconds / BEST["margin"]
+            + (BEST["n_checkpoints"] + 1) * measure_seconds
+        )
         share = min(remaining, max(remaining / n_left, needed))
         n_checkpoints = max(3, min(BEST["n_checkpoints"], int(BEST["measuring"] * share / measure_seconds)))
         fit = max(0, int(BEST["margin"] * (share - (n_checkpoints + 1) * measure_seconds) / step_seconds))
@@ -155,7 +166,9 @@ class Replica:
             for step in range(n + 3):
                 if step == 3:
                     started = self._now()
-                loss, _ = self.task.training_loss(model, loop.batch_items(step, self.task.n_train, training["batch_size"], 0, lengths), step)
+                loss, _ = self.task.training_loss(
+                    model, loop.batch_items(step, self.task.n_train, training["batch_size"], 0, lengths), step
+                )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), training["clip"]).item()
@@ -180,9 +193,21 @@ class Replica:
     def train(self, plan: dict) -> dict:
         """Train, or go on, to the plan's last step; the loop's summary."""
         if not (self.work / "summary.json").is_file():
-            training = {**self.settings["training"], "steps": plan["steps"], "n_checkpoints": plan["n_checkpoints"]}
+            training = {
+                **self.settings["training"],
+                "steps": plan["steps"],
+                "n_checkpoints": plan["n_checkpoints"],
+            }
             with tf32(True):
-                loop.train(self.model, self.task, training, self.work, json.dumps(plan, sort_keys=True), self.settings["seed"], resume_every=60.0)
+                loop.train(
+                    self.model,
+                    self.task,
+                    training,
+                    self.work,
+                    json.dumps(plan, sort_keys=True),
+                    self.settings["seed"],
+                    resume_every=60.0,
+                )
         return read_json(self.work / "summary.json")
 
     def measure(self) -> list[dict]:
@@ -209,7 +234,10 @@ class Replica:
 def read_paper(path: Path) -> list[dict]:
     """Rows of resources/paper_train50k.csv: step, ratio_percent, published_percent."""
     with open(path, newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(line for line in file if not line.startswith("#"))]
+        return [
+            {k: float(v) for k, v in row.items()}
+            for row in csv.DictReader(line for line in file if not line.startswith("#"))
+        ]
 
 
 def draw(name: str, rows: list[dict], size: str):
@@ -221,20 +249,60 @@ def draw(name: str, rows: list[dict], size: str):
     if name == "forces":
         paper = read_paper(REPOSITORY / "resources/paper_train50k.csv")
         x = [r["step"] for r in paper]
-        axis.plot(x, [r["ratio_percent"] for r in paper], "-", color="0.2", label="paper, EScAIP 6M, 50k of SPICE: ratio of means")
-        axis.plot(x, [r["published_percent"] for r in paper], "--", color="0.5", lw=1, label="the same, published convention")
+        axis.plot(
+            x,
+            [r["ratio_percent"] for r in paper],
+            "-",
+            color="0.2",
+            label="paper, EScAIP 6M, 50k of SPICE: ratio of means",
+        )
+        axis.plot(
+            x,
+            [r["published_percent"] for r in paper],
+            "--",
+            color="0.5",
+            lw=1,
+            label="the same, published convention",
+        )
     else:
-        paper = [r for r in tables.read_paper(REPOSITORY / "resources/paper_milestones.csv") if r["quantity"] == "percent_published"]
-        label = {"voxels": "paper, VoxMol 7M on GEOM-drugs", "flow": "paper, 60M on PDB (steps: rows of its log)"}[name]
+        paper = [
+            r
+            for r in tables.read_paper(REPOSITORY / "resources/paper_milestones.csv")
+            if r["quantity"] == "percent_published"
+        ]
+        label = {
+            "voxels": "paper, VoxMol 7M on GEOM-drugs",
+            "flow": "paper, 60M on PDB (steps: rows of its log)",
+        }[name]
         for condition, colour in zip(conditions, ["0.3"] if name == "voxels" else colours):
-            points = [r for r in paper if r["run"] == ("model-7M" if name == "voxels" else f"default-rep2 {condition}")]
-            axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=3, mfc="none", mec=colour, mew=0.7, label=label if condition == conditions[0] else None)
+            points = [
+                r
+                for r in paper
+                if r["run"] == ("model-7M" if name == "voxels" else f"default-rep2 {condition}")
+            ]
+            axis.plot(
+                [r["step"] for r in points],
+                [r["percent"] for r in points],
+                "D",
+                ms=3,
+                mfc="none",
+                mec=colour,
+                mew=0.7,
+                label=label if condition == conditions[0] else None,
+            )
     names = {"forces": f"EScAIP {size}, ours: ratio of means, 95 %", "voxels": f"VoxMol {size}, ours, 95 %"}
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition)
         x = style.steps(curve)
         axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=condition or names[name])
-        axis.fill_between(x, [max(r["percent_lo"], 1e-3) for r in curve], [max(r["percent_hi"], 1e-3) for r in curve], color=colour, alpha=0.2, lw=0)
+        axis.fill_between(
+            x,
+            [max(r["percent_lo"], 1e-3) for r in curve],
+            [max(r["percent_hi"], 1e-3) for r in curve],
+            color=colour,
+            alpha=0.2,
+            lw=0,
+        )
     if len(conditions) == 1:
         style.at_zero_level(axis, curve)
         axis.set_title("shaded: our total loss at or above the zero predictor", fontsize=7, color="0.35")
@@ -246,7 +314,9 @@ def draw(name: str, rows: list[dict], size: str):
     axis.set_yscale("log")
     axis.set_xlim(left=0.4)
     axis.set_ylabel("equivariance error, % of held-out loss")
-    axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=1 if len(conditions) == 1 else 3)
+    axis.legend(
+        fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=1 if len(conditions) == 1 else 3
+    )
     return figure
 
 
@@ -262,7 +332,11 @@ def save_figure(figure, stem: Path) -> None:
 
 def record(replica: Replica, plan: dict, summary: dict, rows: list[dict], seconds: float) -> dict:
     """What replicate.json says of a task that was run."""
-    training = {**replica.settings["training"], "steps": plan["steps"], "n_checkpoints": plan["n_checkpoints"]}
+    training = {
+        **replica.settings["training"],
+        "steps": plan["steps"],
+        "n_checkpoints": plan["n_checkpoints"],
+    }
     return dict(
         date=date.today().isoformat(), hardware=hardware(replica.device), torch=torch.__version__, cuda=torch.version.cuda, commit=commit(), tiny=replica.tiny,
         data=replica.digests, model=replica.settings["model"], training=training, measure=replica.settings["measure"], precision="training TF32, measuring float32 without TF32",
@@ -278,7 +352,11 @@ def line(name: str, r: dict, rows: list[dict]) -> str:
     lowest, last = min(curve, key=lambda row: row["percent"]), curve[-1]
     steps = f"{r['steps_run']}"
     if r["steps_wanted"] and r["steps_run"] < r["steps_wanted"]:
-        steps += f" of {r['steps_wanted']} wanted" + ("" if r["steps_that_fit"] >= r["steps_wanted"] else f" (no more fit in {r['share_seconds']:.0f} s)")
+        steps += f" of {r['steps_wanted']} wanted" + (
+            ""
+            if r["steps_that_fit"] >= r["steps_wanted"]
+            else f" (no more fit in {r['share_seconds']:.0f} s)"
+        )
     memory = "–" if r["peak_memory_gib"] is None else f"{r['peak_memory_gib']:.1f}"
     return (
         f"| {name} {rows[0]['condition']} | {r['parameters'] / 1e6:.2f}M | {steps} | {r['steps_per_second']:.2f} | {memory} | {last['total'] / last['zero_loss']:.3g} | "
@@ -291,24 +369,39 @@ def missing(args: argparse.Namespace) -> list[str]:
     words = []
     if args.device == "cuda" and not torch.cuda.is_available():
         words.append(f"no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda})")
-    absent = [str(args.data / file) for name in args.tasks for file in FILES[name] if not (args.data / file).is_file()]
+    absent = [
+        str(args.data / file)
+        for name in args.tasks
+        for file in FILES[name]
+        if not (args.data / file).is_file()
+    ]
     if absent:
         words.append(f"no {', '.join(absent)} (`make gpu-data` makes them)")
     return words
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data files")
-    parser.add_argument("--out", type=Path, required=True, help="folder of tables, figures and replicate.json")
     parser.add_argument(
-        "--work", type=Path, help="folder of checkpoints and of what a killed run resumes from (default: results/gpu-replicate; with --tiny results/gpu-replicate-tiny)"
+        "--out", type=Path, required=True, help="folder of tables, figures and replicate.json"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder of checkpoints and of what a killed run resumes from (default: results/gpu-replicate; with --tiny results/gpu-replicate-tiny)",
     )
     parser.add_argument("--tasks", nargs="+", choices=list(RUNS), default=list(RUNS), help="in this order")
     parser.add_argument("--seconds", type=float, default=600, help="of this call, split over the tasks")
     parser.add_argument("--steps", type=int, help="of each task, whatever time they take")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--tiny", action="store_true", help="tiny models and few steps: tries the code, says nothing about the models")
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="tiny models and few steps: tries the code, says nothing about the models",
+    )
     args = parser.parse_args()
     if args.steps is not None and args.steps < FEWEST:
         parser.error(f"--steps {args.steps}, expected at least {FEWEST}")
@@ -322,11 +415,19 @@ def main() -> None:
         begun = time.monotonic()
         replica = Replica(name, args.data, work, args.device, args.tiny, steps)
         plan = replica.plan(args.seconds - (time.monotonic() - started), len(args.tasks) - k)
-        print(f"{name}: {plan['step_seconds']:.4f} s a step, {plan['measure_seconds']:.2f} s a measurement; {plan['fit']} steps fit in {plan['share']:.0f} s", flush=True)
+        print(
+            f"{name}: {plan['step_seconds']:.4f} s a step, {plan['measure_seconds']:.2f} s a measurement; {plan['fit']} steps fit in {plan['share']:.0f} s",
+            flush=True,
+        )
         if plan["steps"] < FEWEST:
-            lines.append(f"| {name} | not run: no time left for {FEWEST} steps; call with --tasks {name} | | | | | | |")
+            lines.append(
+                f"| {name} | not run: no time left for {FEWEST} steps; call with --tasks {name} | | | | | | |"
+            )
             continue
-        print(f"{name}: {plan['steps']} steps, {plan['n_checkpoints']} checkpoints, kept in {replica.work}", flush=True)
+        print(
+            f"{name}: {plan['steps']} steps, {plan['n_checkpoints']} checkpoints, kept in {replica.work}",
+            flush=True,
+        )
         summary, rows = replica.train(plan), replica.measure()
         table = args.out / f"replicate-{name}.csv"
         tables.write_table(table, rows, list(DECOMPOSITION))
@@ -336,8 +437,12 @@ def main() -> None:
         write_json(args.out / "replicate.json", {**read_json(args.out / "replicate.json"), name: result})
         lines.append(line(name, result, rows))
         del replica
-    print(f"\n{hardware(args.device)}, torch {torch.__version__}, {date.today().isoformat()}, {time.monotonic() - started:.0f} s{', tiny models' if args.tiny else ''}")
-    print("| task | parameters | steps | steps/s | peak GiB | last total / zero predictor | last equivariance error, % (95 %) | lowest % |\n|---|---|---|---|---|---|---|---|")
+    print(
+        f"\n{hardware(args.device)}, torch {torch.__version__}, {date.today().isoformat()}, {time.monotonic() - started:.0f} s{', tiny models' if args.tiny else ''}"
+    )
+    print(
+        "| task | parameters | steps | steps/s | peak GiB | last total / zero predictor | last equivariance error, % (95 %) | lowest % |\n|---|---|---|---|---|---|---|---|"
+    )
     print("\n".join(lines))
 
 

@@ -42,11 +42,20 @@ def compare(task, architecture: str) -> None:
     plain = median_seconds(forwards) / 10
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for n in (10, 40):
-        arguments = (model, task.predict, batches, task.actions, task.output, groups.haar_per_item(n, n_items, 0))
+        arguments = (
+            model,
+            task.predict,
+            batches,
+            task.actions,
+            task.output,
+            groups.haar_per_item(n, n_items, 0),
+        )
         seconds = median_seconds(functools.partial(measure, *arguments))
         extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         ratio = seconds / (n * plain)
-        print(f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s, {ratio:.2f} x plain forwards, peak memory +{extra:.0f} MB")
+        print(
+            f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s, {ratio:.2f} x plain forwards, peak memory +{extra:.0f} MB"
+        )
 
 
 def main() -> None:

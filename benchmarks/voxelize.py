@@ -23,7 +23,10 @@ def molecules(path: str, low: int, high: int, n: int):
     """n geometries of low to high atoms."""
     found, table = [], channel_of(ELEMENTS)
     for _, smiles in molecule_lists.read_molecules(path):
-        if low <= molecule_lists.n_atoms(smiles) <= high and (geometry := conformers.displaced(smiles, 200.0, 0)) is not None:
+        if (
+            low <= molecule_lists.n_atoms(smiles) <= high
+            and (geometry := conformers.displaced(smiles, 200.0, 0)) is not None
+        ):
             numbers, positions = geometry
             if (table[numbers] < 255).all():
                 found.append((torch.from_numpy(positions), torch.from_numpy(table[numbers])))
@@ -50,7 +53,10 @@ def pyuul_call(batch, grid):
     except ImportError:
         return None
     longest = max(len(p) for p, _ in batch)
-    coordinates, channels = torch.full((len(batch), longest + 2, 3), 999.0), torch.full((len(batch), longest + 2), 999, dtype=torch.long)
+    coordinates, channels = (
+        torch.full((len(batch), longest + 2, 3), 999.0),
+        torch.full((len(batch), longest + 2), 999, dtype=torch.long),
+    )
     radius = torch.full((len(batch), longest + 2), 999.0)
     for i, (positions, channel) in enumerate(batch):
         n = len(positions)
@@ -60,7 +66,15 @@ def pyuul_call(batch, grid):
     maker = VolumeMaker.Voxels(sparse=False)
 
     def call():  # padding is PyUUL's own 999; the radius goes in as given
-        volume = maker(coordinates, radius, channels, numberchannels=len(ELEMENTS), resolution=0.25, cubes_around_atoms_dim=5, function="gaussian")
+        volume = maker(
+            coordinates,
+            radius,
+            channels,
+            numberchannels=len(ELEMENTS),
+            resolution=0.25,
+            cubes_around_atoms_dim=5,
+            function="gaussian",
+        )
         low, high = volume.shape[-1] // 2 - grid // 2, volume.shape[-1] // 2 + grid // 2
         return volume[..., low:high, low:high, low:high].contiguous()
 
@@ -73,7 +87,9 @@ def peak(who: str, path: str, grid: int, low: int, high: int, peers: int) -> Non
     out = torch.ones(len(batch), len(ELEMENTS), grid, grid, grid)  # touched
     if who == "ours":
         positions, channels, offsets, settings = flat(batch, grid)
-        voxelize_batch(positions[: offsets[1]], channels[: offsets[1]], [0, int(offsets[1])], **settings, out=out[:1])  # compiled
+        voxelize_batch(
+            positions[: offsets[1]], channels[: offsets[1]], [0, int(offsets[1])], **settings, out=out[:1]
+        )  # compiled
         call = lambda: voxelize_batch(positions, channels, offsets, **settings, out=out)  # noqa: E731
     else:
         call = pyuul_call(batch, grid)
@@ -91,12 +107,28 @@ def high_water() -> int:
 def flat(batch, grid):
     """Arguments of ``voxelize_batch``."""
     offsets = np.cumsum([0] + [len(p) for p, _ in batch])
-    return torch.cat([p for p, _ in batch]), torch.cat([c for _, c in batch]), offsets, dict(n_channels=8, grid=grid, resolution=0.25, radius=0.5)
+    return (
+        torch.cat([p for p, _ in batch]),
+        torch.cat([c for _, c in batch]),
+        offsets,
+        dict(n_channels=8, grid=grid, resolution=0.25, radius=0.5),
+    )
 
 
 def peak_of(who: str, args: argparse.Namespace, grid: int) -> float:
     """``peak`` of a fresh process: a high-water mark never falls."""
-    command = [sys.executable, __file__, "--peak-of", who, "--grid", str(grid), "--molecules", args.molecules, "--pyuul-batch", str(args.pyuul_batch)]
+    command = [
+        sys.executable,
+        __file__,
+        "--peak-of",
+        who,
+        "--grid",
+        str(grid),
+        "--molecules",
+        args.molecules,
+        "--pyuul-batch",
+        str(args.pyuul_batch),
+    ]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
@@ -113,13 +145,28 @@ def compare(args: argparse.Namespace, grid: int) -> None:
         return voxelize_batch(positions, channels, offsets, **settings, out=out)
 
     rate, wall = 64 / median_time(ours, least=2.0), 64 / median_time(out.zero_, least=2.0)
-    one = 1 / median_time(lambda: voxelize_batch(positions[: offsets[1]], channels[: offsets[1]], [0, int(offsets[1])], **settings, out=out[:1]), 50)
+    one = 1 / median_time(
+        lambda: voxelize_batch(
+            positions[: offsets[1]], channels[: offsets[1]], [0, int(offsets[1])], **settings, out=out[:1]
+        ),
+        50,
+    )
     one_by_one = [(p, c, [0, len(p)]) for p, c in batch]
-    in_torch = 64 / median_time(lambda: [voxelize_batch(p.clone().requires_grad_(True), c, o, **settings).detach() for p, c, o in one_by_one], 3)
+    in_torch = 64 / median_time(
+        lambda: [
+            voxelize_batch(p.clone().requires_grad_(True), c, o, **settings).detach()
+            for p, c, o in one_by_one
+        ],
+        3,
+    )
     noise = 64 / median_time(lambda: torch.randn_like(out), 3)
-    print(f"\n{grid}³, {np.mean(np.diff(offsets)):.1f} atoms on average, output {out.numel() * 4 / 64 / 2**20:.2f} MiB per molecule")
+    print(
+        f"\n{grid}³, {np.mean(np.diff(offsets)):.1f} atoms on average, output {out.numel() * 4 / 64 / 2**20:.2f} MiB per molecule"
+    )
     memory = peak_of("ours", args, grid)
-    print(f"  batch of 64        {rate:9.0f} /s   {100 * rate / wall:5.0f} % of the write limit ({wall:.0f} /s); memory beyond the output {memory:.3f} x the output")
+    print(
+        f"  batch of 64        {rate:9.0f} /s   {100 * rate / wall:5.0f} % of the write limit ({wall:.0f} /s); memory beyond the output {memory:.3f} x the output"
+    )
     print(f"  one at a time      {one:9.0f} /s")
     print(f"  torch path         {in_torch:9.0f} /s   one at a time, differentiable")
     print(f"  noise (randn)      {noise:9.0f} /s   {rate / noise:.1f} x slower than voxelizing")
@@ -131,8 +178,12 @@ def compare(args: argparse.Namespace, grid: int) -> None:
     peer = sorted(args.pyuul_batch / seconds for seconds in (timed(call) for _ in range(3)))
     again = 64 / median_time(ours, least=2.0)  # a machine that slowed down shows
     rates, memory = ", ".join(f"{r:.1f}" for r in peer), peak_of("pyuul", args, grid)
-    print(f"  PyUUL              {peer[1]:9.1f} /s   median of {rates}, batch of {args.pyuul_batch}; memory {memory:.1f} x the output")
-    print(f"  ratio to PyUUL     {rate / peer[1]:9.0f}     {again / peer[1]:.0f} after it; the write limit is {wall / peer[1]:.0f}, the torch path {in_torch / peer[1]:.0f}")
+    print(
+        f"  PyUUL              {peer[1]:9.1f} /s   median of {rates}, batch of {args.pyuul_batch}; memory {memory:.1f} x the output"
+    )
+    print(
+        f"  ratio to PyUUL     {rate / peer[1]:9.0f}     {again / peer[1]:.0f} after it; the write limit is {wall / peer[1]:.0f}, the torch path {in_torch / peer[1]:.0f}"
+    )
 
 
 def timed(call) -> float:
@@ -145,7 +196,12 @@ def timed(call) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--molecules", default="resources/molecules.csv")
-    parser.add_argument("--pyuul-batch", type=int, default=64, help="molecules per PyUUL call; its memory grows by 0.2 GB for each, so 64 need 14 GB")
+    parser.add_argument(
+        "--pyuul-batch",
+        type=int,
+        default=64,
+        help="molecules per PyUUL call; its memory grows by 0.2 GB for each, so 64 need 14 GB",
+    )
     parser.add_argument("--peak-of", choices=("ours", "pyuul"), help=argparse.SUPPRESS)
     parser.add_argument("--grid", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

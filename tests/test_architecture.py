@@ -15,7 +15,9 @@ ORDER = ["groups", "actions", "decomposition", "measure", "dynamics", "curvature
 
 def imported(path: Path) -> set[str]:
     return set(re.findall(r"^\s*(?:from|import) (equidyn[\w.]*)", path.read_text(), re.M)) | {
-        f"equidyn.{name.strip()}" for names in re.findall(r"^\s*from equidyn import ([\w, ]+)", path.read_text(), re.M) for name in names.split(",")
+        f"equidyn.{name.strip()}"
+        for names in re.findall(r"^\s*from equidyn import ([\w, ]+)", path.read_text(), re.M)
+        for name in names.split(",")
     }
 
 
@@ -28,7 +30,12 @@ def test_core_imports_point_one_way():
 
 
 def test_data_models_and_training_do_not_know_each_other():
-    rules = {"data": "models|tasks|training|figures|measure", "models": "data|tasks|training|figures", "training": "models|tasks|figures", "figures": "models|tasks|training|data"}
+    rules = {
+        "data": "models|tasks|training|figures|measure",
+        "models": "data|tasks|training|figures",
+        "training": "models|tasks|figures",
+        "figures": "models|tasks|training|data",
+    }
     for folder, forbidden in rules.items():
         for path in (SOURCE / folder).glob("*.py"):
             assert not [m for m in imported(path) if re.match(rf"equidyn\.({forbidden})\b", m)], path
@@ -41,7 +48,9 @@ def test_digest_ignores_comments_and_sees_code(tmp_path):
     c.write_text("x = 2\n")
     essence = [provenance._essence(p) for p in (a, b, c)]
     assert essence[0] == essence[1] != essence[2]
-    assert provenance.module_file("equidyn.symmetry.measure") in provenance._imports(SOURCE / "tasks/forces.py")
+    assert provenance.module_file("equidyn.symmetry.measure") in provenance._imports(
+        SOURCE / "tasks/forces.py"
+    )
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "envs").glob("*.yaml")), ids=lambda p: p.stem)

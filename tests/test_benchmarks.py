@@ -12,11 +12,17 @@ REAL = REPOSITORY.parent / "shared/data"
 
 @pytest.mark.parametrize("target", list(fuzz_targets.targets()))
 def test_nothing_but_the_documented_error_comes_out_of_a_reader(target, tmp_path):
-    args = fuzz.arguments(["--plain", "--seconds", "1", "--inputs", "300", "--limit", "10", "--out", str(tmp_path)])
+    args = fuzz.arguments(
+        ["--plain", "--seconds", "1", "--inputs", "300", "--limit", "10", "--out", str(tmp_path)]
+    )
     counts = fuzz.fuzz(args, target)
     assert not counts["findings"], (tmp_path / f"{fuzz._plain(target)}.log").read_text()[-3000:]
     tried = counts["accepted"] + counts["rejected"] + counts["refused"]
-    assert 0 < tried <= counts["tried"] and counts["accepted"] and counts["tried"] > len(fuzz_targets.targets()[target].seeds())
+    assert (
+        0 < tried <= counts["tried"]
+        and counts["accepted"]
+        and counts["tried"] > len(fuzz_targets.targets()[target].seeds())
+    )
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real files not at hand")

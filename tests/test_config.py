@@ -42,8 +42,16 @@ def broken(path, value):
         (("datasets", "molecules", "temperature"), "hot", "temperature.*hot"),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
-        (("runs", "flow", "sample"), {"n_chains": 999, "steps": 2}, "runs.flow.sample.n_chains: 999, expected at most measure.n_items = "),
-        (("runs", "forces", "measure"), {"n_items": 9999}, "runs.forces.measure.n_items: 9999, expected at most datasets.molecules.n_held_out = "),
+        (
+            ("runs", "flow", "sample"),
+            {"n_chains": 999, "steps": 2},
+            "runs.flow.sample.n_chains: 999, expected at most measure.n_items = ",
+        ),
+        (
+            ("runs", "forces", "measure"),
+            {"n_items": 9999},
+            "runs.forces.measure.n_items: 9999, expected at most datasets.molecules.n_held_out = ",
+        ),
     ],
 )
 def test_bad_configs_are_named(path, value, message):
@@ -79,24 +87,50 @@ BASE = {"task": "forces", "dataset": "molecules", "training": {"steps": 7}}
 
 
 def matrix(**groups):
-    return {**CONFIG, "matrix": {"forces-size": {"base": BASE, "axes": {"model.size": ["tiny", "small"], "seed": [1]}, "reference": "forces"}, **groups}}
+    return {
+        **CONFIG,
+        "matrix": {
+            "forces-size": {
+                "base": BASE,
+                "axes": {"model.size": ["tiny", "small"], "seed": [1]},
+                "reference": "forces",
+            },
+            **groups,
+        },
+    }
 
 
 def test_a_matrix_expands_into_the_product_of_its_axes():
     before = matrix()
     config, points = expand(before)
     validate(before)
-    assert before == matrix() and "matrix" not in config and set(config["runs"]) == {*CONFIG["runs"], "forces-size-tiny-1", "forces-size-small-1"}
+    assert (
+        before == matrix()
+        and "matrix" not in config
+        and set(config["runs"]) == {*CONFIG["runs"], "forces-size-tiny-1", "forces-size-small-1"}
+    )
     run = resolve_run(config, "forces-size-small-1")
-    assert run["model"] == {"architecture": "escaip", "size": "small"} and run["seed"] == 1 and run["training"]["steps"] == 7 and "group" not in run
+    assert (
+        run["model"] == {"architecture": "escaip", "size": "small"}
+        and run["seed"] == 1
+        and run["training"]["steps"] == 7
+        and "group" not in run
+    )
     assert points["forces-size-small-1"] == {
         "group": "forces-size", "axes": {"model.size": "small", "seed": 1}, "reference": "forces", "reference_axes": {"model.size": "mini", "seed": 0}
     }  # fmt: skip
     assert expand(CONFIG) == (CONFIG, {})
-    alone = {key: value for key, value in matrix(g={"base": BASE, "axes": {"training.n_train": [100, 50]}}).items() if key != "runs"}
+    alone = {
+        key: value
+        for key, value in matrix(g={"base": BASE, "axes": {"training.n_train": [100, 50]}}).items()
+        if key != "runs"
+    }
     alone["matrix"] = {"g": alone["matrix"]["g"]}
     validate(alone)
-    assert {name: p["reference"] for name, p in expand(alone)[1].items()} == {"g-100": "g-100", "g-50": "g-100"}
+    assert {name: p["reference"] for name, p in expand(alone)[1].items()} == {
+        "g-100": "g-100",
+        "g-50": "g-100",
+    }
 
 
 def test_names_are_readable_and_valid():
@@ -155,16 +189,28 @@ def test_a_config_needs_runs_or_a_matrix():
         ({"n_held_out": 2}, "datasets.d: neither files nor download"),
         ({"n_held_out": 2, "files": ["a"], "download": ["qm9"]}, "datasets.d: both files and download"),
         ({"files": ["a"]}, "datasets.d.n_held_out: missing"),
-        ({"files": ["a"], "held_out_files": ["b"], "held_out_download": ["qm9"]}, "datasets.d: both held_out_files and held_out_download"),
-        ({"files": ["a"], "held_out_files": ["b"], "split_list": {"file": "c"}}, "datasets.d: both held_out_files and split_list"),
-        ({"files": ["a"], "split_list": {"file": "c", "sha256": "abc"}}, "datasets.d.split_list.sha256: 'abc'"),
+        (
+            {"files": ["a"], "held_out_files": ["b"], "held_out_download": ["qm9"]},
+            "datasets.d: both held_out_files and held_out_download",
+        ),
+        (
+            {"files": ["a"], "held_out_files": ["b"], "split_list": {"file": "c"}},
+            "datasets.d: both held_out_files and split_list",
+        ),
+        (
+            {"files": ["a"], "split_list": {"file": "c", "sha256": "abc"}},
+            "datasets.d.split_list.sha256: 'abc'",
+        ),
         ({"files": ["a"], "n_held_out": 2, "leaks": "keep"}, "datasets.d.leaks: 'keep' without"),
         ({"files": ["a"], "held_out_files": ["a"]}, "datasets.d.held_out_files: .'a'. also in files"),
         ({"files": ["a"], "held_out_files": ["./a"]}, "datasets.d.held_out_files: .'a'. also in files"),
         ({"files": ["a", "b/../a"], "n_held_out": 2}, "datasets.d.files: .'a'. more than once"),
         ({"files": ["a"], "held_out_files": ["b"], "leaks": "allow"}, "datasets.d.leaks: 'allow'"),
         ({"files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
-        ({"source": "spice", "files": ["a"], "n_held_out": 2, "energy_unit": "eV"}, "datasets.d: .*energy_unit.*known keys"),
+        (
+            {"source": "spice", "files": ["a"], "n_held_out": 2, "energy_unit": "eV"},
+            "datasets.d: .*energy_unit.*known keys",
+        ),
         ({"source": "geom", "files": ["a"], "n_held_out": 2, "n_conformers": 0}, "datasets.d.n_conformers"),
     ],
 )
@@ -190,18 +236,31 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
     for name, sizes in found.items():
         assert set(sizes) == set(importlib.import_module(registry.ARCHITECTURES[name][0]).SIZES)
     assert inspect.signature(VoxMol).parameters["n_channels"].default == config.CHANNELS
-    assert {source for sources in config.SOURCES.values() for source in sources} == set(READERS) | set(generated.SOURCES)
+    assert {source for sources in config.SOURCES.values() for source in sources} == set(READERS) | set(
+        generated.SOURCES
+    )
     kinds = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}
-    assert all(READERS[source].kind == kinds[task] for task, sources in config.SOURCES.items() for source in sources if source in READERS)
+    assert all(
+        READERS[source].kind == kinds[task]
+        for task, sources in config.SOURCES.items()
+        for source in sources
+        if source in READERS
+    )
 
 
 @pytest.mark.parametrize(
     "run, message",
     [
-        (dict(task="flow", dataset="molecules"), "dataset: datasets.molecules has the source 'conformers', expected one of backbones, structures for the task flow"),
+        (
+            dict(task="flow", dataset="molecules"),
+            "dataset: datasets.molecules has the source 'conformers', expected one of backbones, structures for the task flow",
+        ),
         (dict(task="forces", dataset="small-molecules"), "datasets.small-molecules has no labels"),
         (dict(task="voxels", dataset="molecules"), "datasets.molecules has no section voxels"),
-        (dict(task="forces", dataset="molecules", model=dict(architecture="proteina")), "architecture: 'proteina', expected one of escaip, rawdir"),
+        (
+            dict(task="forces", dataset="molecules", model=dict(architecture="proteina")),
+            "architecture: 'proteina', expected one of escaip, rawdir",
+        ),
         (dict(task="forces", dataset="molecules", model=dict(size="7M")), "size: '7M', expected one of tiny"),
         (
             dict(task="voxels", dataset="small-molecules", model=dict(options=dict(n_channels=3))),
@@ -222,8 +281,16 @@ def test_a_dataset_or_model_that_does_not_fit_the_task_is_found_before_anything_
         (("seed",), 1.0, "seed.*1.0 is not of type 'integer'"),
         (("seed",), 10**20, "seed.*maximum"),
         (("defaults", "forces", "training", "steps"), 4.0, "steps.*4.0 is not of type 'integer'"),
-        (("defaults", "forces", "training", "lr"), math.nan, "defaults.forces.training.lr: nan, expected a finite number"),
-        (("datasets", "molecules", "temperature"), math.inf, "datasets.molecules.temperature: inf, expected a finite number"),
+        (
+            ("defaults", "forces", "training", "lr"),
+            math.nan,
+            "defaults.forces.training.lr: nan, expected a finite number",
+        ),
+        (
+            ("datasets", "molecules", "temperature"),
+            math.inf,
+            "datasets.molecules.temperature: inf, expected a finite number",
+        ),
     ],
 )
 def test_numbers_that_pass_a_schema_but_not_a_program(path, value, message):

@@ -34,7 +34,10 @@ def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
 
     assert resolve_device("cuda") == "cuda" and not torch.backends.cudnn.allow_tf32
     generator = torch.Generator().manual_seed(0)
-    positions, channels = torch.randn(10, 3, generator=generator), torch.randint(0, 8, (10,), generator=generator)
+    positions, channels = (
+        torch.randn(10, 3, generator=generator),
+        torch.randint(0, 8, (10,), generator=generator),
+    )
     box = dict(n_channels=8, grid=16, resolution=0.5, radius=0.5)
     grid = voxelize(positions, channels, **box)
     assert (voxelize(positions.cuda(), channels.cuda(), **box).cpu() - grid).abs().max() < 1e-6

@@ -27,12 +27,24 @@ def off_the_page(figure) -> list[str]:
     """Titles, labels, notes and legends that reach beyond the figure."""
     figure.canvas.draw()
     legends = [legend for legend in (*figure.legends, *(axis.get_legend() for axis in figure.axes)) if legend]
-    texts = [*figure.texts, figure._suptitle, *(text for axis in figure.axes for text in (axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts))]
+    texts = [
+        *figure.texts,
+        figure._suptitle,
+        *(
+            text
+            for axis in figure.axes
+            for text in (axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts)
+        ),
+    ]
     box, found = figure.bbox, []
     for artist in [*legends, *(text for text in texts if text and text.get_text())]:
         extent = artist.get_window_extent()
         if extent.x0 < -1 or extent.y0 < -1 or extent.x1 > box.x1 + 1 or extent.y1 > box.y1 + 1:
-            found.append(artist.get_text() if hasattr(artist, "get_text") else f"legend: {[text.get_text() for text in artist.get_texts()]}")
+            found.append(
+                artist.get_text()
+                if hasattr(artist, "get_text")
+                else f"legend: {[text.get_text() for text in artist.get_texts()]}"
+            )
     return found
 
 
@@ -43,7 +55,9 @@ def draw(name, runs, tmp_path):
         extra = [[tmp_path / f"{run}.json" for run in runs]]
         for run, path in zip(runs, extra[0]):
             path.write_text(json.dumps(dict(run=run, seconds=100.0, steps=1000)))
-    return importlib.import_module(f"equidyn.figures.{name}").draw(rows, tables.read_paper(REPOSITORY / "resources/paper_milestones.csv"), *extra)
+    return importlib.import_module(f"equidyn.figures.{name}").draw(
+        rows, tables.read_paper(REPOSITORY / "resources/paper_milestones.csv"), *extra
+    )
 
 
 def test_what_is_cut_off_is_seen():
@@ -53,10 +67,18 @@ def test_what_is_cut_off_is_seen():
     plt.close(figure)
 
 
-CASES = [(task, name, runs[:n]) for task, runs in RUNS.items() for name in MODULES[task] for n in sorted({1, 2, len(runs)}) if n <= len(runs)]
+CASES = [
+    (task, name, runs[:n])
+    for task, runs in RUNS.items()
+    for name in MODULES[task]
+    for n in sorted({1, 2, len(runs)})
+    if n <= len(runs)
+]
 
 
-@pytest.mark.parametrize("task, name, runs", CASES, ids=lambda value: value if isinstance(value, str) else str(len(value)))
+@pytest.mark.parametrize(
+    "task, name, runs", CASES, ids=lambda value: value if isinstance(value, str) else str(len(value))
+)
 def test_all_that_is_written_is_on_the_page(tmp_path, task, name, runs):
     figure = draw(name, runs, tmp_path)
     assert not off_the_page(figure) and COLUMN - 0.01 <= figure.get_size_inches()[0] <= WIDE + 0.2
@@ -66,13 +88,21 @@ def test_all_that_is_written_is_on_the_page(tmp_path, task, name, runs):
 @pytest.mark.parametrize("task", RUNS)
 @pytest.mark.parametrize("name", ["gradients", "curvature", "head"])
 def test_figures_of_dynamics_are_on_the_page(tmp_path, task, name):
-    wanted = [run for run in RUNS[task] if run in {row["run"] for row in csv.DictReader(open(TABLES / f"matrix/{name}.csv"))}]
+    wanted = [
+        run
+        for run in RUNS[task]
+        if run in {row["run"] for row in csv.DictReader(open(TABLES / f"matrix/{name}.csv"))}
+    ]
     if not wanted:
         pytest.skip("only EScAIP has this head")
     with open(TABLES / f"matrix/{name}.csv", newline="") as file:
         lines = file.read().splitlines(keepends=True)
-    (tmp_path / "part.csv").write_text(lines[0] + "".join(line for line in lines[1:] if line.split(",")[0] in wanted))
+    (tmp_path / "part.csv").write_text(
+        lines[0] + "".join(line for line in lines[1:] if line.split(",")[0] in wanted)
+    )
     rows = [row for row in tables.read([TABLES / "matrix/decomposition.csv"]) if row["run"] in wanted]
-    figure = importlib.import_module(f"equidyn.figures.{name}").draw(rows, tables.read_paper(REPOSITORY / "resources/paper_milestones.csv"), [str(tmp_path / "part.csv")])
+    figure = importlib.import_module(f"equidyn.figures.{name}").draw(
+        rows, tables.read_paper(REPOSITORY / "resources/paper_milestones.csv"), [str(tmp_path / "part.csv")]
+    )
     assert not off_the_page(figure)
     plt.close(figure)

@@ -17,7 +17,11 @@ class Toy(torch.nn.Module):
     def __init__(self, dropout=0.0):
         super().__init__()
         torch.manual_seed(0)
-        self.inner, self.middle, self.out = torch.nn.Linear(3, 6), torch.nn.Linear(6, 6), torch.nn.Linear(6, 3)
+        self.inner, self.middle, self.out = (
+            torch.nn.Linear(3, 6),
+            torch.nn.Linear(6, 6),
+            torch.nn.Linear(6, 3),
+        )
         self.dropout, self.idle = torch.nn.Dropout(dropout), torch.nn.Parameter(torch.ones(2))
 
     def forward(self, x, kind):
@@ -39,21 +43,39 @@ def batches(sizes=(5, 3)):
         x = torch.randn(size, 4, 3, generator=g)
         target = 0.3 * x + 0.1 * torch.randn(size, 4, 3, generator=g)
         mask = torch.arange(4) < torch.randint(1, 5, (size, 1), generator=g)
-        made.append(gradients.cast(Batch(dict(x=x, kind=torch.zeros(size, dtype=torch.long)), target, mask, torch.arange(size))))
+        made.append(
+            gradients.cast(
+                Batch(dict(x=x, kind=torch.zeros(size, dtype=torch.long)), target, mask, torch.arange(size))
+            )
+        )
     return made
 
 
 def drawn(group_order):
     n_items = sum(map(len, batches()))
-    return groups.haar_per_item(N, n_items, 0) if group_order is None else groups.subset_per_item(groups.cube(), N, n_items, 0)
+    return (
+        groups.haar_per_item(N, n_items, 0)
+        if group_order is None
+        else groups.subset_per_item(groups.cube(), N, n_items, 0)
+    )
 
 
 def arguments(model, group_order=None, rotations=None):
-    return model, predict, batches(), ACTIONS, Vector(), drawn(group_order) if rotations is None else rotations
+    return (
+        model,
+        predict,
+        batches(),
+        ACTIONS,
+        Vector(),
+        drawn(group_order) if rotations is None else rotations,
+    )
 
 
 def summed_terms(model, group_order=None):
     """(P̂, Ê) over both batches, differentiable: the plain way, with every graph alive."""
-    parts = [sums_of_terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order) for batch, chunk in chunks(batches(), drawn(group_order))]
+    parts = [
+        sums_of_terms(model, predict, batch, ACTIONS, Vector(), chunk, group_order)
+        for batch, chunk in chunks(batches(), drawn(group_order))
+    ]
     twirled, equivariance, count = (sum(values) for values in zip(*parts))
     return twirled / count, equivariance / count

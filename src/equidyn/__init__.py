@@ -22,7 +22,9 @@ __all__ = ["__version__", *_HOME]  # noqa: PLE0604
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(f"module 'equidyn' has no attribute {name!r}, expected one of {', '.join(_HOME)}")
+        raise AttributeError(
+            f"module 'equidyn' has no attribute {name!r}, expected one of {', '.join(_HOME)}"
+        )
     module, _, attribute = _HOME[name].partition(":")
     found = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found

@@ -10,11 +10,17 @@ from equidyn.steps.command import end_with_one_paragraph
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments (of the process by default) and run the command that they name."""
-    parser = argparse.ArgumentParser(prog="equidyn", description="How well has a network learned 3D rotations?")
+    parser = argparse.ArgumentParser(
+        prog="equidyn", description="How well has a network learned 3D rotations?"
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="report | estimate")
-    _estimate_options(commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs"))
-    _report_options(commands.add_parser("report", help="the report page of a folder of results, from its tables alone"))
+    _estimate_options(
+        commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs")
+    )
+    _report_options(
+        commands.add_parser("report", help="the report page of a folder of results, from its tables alone")
+    )
     args = vars(parser.parse_args(arguments))
     command = {"estimate": _estimate, "report": _report}[args.pop("command")]
     end_with_one_paragraph(lambda: command(**args))
@@ -22,14 +28,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _estimate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--configfile", type=Path, help="config (YAML)")
-    parser.add_argument("--resources", type=Path, default=Path("resources"), help="folder of this repository's tables")
-    parser.add_argument("--data", type=Path, help="folder of dataset files, which are counted where they exist")
-    parser.add_argument("--device", action="append", help="device of the table to give hours on; default: all of it")
+    parser.add_argument(
+        "--resources", type=Path, default=Path("resources"), help="folder of this repository's tables"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder of dataset files, which are counted where they exist"
+    )
+    parser.add_argument(
+        "--device", action="append", help="device of the table to give hours on; default: all of it"
+    )
     parser.add_argument("--device-name", default="A100", help="name of a card that nothing was measured on")
     parser.add_argument("--device-flops", type=float, default=19.5e12, help="its peak in FLOP/s (float32)")
     parser.add_argument("--utilisation", type=float, default=0.3, help="share of the peak that is assumed")
-    parser.add_argument("--measure-cpu", action="store_true", help="measure small models here, add them to the table")
-    parser.add_argument("--add-gpu", type=Path, help="file of benchmarks/gpu_check.py --out to add to the table")
+    parser.add_argument(
+        "--measure-cpu", action="store_true", help="measure small models here, add them to the table"
+    )
+    parser.add_argument(
+        "--add-gpu", type=Path, help="file of benchmarks/gpu_check.py --out to add to the table"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of --measure-cpu")
     parser.add_argument("--out", type=Path, help="CSV file")
 

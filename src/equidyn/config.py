@@ -24,7 +24,11 @@ MODELS = {
     "voxels": {"voxmol": ("tiny", "mini", "small", "7M", "28M", "111M")},
     "flow": {"proteina": ("tiny", "mini", "small", "60M", "60M-tri", "200M", "400M")},
 }
-SOURCES = {"forces": ("conformers", "extxyz", "npz", "spice"), "voxels": ("conformers", "sdf", "xyz", "geom"), "flow": ("backbones", "structures")}
+SOURCES = {
+    "forces": ("conformers", "extxyz", "npz", "spice"),
+    "voxels": ("conformers", "sdf", "xyz", "geom"),
+    "flow": ("backbones", "structures"),
+}
 CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
 INTEGERS = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
@@ -47,7 +51,9 @@ def validate(config: dict) -> None:
         _check_files(f"config, datasets.{name}", dataset)
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
-            raise ConfigError(f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}")
+            raise ConfigError(
+                f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}"
+            )
         settings, dataset = resolve_run(config, name), config["datasets"][run["dataset"]]
         _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
         _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
@@ -57,25 +63,50 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
     """Task, dataset and model."""
     task, model, source = run["task"], run["model"], dataset["source"]
     if source not in SOURCES[task]:
-        raise ConfigError(f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of {', '.join(SOURCES[task])} for the task {task}")
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of {', '.join(SOURCES[task])} for the task {task}"
+        )
     if task == "forces" and not dataset.get("labels", True):
-        raise ConfigError(f"{place}.dataset: {dataset_name} has no labels, expected labels: true for the task forces")
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has no labels, expected labels: true for the task forces"
+        )
     if task == "voxels" and "voxels" not in dataset:
-        raise ConfigError(f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), expected one for the task voxels")
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), expected one for the task voxels"
+        )
     sizes = MODELS[task].get(model.get("architecture"))
     if sizes is None:
-        raise ConfigError(f"{place}.model.architecture: {model.get('architecture')!r}, expected one of {', '.join(MODELS[task])} for the task {task}")
+        raise ConfigError(
+            f"{place}.model.architecture: {model.get('architecture')!r}, expected one of {', '.join(MODELS[task])} for the task {task}"
+        )
     if model.get("size") not in sizes:
-        raise ConfigError(f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for {model['architecture']}")
-    if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(dataset["voxels"]["elements"]):
-        raise ConfigError(f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the number of {dataset_name}.voxels.elements")
+        raise ConfigError(
+            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for {model['architecture']}"
+        )
+    if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(
+        dataset["voxels"]["elements"]
+    ):
+        raise ConfigError(
+            f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the number of {dataset_name}.voxels.elements"
+        )
 
 
 def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
     """More items than there will be, found before anything is trained."""
     n_items, limits = run["measure"]["n_items"], []
-    if "n_held_out" in dataset and dataset.get("leaks") != "keep":  # which may hold out blocks of frames, more of them
-        limits += [(f"{section}.n_items", run[section]["n_items"], f"{dataset_name}.n_held_out", dataset["n_held_out"]) for section in ("measure", "dynamics") if section in run]
+    if (
+        "n_held_out" in dataset and dataset.get("leaks") != "keep"
+    ):  # which may hold out blocks of frames, more of them
+        limits += [
+            (
+                f"{section}.n_items",
+                run[section]["n_items"],
+                f"{dataset_name}.n_held_out",
+                dataset["n_held_out"],
+            )
+            for section in ("measure", "dynamics")
+            if section in run
+        ]
     if "sample" in run:
         limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
     for key, found, other, limit in limits:
@@ -102,7 +133,11 @@ def _check(config, schema):
     error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
         place = ".".join(str(part) for part in error.absolute_path) or "top level"
-        allowed = f"; known keys: {', '.join(sorted(error.schema['properties']))}" if error.validator == "additionalProperties" and "properties" in error.schema else ""
+        allowed = (
+            f"; known keys: {', '.join(sorted(error.schema['properties']))}"
+            if error.validator == "additionalProperties" and "properties" in error.schema
+            else ""
+        )
         raise ConfigError(f"config, {place}: {error.message}{allowed}")
 
 
@@ -124,17 +159,27 @@ def _check_files(place: str, dataset: dict) -> None:
     if dataset["source"] in ("conformers", "backbones"):
         return
     if ("files" in dataset) == ("download" in dataset):
-        raise ConfigError(f"{place}: {'both files and download' if 'files' in dataset else 'neither files nor download'}, expected exactly one of the two")
+        raise ConfigError(
+            f"{place}: {'both files and download' if 'files' in dataset else 'neither files nor download'}, expected exactly one of the two"
+        )
     ways = ("held_out_files", "held_out_download", "split_list")
     published = [key for key in ways if key in dataset]
     if len(published) > 1:
-        raise ConfigError(f"{place}: both {' and '.join(published)}, expected at most one of {', '.join(ways)}")
+        raise ConfigError(
+            f"{place}: both {' and '.join(published)}, expected at most one of {', '.join(ways)}"
+        )
     if not published and "n_held_out" not in dataset:
-        raise ConfigError(f"{place}.n_held_out: missing, expected unless one of {', '.join(ways)} gives the held-out items")
+        raise ConfigError(
+            f"{place}.n_held_out: missing, expected unless one of {', '.join(ways)} gives the held-out items"
+        )
     if "leaks" in dataset and not published:
-        raise ConfigError(f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside one of them")
+        raise ConfigError(
+            f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside one of them"
+        )
     for sort in ("files", "download"):
-        sides = [[os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")]
+        sides = [
+            [os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")
+        ]
         if twice := sorted(set(sides[0]) & set(sides[1])):
             raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
         for key, names in zip((sort, f"held_out_{sort}"), sides):
@@ -171,7 +216,9 @@ def expand(config: dict) -> tuple[dict, dict]:
             name = "-".join([group, *map(_readable, values)])
             if name in runs:
                 owner = f"matrix.{points[name]['group']}" if name in points else "runs"
-                raise ConfigError(f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}")
+                raise ConfigError(
+                    f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}"
+                )
             runs[name] = merge(content["base"], *(_nested(axis, value) for axis, value in axes.items()))
             points[name] = {"group": group, "axes": axes}
             members.append(name)
@@ -181,7 +228,9 @@ def expand(config: dict) -> tuple[dict, dict]:
     for name, point in points.items():
         reference = point["reference"]
         if reference not in runs:
-            raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}")
+            raise ConfigError(
+                f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}"
+            )
         if runs[reference].get("task") != runs[name].get("task"):
             raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
         settings = _settings(result, reference)
@@ -215,7 +264,11 @@ def merge(base: dict, *overrides: dict) -> dict:
     result = copy.deepcopy(base)
     for override in overrides:
         for key, value in override.items():
-            result[key] = merge(result[key], value) if isinstance(value, dict) and isinstance(result.get(key), dict) else copy.deepcopy(value)
+            result[key] = (
+                merge(result[key], value)
+                if isinstance(value, dict) and isinstance(result.get(key), dict)
+                else copy.deepcopy(value)
+            )
     return result
 
 
@@ -230,7 +283,9 @@ def resolve_run(config: dict, name: str) -> dict:
     settings = _settings(config, name)
     missing = [key for key in ("model", "training", "measure") if key not in settings]
     if missing:
-        raise ConfigError(f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}")
+        raise ConfigError(
+            f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}"
+        )
     return settings
 
 
@@ -241,7 +296,12 @@ def of_training(settings: dict) -> dict:
 
 def _settings(config, name):
     run = config["runs"][name]
-    return {"run": name, "seed": config["seed"], "device": config.get("device", "auto"), **merge(config.get("defaults", {}).get(run.get("task"), {}), run)}
+    return {
+        "run": name,
+        "seed": config["seed"],
+        "device": config.get("device", "auto"),
+        **merge(config.get("defaults", {}).get(run.get("task"), {}), run),
+    }
 
 
 def resolve_dataset(config: dict, name: str) -> dict:

@@ -56,4 +56,6 @@ def optional_packages() -> Iterator[None]:
         if package not in EXTRAS:
             raise
         advice = f"pip install 'equidyn[{EXTRAS[package]}]'"
-        raise MissingPackageError(f"{package} is not installed, expected here; it comes with: {advice}") from error
+        raise MissingPackageError(
+            f"{package} is not installed, expected here; it comes with: {advice}"
+        ) from error

@@ -13,7 +13,11 @@ from pathlib import Path
 from equidyn.errors import DataError
 
 STALE = 3600  # seconds
-NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # of file systems that have none, as on some clusters
+NO_LOCKS = (
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.ENOLCK,
+)  # of file systems that have none, as on some clusters
 
 
 @contextmanager
@@ -63,7 +67,11 @@ def reserve(path: Path, size: int) -> None:
         try:
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # file systems that cannot tell
+            if error.errno not in (
+                errno.EOPNOTSUPP,
+                errno.EINVAL,
+                errno.ENOSYS,
+            ):  # file systems that cannot tell
                 raise
 
 
@@ -120,7 +128,11 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
         try:
             flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{folder}: another process is at work here ({work}); waiting for it", file=sys.stderr, flush=True)
+            print(
+                f"{folder}: another process is at work here ({work}); waiting for it",
+                file=sys.stderr,
+                flush=True,
+            )
             flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -42,15 +42,25 @@ class Polar(torch.nn.Module):
 
 def batches(n=60):
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(n, 3, 3))).float()
-    return [Batch(dict(x=part, label=torch.zeros(len(part))), CrossProduct()(part), None, torch.arange(len(part))) for part in x.split(25)]
+    return [
+        Batch(dict(x=part, label=torch.zeros(len(part))), CrossProduct()(part), None, torch.arange(len(part)))
+        for part in x.split(25)
+    ]
 
 
 def test_the_gap_is_that_of_the_axial_part_and_zero_for_mirror_symmetric_models():
     rotations = groups.haar_per_item(4, 60, 0)
     knows = gap(CrossProduct().eval(), Oracle, batches(), rotations)
     x = torch.cat([b.inputs["x"] for b in batches()]).double()
-    expected = (4 * torch.linalg.cross(x[:, 0], x[:, 1]).square().sum(-1) / 3).mean().item()  # (b×c is off by a factor −1 in the mirror)
-    assert knows.gap == pytest.approx(expected, rel=1e-4) and knows.lo > 0 and knows.plain < 1e-10 and knows.n_items == 60
+    expected = (
+        (4 * torch.linalg.cross(x[:, 0], x[:, 1]).square().sum(-1) / 3).mean().item()
+    )  # (b×c is off by a factor −1 in the mirror)
+    assert (
+        knows.gap == pytest.approx(expected, rel=1e-4)
+        and knows.lo > 0
+        and knows.plain < 1e-10
+        and knows.n_items == 60
+    )
     blind = gap(Polar().eval(), Oracle, batches(), rotations)
     assert abs(blind.gap) < 1e-6 < blind.plain
 
@@ -58,8 +68,12 @@ def test_the_gap_is_that_of_the_axial_part_and_zero_for_mirror_symmetric_models(
 def test_mirroring_turns_vectors_only():
     batch = batches()[0]
     other = mirrored(batch, ACTIONS, Vector())
-    assert torch.equal(other.inputs["x"][..., :2], batch.inputs["x"][..., :2]) and torch.equal(other.inputs["x"][..., 2], -batch.inputs["x"][..., 2])
-    assert torch.equal(other.inputs["label"], batch.inputs["label"]) and torch.equal(other.target[..., 2], -batch.target[..., 2])
+    assert torch.equal(other.inputs["x"][..., :2], batch.inputs["x"][..., :2]) and torch.equal(
+        other.inputs["x"][..., 2], -batch.inputs["x"][..., 2]
+    )
+    assert torch.equal(other.inputs["label"], batch.inputs["label"]) and torch.equal(
+        other.target[..., 2], -batch.target[..., 2]
+    )
 
 
 def four_points(path, turned=True):
@@ -73,7 +87,13 @@ def four_points(path, turned=True):
         offsets=4 * np.arange(601), positions=positions.reshape(-1, 3), residues=np.full(2400, 255), breaks=np.zeros(2400), cluster=cluster,
         name=np.full(600, b"chain"), split=splits.split_by_cluster(cluster, 200, 0),
     )  # fmt: skip
-    store.write(path, arrays, dict(kind="backbones", source="test", licence="", split="chain", split_seed=0, code="", settings="{}"))
+    store.write(
+        path,
+        arrays,
+        dict(
+            kind="backbones", source="test", licence="", split="chain", split_seed=0, code="", settings="{}"
+        ),
+    )
 
 
 class Perceptron(torch.nn.Module):
@@ -111,7 +131,13 @@ def gaps(task, model, seed, batch_size):
 def test_training_teaches_the_hand(tmp_path, seed):
     """A network of raw coordinates, every chain turned at random."""
     four_points(tmp_path / "chains.h5")
-    task = Flow(str(tmp_path / "chains.h5"), dict(training=dict(augment=1.0, self_conditioning=0.0), measure=dict(n_items=200, batch_size=200, times=[0.6])))
+    task = Flow(
+        str(tmp_path / "chains.h5"),
+        dict(
+            training=dict(augment=1.0, self_conditioning=0.0),
+            measure=dict(n_items=200, batch_size=200, times=[0.6]),
+        ),
+    )
     torch.manual_seed(seed)
     before, after = gaps(task, Perceptron(), seed, 128)
     assert before.lo < 0 < before.hi  # a network that has seen nothing prefers no hand
@@ -121,7 +147,13 @@ def test_training_teaches_the_hand(tmp_path, seed):
 def test_training_teaches_the_transformer_the_hand(tmp_path):
     """Chains that come in one pose and are turned half the time; where all are turned, the transformer sits on a plateau of a length that is chance (docs/log.md)."""
     four_points(tmp_path / "chains.h5", turned=False)
-    task = Flow(str(tmp_path / "chains.h5"), dict(training=dict(augment=0.5, self_conditioning=0.0), measure=dict(n_items=200, batch_size=200, times=[0.6])))
+    task = Flow(
+        str(tmp_path / "chains.h5"),
+        dict(
+            training=dict(augment=0.5, self_conditioning=0.0),
+            measure=dict(n_items=200, batch_size=200, times=[0.6]),
+        ),
+    )
     before, after = gaps(task, registry.build("proteina", "tiny", 0), 0, 256)
     assert before.lo < 0 < before.hi
     assert after.lo > 0 and after.plain < 0.9 * task.trivial_loss("t=0.6"), after

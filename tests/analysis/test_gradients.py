@@ -19,16 +19,24 @@ def test_terms_are_those_of_the_decomposition(order):
     model = toy()
     expected = measure(*arguments(model, order), group_order=order)
     twirled, equivariance = summed_terms(model, order)
-    assert twirled.item() == pytest.approx(expected.twirled, rel=1e-12) and equivariance.item() == pytest.approx(expected.equivariance, rel=1e-12)
+    assert twirled.item() == pytest.approx(
+        expected.twirled, rel=1e-12
+    ) and equivariance.item() == pytest.approx(expected.equivariance, rel=1e-12)
     with pytest.raises(RuntimeError, match="train mode"):
-        gradients.sums_of_terms(toy().train(), predict, batches()[0], ACTIONS, Vector(), drawn(None)[:, :5], None)
+        gradients.sums_of_terms(
+            toy().train(), predict, batches()[0], ACTIONS, Vector(), drawn(None)[:, :5], None
+        )
     with pytest.raises(ValueError, match="at least 2"):
         gradients.sums_of_terms(model, predict, batches()[0], ACTIONS, Vector(), drawn(None)[:1, :5], None)
 
 
 def test_cast_changes_floats_only():
     batch = gradients.cast(batches()[0], torch.float32)
-    assert batch.inputs["x"].dtype == batch.target.dtype == torch.float32 and batch.inputs["kind"].dtype == torch.long and batch.mask.dtype == torch.bool
+    assert (
+        batch.inputs["x"].dtype == batch.target.dtype == torch.float32
+        and batch.inputs["kind"].dtype == torch.long
+        and batch.mask.dtype == torch.bool
+    )
 
 
 @pytest.mark.parametrize("order", [None, 24])
@@ -40,8 +48,14 @@ def test_two_pass_gradients_equal_plain_autograd(order):
         torch.testing.assert_close(vector, torch.cat([g.reshape(-1) for g in plain]), rtol=1e-10, atol=1e-14)
     g = gradients.gradients(*arguments(model, order), order)
     p, e = found
-    assert g.ratio == pytest.approx((e.norm() / p.norm()).item()) and g.cosine == pytest.approx((e @ p / e.norm() / p.norm()).item())
-    assert g.percent == measured.percent == measure(*arguments(model, order), group_order=order).percent and g.n_items == 8 and g.n_rotations == N
+    assert g.ratio == pytest.approx((e.norm() / p.norm()).item()) and g.cosine == pytest.approx(
+        (e @ p / e.norm() / p.norm()).item()
+    )
+    assert (
+        g.percent == measured.percent == measure(*arguments(model, order), group_order=order).percent
+        and g.n_items == 8
+        and g.n_rotations == N
+    )
 
 
 def test_gradients_equal_finite_differences():
@@ -93,7 +107,9 @@ def test_the_head_error_is_an_exact_quadratic_form(escaip):
     measured = measure(model, task.predict, held_out, task.actions, task.output, rotations, group_order=24)
     assert value == pytest.approx(measured.equivariance, rel=1e-10)
     mean, deviation = model.force.weight.detach().mean(0, keepdim=True), head_deviation(model)
-    other = torch.randn(3, deviation.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    other = torch.randn(
+        3, deviation.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     for new in (0.1 * deviation, -3 * deviation, other - other.mean(0)):
         with torch.no_grad():
             model.force.weight.copy_(mean + new)
@@ -105,5 +121,10 @@ def test_head_variance(escaip):
     model = escaip[1]
     weight = model.force.weight.detach()
     variance, relative = head_variance(model)
-    assert variance == pytest.approx(weight.var(0, correction=0).mean().item()) and relative == pytest.approx(variance / weight.square().mean().item())
-    assert head_variance(model.equivariant_control())[0] < 1e-30 and head_variance(registry.build("escaip", "tiny", 0, tied=True))[0] == 0
+    assert variance == pytest.approx(weight.var(0, correction=0).mean().item()) and relative == pytest.approx(
+        variance / weight.square().mean().item()
+    )
+    assert (
+        head_variance(model.equivariant_control())[0] < 1e-30
+        and head_variance(registry.build("escaip", "tiny", 0, tied=True))[0] == 0
+    )

@@ -17,9 +17,13 @@ def test_landscape_is_deterministic_centred_on_the_measured_value_and_quadratic_
     directions = np.random.default_rng(0).normal(size=(2, 18))
     before = model.out.weight.detach().clone()
     fresh = lambda k: groups.subset_per_item(groups.cube(), N, 8, 100 + k)  # noqa: E731
-    first, second = (landscape(*arguments(model, order), "out.weight", directions, 0.3, 5, order, fresh) for _ in range(2))
+    first, second = (
+        landscape(*arguments(model, order), "out.weight", directions, 0.3, 5, order, fresh) for _ in range(2)
+    )
     expected = measure(*arguments(model, order), group_order=order)
-    assert first.twirled[2, 2] == expected.twirled and first.equivariance[2, 2] == expected.equivariance  # to the last bit
+    assert (
+        first.twirled[2, 2] == expected.twirled and first.equivariance[2, 2] == expected.equivariance
+    )  # to the last bit
     for key in ("twirled", "equivariance", "twirled_fresh", "equivariance_fresh"):
         np.testing.assert_array_equal(getattr(first, key), getattr(second, key))
     assert torch.equal(model.out.weight, before)
@@ -29,7 +33,9 @@ def test_landscape_is_deterministic_centred_on_the_measured_value_and_quadratic_
     for term in TERMS:
         step, values = first.a[1] - first.a[0], getattr(first, term)
         second_difference = (values[3, 2] - 2 * values[2, 2] + values[1, 2]) / step**2
-        assert second_difference == pytest.approx(directions[0] @ hessians.product(term, directions[0]), rel=1e-8)
+        assert second_difference == pytest.approx(
+            directions[0] @ hessians.product(term, directions[0]), rel=1e-8
+        )
 
 
 def test_landscape_takes_dropout_in_fresh_draws_only_and_leaves_the_model_in_eval_mode():
@@ -39,11 +45,17 @@ def test_landscape_takes_dropout_in_fresh_draws_only_and_leaves_the_model_in_eva
     quiet = landscape(*arguments(plain), "out.weight", directions, 0.1, 3, fresh=same)
     np.testing.assert_array_equal(noisy.twirled, quiet.twirled)
     np.testing.assert_array_equal(quiet.twirled_fresh, quiet.twirled)
-    assert (noisy.equivariance_fresh > 1.05 * noisy.equivariance).all() and not any(m.training for m in model.modules()) and model.dropout.p == 0.2
+    assert (
+        (noisy.equivariance_fresh > 1.05 * noisy.equivariance).all()
+        and not any(m.training for m in model.modules())
+        and model.dropout.p == 0.2
+    )
     assert landscape(*arguments(model), "out.weight", directions, 0.1, 3).twirled_fresh is None
 
 
-@pytest.mark.parametrize("bad, message", [(dict(n=4), "odd"), (dict(directions=np.eye(2, 7)), "expected \\[2, 18\\]")])
+@pytest.mark.parametrize(
+    "bad, message", [(dict(n=4), "odd"), (dict(directions=np.eye(2, 7)), "expected \\[2, 18\\]")]
+)
 def test_landscape_refuses(bad, message):
     with pytest.raises(ValueError, match=message):
         landscape(*arguments(toy()), "out.weight", **{**dict(directions=np.eye(2, 18), span=1.0, n=3), **bad})

@@ -22,7 +22,9 @@ from equidyn.errors import DataError
 
 def same(a, b):
     a, b = store.read(a), store.read(b)
-    return all(np.array_equal(a[0][k], b[0][k]) for k in a[0]) and {k: v for k, v in a[1].items() if k != "splits"} == {k: v for k, v in b[1].items() if k != "splits"}
+    return all(np.array_equal(a[0][k], b[0][k]) for k in a[0]) and {
+        k: v for k, v in a[1].items() if k != "splits"
+    } == {k: v for k, v in b[1].items() if k != "splits"}
 
 
 def test_workers_and_chunks_do_not_matter(many, tmp_path, monkeypatch):
@@ -51,7 +53,11 @@ build.build({settings}, sys.argv[1], "code", workers=1)
 def test_a_killed_conversion_goes_on_where_it_was(many, tmp_path, monkeypatch):
     config = {**SETTINGS, "files": [str(many)]}
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", KILLED.replace("{settings}", repr(config)), str(tmp_path / "a.h5")], env=environment, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED.replace("{settings}", repr(config)), str(tmp_path / "a.h5")],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.time() + 60
     while len(list((tmp_path / "a").glob("resume/*/*.npz"))) < 4:
         assert time.time() < deadline and child.poll() is None
@@ -61,7 +67,13 @@ def test_a_killed_conversion_goes_on_where_it_was(many, tmp_path, monkeypatch):
     before = len(list((tmp_path / "a").glob("resume/*/*.npz")))
     assert not (tmp_path / "a.h5").exists() and before < 16
     parsed = []
-    counting = records.Reader("forces", extxyz.records, lambda r, s: parsed.append(r) or extxyz.parse(r, s), check=label_checks.check, chunk=5)
+    counting = records.Reader(
+        "forces",
+        extxyz.records,
+        lambda r, s: parsed.append(r) or extxyz.parse(r, s),
+        check=label_checks.check,
+        chunk=5,
+    )
     monkeypatch.setitem(registry.READERS, "extxyz", counting)
     build.build(config, str(tmp_path / "a.h5"), "code", workers=1)
     assert len(parsed) == 80 - 5 * before
@@ -81,7 +93,12 @@ if __name__ == "__main__":
 """
     script = tmp_path / "parent.py"
     script.write_text(code)
-    child = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")})
+    child = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+    )
     worker = int(child.stdout.readline())
     child.kill()
     child.wait()
@@ -103,7 +120,11 @@ if __name__ == "__main__":
 
 def test_shards_belong_to_inputs_settings_and_code(many):
     inputs = [conversion.Input((str(many),))]
-    digests = {conversion.inputs_digest(s, inputs, c) for s in (SETTINGS, {**SETTINGS, "energy_unit": "hartree"}) for c in ("a", "b")}
+    digests = {
+        conversion.inputs_digest(s, inputs, c)
+        for s in (SETTINGS, {**SETTINGS, "energy_unit": "hartree"})
+        for c in ("a", "b")
+    }
     times = os.stat(many)
     os.utime(many, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
     digests.add(conversion.inputs_digest(SETTINGS, inputs, "a"))

@@ -14,7 +14,10 @@ from equidyn.data.readers import molecules, npz, records, registry
 from equidyn.errors import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
-EXTXYZ, NPZ = (records.Reader("forces", reader.records, reader.parse) for reader in (registry.READERS["extxyz"], registry.READERS["npz"]))  # without the comparison of labels
+EXTXYZ, NPZ = (
+    records.Reader("forces", reader.records, reader.parse)
+    for reader in (registry.READERS["extxyz"], registry.READERS["npz"])
+)  # without the comparison of labels
 
 
 def test_molecules_file_is_what_the_readme_says():
@@ -79,8 +82,16 @@ def test_published_lists_lose_only_what_cannot_be_used(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     rejected = []
     rows = molecule_lists.read_molecules(tmp_path / name, rejected)
-    assert [smiles for _, smiles in rows] == ["CCO", "CCC", "c1ccccc1"] and len({n for n, _ in rows}) == 3 and rows[0][0] == "ethanol"
-    assert len(rejected) == 5 and len({where for where, _ in rejected}) == 5 and len({reason for _, reason in rejected}) == 3
+    assert (
+        [smiles for _, smiles in rows] == ["CCO", "CCC", "c1ccccc1"]
+        and len({n for n, _ in rows}) == 3
+        and rows[0][0] == "ethanol"
+    )
+    assert (
+        len(rejected) == 5
+        and len({where for where, _ in rejected}) == 5
+        and len({reason for _, reason in rejected}) == 3
+    )
     with pytest.raises(DataError, match="line .*broken.*does not parse"):
         molecule_lists.read_molecules(tmp_path / name)
 
@@ -108,7 +119,10 @@ def extxyz(tmp_path, change=lambda frame: None, scale=1.0):
     frames = []
     for i in range(40):
         frame = ase.Atoms("OH2", positions=np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]) + 0.01 * i)
-        frame.info["energy"], frame.arrays["forces"] = -10.0, scale * np.ones((3, 3))  # no structure's forces, but of a possible size
+        frame.info["energy"], frame.arrays["forces"] = (
+            -10.0,
+            scale * np.ones((3, 3)),
+        )  # no structure's forces, but of a possible size
         frames.append(frame)
     change(frames[3])
     path = tmp_path / "w.xyz"
@@ -118,10 +132,14 @@ def extxyz(tmp_path, change=lambda frame: None, scale=1.0):
 
 def test_extxyz_round_trip_and_frame_split(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.READERS, "extxyz", EXTXYZ)
-    settings = dict(source="extxyz", files=[str(extxyz(tmp_path))], energy_unit="eV", licence="", n_held_out=3, seed=0)
+    settings = dict(
+        source="extxyz", files=[str(extxyz(tmp_path))], energy_unit="eV", licence="", n_held_out=3, seed=0
+    )
     build.build(settings, str(tmp_path / "w.h5"))
     arrays, attributes = store.read(tmp_path / "w.h5")
-    assert len(arrays["energy"]) == 40 and attributes["split"] == "frames" and np.allclose(arrays["forces"], 1.0)
+    assert (
+        len(arrays["energy"]) == 40 and attributes["split"] == "frames" and np.allclose(arrays["forces"], 1.0)
+    )
 
 
 def _nan(frame):
@@ -132,10 +150,22 @@ def _bohr(frame):
     frame.positions *= 10
 
 
-@pytest.mark.parametrize("change, reason", [(lambda f: f.arrays.pop("forces"), "no forces"), (_nan, "positions holds NaN"), (_bohr, molecules.NOT_POSITIONS)])
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda f: f.arrays.pop("forces"), "no forces"),
+        (_nan, "positions holds NaN"),
+        (_bohr, molecules.NOT_POSITIONS),
+    ],
+)
 def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
     items, rejected = conversion.read(EXTXYZ, extxyz(tmp_path, change))
-    assert len(items) == 39 and len(rejected) == 1 and rejected[0].where.endswith("frame 4") and rejected[0].reason.startswith(reason)
+    assert (
+        len(items) == 39
+        and len(rejected) == 1
+        and rejected[0].where.endswith("frame 4")
+        and rejected[0].reason.startswith(reason)
+    )
 
 
 def test_a_file_of_impossible_forces_is_refused(tmp_path):
@@ -154,7 +184,12 @@ def test_unreadable_files(tmp_path):
 
 
 def _npz(**changes):
-    arrays = dict(nuclear_charges=np.array([8, 1, 1]), coords=np.zeros((4, 3, 3)), energies=np.zeros(4), forces=np.zeros((4, 3, 3)))
+    arrays = dict(
+        nuclear_charges=np.array([8, 1, 1]),
+        coords=np.zeros((4, 3, 3)),
+        energies=np.zeros(4),
+        forces=np.zeros((4, 3, 3)),
+    )
     arrays["coords"][:] = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
     return {name: array for name, array in {**arrays, **changes}.items() if array is not None}
 
@@ -183,15 +218,35 @@ def test_npz_in_blocks_is_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(npz, "FRAMES", 7)
     items, rejected = conversion.read(NPZ, tmp_path / "m.npz", {"energy_unit": "eV"})
     assert not rejected and np.array_equal([i.rows["positions"] for i in items], coords.astype(np.float32))
-    assert np.array_equal([i.rows["forces"] for i in items], whole["forces"].astype(np.float32)) and [i.values["energy"] for i in items] == whole["energies"].tolist()
+    assert (
+        np.array_equal([i.rows["forces"] for i in items], whole["forces"].astype(np.float32))
+        and [i.values["energy"] for i in items] == whole["energies"].tolist()
+    )
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real force files on this machine")
 def test_real_files():
-    items, rejected = conversion.read(registry.READERS["npz"], REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"})
-    assert len(items) == 1000 and not rejected and 0.3 < np.sqrt(np.mean([i.rows["forces"] ** 2 for i in items])) < 3
+    items, rejected = conversion.read(
+        registry.READERS["npz"], REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"}
+    )
+    assert (
+        len(items) == 1000
+        and not rejected
+        and 0.3 < np.sqrt(np.mean([i.rows["forces"] ** 2 for i in items])) < 3
+    )
     for name in ("300K", "mixedT"):
-        items, rejected = conversion.read(registry.READERS["extxyz"], REAL / f"3bpa_train_{name}.xyz", {"energy_unit": "eV", "source": "extxyz"})
-        assert len(items) == 500 and not rejected and len(items[0].rows["numbers"]) == 27 and len({i.cluster for i in items}) == 1
+        items, rejected = conversion.read(
+            registry.READERS["extxyz"],
+            REAL / f"3bpa_train_{name}.xyz",
+            {"energy_unit": "eV", "source": "extxyz"},
+        )
+        assert (
+            len(items) == 500
+            and not rejected
+            and len(items[0].rows["numbers"]) == 27
+            and len({i.cluster for i in items}) == 1
+        )
     items, rejected = conversion.read(registry.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz")
-    assert not items and {r.reason for r in rejected} == {"isolated atom without forces"} and len(rejected) == 4
+    assert (
+        not items and {r.reason for r in rejected} == {"isolated atom without forces"} and len(rejected) == 4
+    )

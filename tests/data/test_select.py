@@ -5,12 +5,16 @@ from equidyn.data.select import held_out_items, training_items
 from equidyn.errors import DataError
 
 RNG = np.random.default_rng(0)
-ARRAYS = dict(cluster=np.repeat(np.arange(20), 50), split=np.repeat((RNG.permutation(20) < 6).astype(np.uint8), 50))  # 20 molecules, one after the other
+ARRAYS = dict(
+    cluster=np.repeat(np.arange(20), 50), split=np.repeat((RNG.permutation(20) < 6).astype(np.uint8), 50)
+)  # 20 molecules, one after the other
 
 
 def test_subsets_are_nested_and_drawn_from_all_training_molecules():
     few, more, everything = (set(training_items(ARRAYS, "f", n)) for n in (40, 200, None))
-    assert len(few) == 40 and few < more < everything and everything == set(np.flatnonzero(ARRAYS["split"] == 0))
+    assert (
+        len(few) == 40 and few < more < everything and everything == set(np.flatnonzero(ARRAYS["split"] == 0))
+    )
     assert len({ARRAYS["cluster"][i] for i in few}) > 10  # the first 40 items are one molecule
     assert (np.diff(training_items(ARRAYS, "f", 40)) > 0).all()
 

@@ -27,18 +27,29 @@ PROTEINS = REPOSITORY.parent / "shared/data/proteins"
 def test_published_split_of_structures(tmp_path):
     names = [str(PROTEINS / f"{name}.cif.gz") for name in ("1aki", "1ake", "4hhb", "1o1z")]
     config = dict(source="structures", licence="x", min_residues=50, max_residues=300, identity=0.5, seed=0)
-    counts = build.build({**config, "files": names[:3], "held_out_files": names[2:]}, str(tmp_path / "d.h5"), workers=1)
+    counts = build.build(
+        {**config, "files": names[:3], "held_out_files": names[2:]}, str(tmp_path / "d.h5"), workers=1
+    )
     rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
-    sides = [{r["where"].split("_")[0].lower() for r in rows if r["split"] == name} for name in ("train", "held_out")]
+    sides = [
+        {r["where"].split("_")[0].lower() for r in rows if r["split"] == name}
+        for name in ("train", "held_out")
+    ]
     assert sides == [{"1aki", "1ake"}, {"4hhb", "1o1z"}] and counts[f"rejected: {splits.LEAKED}"] > 0
     arrays, attributes = store.read(tmp_path / "d.h5", "backbones")
-    assert attributes["split"] == "published" and not set(arrays["cluster"][arrays["split"] == 0]) & set(arrays["cluster"][arrays["split"] == 1])
+    assert attributes["split"] == "published" and not set(arrays["cluster"][arrays["split"] == 0]) & set(
+        arrays["cluster"][arrays["split"] == 1]
+    )
 
 
 def test_published_split_and_its_leaks(tmp_path):
     ase.io.write(tmp_path / "train.xyz", frames(40), format="extxyz")
     ase.io.write(tmp_path / "test.xyz", frames(12, 1, names=("CH4", "C2H4", "N2H4")), format="extxyz")
-    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")]}
+    config = {
+        **SETTINGS,
+        "files": [str(tmp_path / "train.xyz")],
+        "held_out_files": [str(tmp_path / "test.xyz")],
+    }
     del config["n_held_out"]
     counts = build.build(config, str(tmp_path / "d.h5"), workers=1)
     arrays, attributes = store.read(tmp_path / "d.h5")
@@ -61,18 +72,34 @@ def test_published_split_and_its_leaks(tmp_path):
 def test_frames_of_one_molecule_on_both_sides_are_blocks(tmp_path):
     for name, seed in (("train", 0), ("test", 1)):
         ase.io.write(tmp_path / f"{name}.xyz", frames(24, seed, names=("H2O",)), format="extxyz")
-    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")], "leaks": "keep", "n_held_out": 4}
+    config = {
+        **SETTINGS,
+        "files": [str(tmp_path / "train.xyz")],
+        "held_out_files": [str(tmp_path / "test.xyz")],
+        "leaks": "keep",
+        "n_held_out": 4,
+    }
     build.build(config, str(tmp_path / "d.h5"), workers=1)
     arrays, attributes = store.read(tmp_path / "d.h5")
     held_out = arrays["cluster"][arrays["split"] == 1]
-    assert len(held_out) == 24 and len(set(held_out)) >= 4 and not set(held_out) & set(arrays["cluster"][arrays["split"] == 0])
+    assert (
+        len(held_out) == 24
+        and len(set(held_out)) >= 4
+        and not set(held_out) & set(arrays["cluster"][arrays["split"] == 0])
+    )
     assert attributes["leaks"] == 1
 
 
 def test_a_small_side_of_frames_still_has_the_blocks_that_were_asked_for(tmp_path):
     for name, n in (("train", 60), ("test", 10)):
         ase.io.write(tmp_path / f"{name}.xyz", frames(n, n, names=("H2O",)), format="extxyz")
-    config = {**SETTINGS, "files": [str(tmp_path / "train.xyz")], "held_out_files": [str(tmp_path / "test.xyz")], "leaks": "keep", "n_held_out": 9}
+    config = {
+        **SETTINGS,
+        "files": [str(tmp_path / "train.xyz")],
+        "held_out_files": [str(tmp_path / "test.xyz")],
+        "leaks": "keep",
+        "n_held_out": 9,
+    }
     build.build(config, str(tmp_path / "d.h5"), workers=1)
     arrays, _ = store.read(tmp_path / "d.h5")
     sides = [arrays["cluster"][arrays["split"] == side] for side in (0, 1)]
@@ -120,7 +147,10 @@ def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):
         (b"", "columns none, expected split and where"),
         (b"\xef\xbb\xbfsplit,where\n", "no rows, expected the items of a split"),
         (b"index\n1\n", "columns .'index'., expected split and where"),
-        (b"split,where\ntest,a.xyz\n", "row 2: split 'test', where 'a.xyz', expected split to be one of train, held_out"),
+        (
+            b"split,where\ntest,a.xyz\n",
+            "row 2: split 'test', where 'a.xyz', expected split to be one of train, held_out",
+        ),
         (b"split,where\ntrain\n", "row 2: split 'train', where None"),
         (b"split,where\ntrain,a\nheld_out,a\n", "row 3: 'a' is on both sides"),
         (b"split,where\ntrain,gone\n", "1 of 1 items are not in the files or rejected there, e.g. gone"),
@@ -130,7 +160,11 @@ def test_bad_lists_of_a_split_are_named(many, tmp_path, content, message):
     if content is not None:
         (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(DataError, match=f"list.csv.*{message}"):
-        build.build({**SETTINGS, "files": [str(many)], "split_list": {"file": str(tmp_path / "list.csv")}}, str(tmp_path / "d.h5"), workers=1)
+        build.build(
+            {**SETTINGS, "files": [str(many)], "split_list": {"file": str(tmp_path / "list.csv")}},
+            str(tmp_path / "d.h5"),
+            workers=1,
+        )
     assert not (tmp_path / "d.h5").exists()
 
 
@@ -138,13 +172,21 @@ def test_lists_of_the_split_say_what_the_file_says(many, tmp_path):
     build.build({**SETTINGS, "files": [str(many)]}, str(tmp_path / "d.h5"), workers=1)
     arrays, _ = store.read(tmp_path / "d.h5")
     rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
-    assert [int(r["item"]) for r in rows] == list(range(80)) and [r["split"] for r in rows] == [("train", "held_out")[i] for i in arrays["split"]]
+    assert [int(r["item"]) for r in rows] == list(range(80)) and [r["split"] for r in rows] == [
+        ("train", "held_out")[i] for i in arrays["split"]
+    ]
     keys = {}
-    assert all(keys.setdefault(n, r["cluster"]) == r["cluster"] for n, r in zip(arrays["cluster"], rows)) and len(set(keys.values())) == len(keys)
+    assert all(
+        keys.setdefault(n, r["cluster"]) == r["cluster"] for n, r in zip(arrays["cluster"], rows)
+    ) and len(set(keys.values())) == len(keys)
     table = json.loads((tmp_path / "d/split.json").read_text())
     for name in ("train", "held_out"):
         lines = sorted(r["where"] + "\n" for r in rows if r["split"] == name)
-        assert table[name]["items"] == len(lines) and table[name]["sha256 of the sorted column where"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+        assert (
+            table[name]["items"] == len(lines)
+            and table[name]["sha256 of the sorted column where"]
+            == hashlib.sha256("".join(lines).encode()).hexdigest()
+        )
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     (moved / many.name).write_bytes(many.read_bytes())
@@ -161,18 +203,30 @@ def test_long_lists_are_sorted_in_pieces(tmp_path, monkeypatch):
             for i, name in enumerate(names):
                 lists.add(i % 2, i, name, name)
         digests.append((tmp_path / "split.json").read_text())
-    assert digests[0] == digests[1] and sorted(p.name for p in tmp_path.iterdir()) == ["split.csv", "split.json"]
+    assert digests[0] == digests[1] and sorted(p.name for p in tmp_path.iterdir()) == [
+        "split.csv",
+        "split.json",
+    ]
 
 
 SMALL = {
-    "conformers": dict(molecules=str(REPOSITORY / "resources/molecules.csv"), n_molecules=12, n_conformers=24, temperature=200, max_atoms=20, labels=False),
+    "conformers": dict(
+        molecules=str(REPOSITORY / "resources/molecules.csv"),
+        n_molecules=12,
+        n_conformers=24,
+        temperature=200,
+        max_atoms=20,
+        labels=False,
+    ),
     "backbones": dict(n_chains=8, min_residues=20, max_residues=22),
 }
 
 
 @pytest.mark.parametrize("source", SMALL)
 def test_no_cluster_in_both_splits_of_generated_sources(source, tmp_path):
-    build.build({**SMALL[source], "source": source, "n_held_out": 3, "seed": 0}, str(tmp_path / "d.h5"), workers=1)
+    build.build(
+        {**SMALL[source], "source": source, "n_held_out": 3, "seed": 0}, str(tmp_path / "d.h5"), workers=1
+    )
     rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
     sides = [{r["cluster"] for r in rows if r["split"] == name} for name in ("train", "held_out")]
     assert all(sides) and not sides[0] & sides[1] and len(sides[1]) == 3
@@ -205,7 +259,16 @@ def written(source, folder):
     elif source == "structures":
         from test_structures import several
 
-        return {**config, "source": source, "files": [str(several(path))], "n_held_out": 2, "seed": 0, "min_residues": 10, "max_residues": 60, "identity": 0.9}
+        return {
+            **config,
+            "source": source,
+            "files": [str(several(path))],
+            "n_held_out": 2,
+            "seed": 0,
+            "min_residues": 10,
+            "max_residues": 60,
+            "identity": 0.9,
+        }
     return {**config, "source": source, "files": [str(path)], "n_held_out": 2, "seed": 0}
 
 
@@ -217,7 +280,14 @@ def test_no_cluster_in_both_splits_of_streamed_sources(source, tmp_path):
     rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
     sides = [{r["cluster"] for r in rows if r["split"] == name} for name in ("train", "held_out")]
     numbers = [set(arrays["cluster"][arrays["split"] == i].tolist()) for i in (0, 1)]
-    assert all(sides) and not sides[0] & sides[1] and not numbers[0] & numbers[1] and len(sides[1]) == 2 == len(numbers[1])
+    assert (
+        all(sides)
+        and not sides[0] & sides[1]
+        and not numbers[0] & numbers[1]
+        and len(sides[1]) == 2 == len(numbers[1])
+    )
     del config["n_held_out"]
-    with pytest.raises(DataError, match="no items to train on"):  # the same molecules on both sides of a published split
+    with pytest.raises(
+        DataError, match="no items to train on"
+    ):  # the same molecules on both sides of a published split
         build.build({**config, "held_out_files": config["files"]}, str(tmp_path / "l.h5"), workers=1)

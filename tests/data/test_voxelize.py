@@ -29,7 +29,9 @@ def untruncated(positions, channels, points):
 @pytest.mark.parametrize("spread", [1.0, 3.0])  # inside the box, and with atoms beyond its faces
 def test_a_cube_rotation_of_the_atoms_permutes_the_voxels(spread):
     positions, channels = molecule(spread=spread)
-    positions[:3] = torch.tensor([[0, 0, 0], [0.125, -0.125, 0.375], [0.25, 0, 0]])  # centres, faces and edges of voxels
+    positions[:3] = torch.tensor(
+        [[0, 0, 0], [0.125, -0.125, 0.375], [0.25, 0, 0]]
+    )  # centres, faces and edges of voxels
     plain = voxelize(positions, channels, **BOX)
     for rotation in groups.cube():
         turned = voxelize(Vector().apply(rotation, positions), channels, **BOX)
@@ -38,7 +40,9 @@ def test_a_cube_rotation_of_the_atoms_permutes_the_voxels(spread):
 
 def test_values_are_the_formula_up_to_the_cut():
     positions, channels = molecule()
-    assert (voxelize(positions, channels, **BOX) - untruncated(positions, channels, centres())).abs().max() < 5e-5
+    assert (
+        voxelize(positions, channels, **BOX) - untruncated(positions, channels, centres())
+    ).abs().max() < 5e-5
 
 
 def test_compatible_grid_has_the_published_offset():
@@ -62,7 +66,11 @@ def test_torch_path_agrees_and_is_differentiable(compatible):
     step = torch.zeros_like(positions)
     step[4, 1] = 1e-3
     numeric = (
-        (voxelize(positions + step, channels, **BOX, compatible=compatible) - voxelize(positions - step, channels, **BOX, compatible=compatible)) * weight
+        (
+            voxelize(positions + step, channels, **BOX, compatible=compatible)
+            - voxelize(positions - step, channels, **BOX, compatible=compatible)
+        )
+        * weight
     ).double().sum() / 2e-3
     assert moving.grad[4, 1].item() == pytest.approx(numeric.item(), rel=1e-2)
 
@@ -71,10 +79,14 @@ def test_batch_equals_one_by_one_and_empty_molecules_are_empty_grids():
     parts = [molecule(n, seed=n) for n in (5, 9)]
     positions, channels = torch.cat([p for p, _ in parts]), torch.cat([c for _, c in parts])
     grids = voxelize_batch(positions, channels, [0, 5, 5, 14], **BOX)
-    assert torch.equal(grids[0], voxelize(*parts[0], **BOX)) and torch.equal(grids[2], voxelize(*parts[1], **BOX))
+    assert torch.equal(grids[0], voxelize(*parts[0], **BOX)) and torch.equal(
+        grids[2], voxelize(*parts[1], **BOX)
+    )
     assert not grids[1].any()
     out = torch.full_like(grids, 7.0)
-    assert voxelize_batch(positions, channels, [0, 5, 5, 14], **BOX, out=out) is out and torch.equal(out, grids)
+    assert voxelize_batch(positions, channels, [0, 5, 5, 14], **BOX, out=out) is out and torch.equal(
+        out, grids
+    )
 
 
 def test_bad_input_is_named():
@@ -96,4 +108,6 @@ def test_molecules_that_fit_keep_fitting_when_rotated():
     assert whole.any() and not whole.all()
     for rotation in groups.haar(50, 0).numpy():
         assert not outside(positions @ rotation.T, offsets, 24, 0.25)[whole].any()
-    assert (outside(positions, offsets, 24, 0.25)[~whole] > 0).any() and outside(positions[:0], np.array([0, 0]), 24, 0.25).tolist() == [0]
+    assert (outside(positions, offsets, 24, 0.25)[~whole] > 0).any() and outside(
+        positions[:0], np.array([0, 0]), 24, 0.25
+    ).tolist() == [0]

@@ -90,7 +90,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         elif "chunked" in how:
             self.send_header("Transfer-Encoding", "chunked")
-            body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:1_000_000], body[1_000_000:])) + b"0\r\n\r\n"
+            body = (
+                b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:1_000_000], body[1_000_000:]))
+                + b"0\r\n\r\n"
+            )
         else:
             self.send_header("Content-Length", str(length))
         self.end_headers()
@@ -143,7 +146,12 @@ def get(server, tmp_path, monkeypatch):
         at = f"http://127.0.0.1:{server.server_port}"
         one = entry(urls=[f"{at}/{how}/x" for how in hows], checksum=checksum, size=size, **fields)
         try:
-            return fetch.fetch(one, tmp_path, tmp_path / "lock.json", **dict(retries=3, backoff=0.01, stall=1, progress=False) | (options or {}))
+            return fetch.fetch(
+                one,
+                tmp_path,
+                tmp_path / "lock.json",
+                **dict(retries=3, backoff=0.01, stall=1, progress=False) | (options or {}),
+            )
         finally:
             target = table.place(one, tmp_path)
             assert not target.exists() or target.read_bytes() == right
@@ -152,7 +160,18 @@ def get(server, tmp_path, monkeypatch):
 
 
 def entry(**fields):
-    common = dict(name="set", version="1", task="forces", file="data.bin", size=None, checksum=None, licence="CC0-1.0", citation="none", purpose="test", verified=True)
+    common = dict(
+        name="set",
+        version="1",
+        task="forces",
+        file="data.bin",
+        size=None,
+        checksum=None,
+        licence="CC0-1.0",
+        citation="none",
+        purpose="test",
+        verified=True,
+    )
     return common | {"urls": []} | fields
 
 
@@ -161,7 +180,21 @@ def no_file(tmp_path):
 
 
 @pytest.mark.parametrize("checksum", [SHA, None], ids=["known", "unknown"])
-@pytest.mark.parametrize("how", ["good", "good,norange", "moved", "chunked", "500", "cut,etag", "cut", "cut,norange", "cut,norange,etag", "cut,chunked,etag"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "good",
+        "good,norange",
+        "moved",
+        "chunked",
+        "500",
+        "cut,etag",
+        "cut",
+        "cut,norange",
+        "cut,norange,etag",
+        "cut,chunked,etag",
+    ],
+)
 def test_right_in_the_end(get, tmp_path, how, checksum):
     found = get(how, checksum=checksum)
     assert found["sha256"] == SHA[7:] and found["size"] == len(DATA)
@@ -190,7 +223,9 @@ def test_a_file_that_changes_between_the_halves_is_begun_again(get, server, tmp_
         get("cut,changes,etag")  # all of the new file, which is not ours
     assert no_file(tmp_path)
     server.seen.clear()
-    get("cut,changes,etag", checksum=None, right=DATA[::-1])  # with nothing to compare: the new file, not a mixture
+    get(
+        "cut,changes,etag", checksum=None, right=DATA[::-1]
+    )  # with nothing to compare: the new file, not a mixture
 
 
 @pytest.mark.parametrize(
@@ -216,7 +251,12 @@ def test_clear_error_and_no_file(get, tmp_path, hows, size, message):
     with pytest.raises(DataError) as caught:
         get(*hows, size=size)
     text = str(caught.value)
-    assert message in text and text.startswith("set 1: ") and all(f"/{how}/x" in text for how in hows) and str(tmp_path / "set/1/data.bin") in text
+    assert (
+        message in text
+        and text.startswith("set 1: ")
+        and all(f"/{how}/x" in text for how in hows)
+        and str(tmp_path / "set/1/data.bin") in text
+    )
     assert "not confirmed" not in text and no_file(tmp_path)
 
 
@@ -271,7 +311,12 @@ def test_recorded_once_enforced_ever_after(get, server, tmp_path):
     with pytest.raises(DataError, match=r"recorded in .*lock.json on .*remove the entry"):
         get("other", checksum=None)
     assert get("good", checksum=None)["sha256"] == SHA[7:]
-    fetch.fetch(entry(version="2", urls=[f"http://127.0.0.1:{server.server_port}/other/x"]), tmp_path, tmp_path / "lock.json", progress=False)  # another version is another file
+    fetch.fetch(
+        entry(version="2", urls=[f"http://127.0.0.1:{server.server_port}/other/x"]),
+        tmp_path,
+        tmp_path / "lock.json",
+        progress=False,
+    )  # another version is another file
     assert len(json.loads((tmp_path / "lock.json").read_text())) == 2
 
 
@@ -288,13 +333,27 @@ def test_a_file_put_there_by_hand_is_checked(get, server, tmp_path):
 
 
 def test_offline_says_which_file_where(tmp_path):
-    doubtful = entry(urls=["https://a.example/x", "https://b.example/x"], size=12, verified=False, note="address from memory")
+    doubtful = entry(
+        urls=["https://a.example/x", "https://b.example/x"],
+        size=12,
+        verified=False,
+        note="address from memory",
+    )
     with pytest.raises(DataError) as caught:
         fetch.fetch(doubtful, tmp_path, tmp_path / "lock.json", offline=True)
     text = str(caught.value)
-    for part in ("set 1: offline", "data.bin (12 bytes; checksum not known", "https://a.example/x or https://b.example/x", str(tmp_path / "set/1/data.bin"), "address from memory"):
+    for part in (
+        "set 1: offline",
+        "data.bin (12 bytes; checksum not known",
+        "https://a.example/x or https://b.example/x",
+        str(tmp_path / "set/1/data.bin"),
+        "address from memory",
+    ):
         assert part in text
-    with pytest.raises(DataError, match="no address that a program can use: get data.bin .* from https://page.example and put"):
+    with pytest.raises(
+        DataError,
+        match="no address that a program can use: get data.bin .* from https://page.example and put",
+    ):
         fetch.fetch(entry(page="https://page.example"), tmp_path, tmp_path / "lock.json")
 
 
@@ -302,7 +361,20 @@ def full(*_):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("trouble", ["404", "offline", "no address", "no list", "small disk", "full disk", "two processes", "damaged lock", "wrong file there"])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "404",
+        "offline",
+        "no address",
+        "no list",
+        "small disk",
+        "full disk",
+        "two processes",
+        "damaged lock",
+        "wrong file there",
+    ],
+)
 def test_doubt_is_in_every_error_once(get, tmp_path, monkeypatch, trouble):
     target, doubtful = tmp_path / "set/1/data.bin", dict(verified=False, note="never opened")
     target.parent.mkdir(parents=True)
@@ -314,22 +386,38 @@ def test_doubt_is_in_every_error_once(get, tmp_path, monkeypatch, trouble):
         (tmp_path / "lock.json").write_text("{")
     if trouble == "wrong file there":
         target.write_bytes(DATA[:-1])
-    with pytest.raises(DataError) as caught, fetch._part(entry(), target) if trouble == "two processes" else nullcontext():
+    with (
+        pytest.raises(DataError) as caught,
+        fetch._part(entry(), target) if trouble == "two processes" else nullcontext(),
+    ):
         if trouble == "no address":
             fetch.fetch(entry(**doubtful), tmp_path, tmp_path / "lock.json")
         elif trouble == "no list":
-            fetch.fetch_all(entry(file="{id}.bin", ids_file=str(tmp_path / "ids.txt"), **doubtful), tmp_path, tmp_path / "lock.json")
+            fetch.fetch_all(
+                entry(file="{id}.bin", ids_file=str(tmp_path / "ids.txt"), **doubtful),
+                tmp_path,
+                tmp_path / "lock.json",
+            )
         else:
-            get("404" if trouble == "404" else "good", options=dict(offline=trouble == "offline"), right=DATA[:-1] if trouble == "wrong file there" else DATA, **doubtful)
+            get(
+                "404" if trouble == "404" else "good",
+                options=dict(offline=trouble == "offline"),
+                right=DATA[:-1] if trouble == "wrong file there" else DATA,
+                **doubtful,
+            )
     assert str(caught.value).count("not confirmed: never opened") == 1 and str(caught.value).endswith("]")
 
 
 @pytest.mark.parametrize("size", [len(DATA), None])
 def test_disk_too_small(get, server, tmp_path, monkeypatch, size):
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": transfer.SPARE + 2_000_000}))
+    monkeypatch.setattr(
+        transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": transfer.SPARE + 2_000_000})
+    )
     with pytest.raises(DataError, match="/good/x: needs 3 MB and 67 MB to spare in .* which has 69 MB free"):
         get("good", size=size)
-    assert no_file(tmp_path) and server.seen["/good/x"] == (0 if size else 1)  # known beforehand: not even asked
+    assert no_file(tmp_path) and server.seen["/good/x"] == (
+        0 if size else 1
+    )  # known beforehand: not even asked
 
 
 def test_disk_full_in_the_middle(get, tmp_path, monkeypatch):
@@ -409,14 +497,24 @@ MD5 = "md5:" + hashlib.md5(DATA).hexdigest()
         (dict(size=len(DATA), checksum=MD5), "agrees", []),
         (dict(checksum=SHA), "agrees", []),
         (dict(size=7, checksum=MD5), "differs", ["3000000 bytes, quoted 7"]),
-        (dict(size=7, checksum="md5:" + "0" * 32), "differs", ["3000000 bytes, quoted 7", f"{MD5.replace(':', ' ')}, quoted 000"]),
+        (
+            dict(size=7, checksum="md5:" + "0" * 32),
+            "differs",
+            ["3000000 bytes, quoted 7", f"{MD5.replace(':', ' ')}, quoted 000"],
+        ),
     ],
 )
-def test_what_others_quote_is_compared_and_not_enforced(get, tmp_path, capsys, quoted, expected, words, checksum):
+def test_what_others_quote_is_compared_and_not_enforced(
+    get, tmp_path, capsys, quoted, expected, words, checksum
+):
     assert get("good", checksum=checksum, quoted=quoted)["quoted"] == expected
     said = capsys.readouterr().err
-    assert ("WARNING: set 1: data.bin is not the file that others quote" in said) == (expected == "differs") and all(word in said for word in words)
-    assert [row["quoted"] for row in lockfile.read_lock(tmp_path / "lock.json").values()] == ([] if checksum else [expected])
+    assert ("WARNING: set 1: data.bin is not the file that others quote" in said) == (
+        expected == "differs"
+    ) and all(word in said for word in words)
+    assert [row["quoted"] for row in lockfile.read_lock(tmp_path / "lock.json").values()] == (
+        [] if checksum else [expected]
+    )
     assert "quoted" not in get("good")
 
 
@@ -463,9 +561,22 @@ def test_a_folder_that_cannot_be_written_to(server):
         os.chmod(folder, 0o755)
         os.makedirs(f"{folder}/closed/set/1")
         os.chmod(f"{folder}/closed/set/1", 0o555)
-        script = READ_ONLY.format(one=entry(urls=[f"http://127.0.0.1:{server.server_port}/good/x"], checksum=SHA))
-        done = subprocess.run([sys.executable, "-c", script, folder], env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True)
-        assert done.returncode == 0 and "set 1: " in done.stdout and "Permission denied" in done.stdout and f"{folder}/closed/set/1/data.bin" in done.stdout, done.stderr
+        script = READ_ONLY.format(
+            one=entry(urls=[f"http://127.0.0.1:{server.server_port}/good/x"], checksum=SHA)
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script, folder],
+            env=ENVIRONMENT,
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert (
+            done.returncode == 0
+            and "set 1: " in done.stdout
+            and "Permission denied" in done.stdout
+            and f"{folder}/closed/set/1/data.bin" in done.stdout
+        ), done.stderr
         assert os.path.exists(f"{folder}/open/set/1/data.bin") and not os.listdir(f"{folder}/closed/set/1")
 
 
@@ -473,14 +584,25 @@ def test_progress_shows_rate_and_remaining_time(get, capsys, monkeypatch):
     monkeypatch.setattr(transfer, "interval", lambda: 0.02)
     get("slow", options=dict(progress=True))
     lines = re.split(r"[\r\n]+", capsys.readouterr().err)
-    on_the_way = [line for line in lines if re.search(r"data.bin: +[1-9]\d?%.*[\d.]+M/3.00M \[\d\d:\d\d<\d\d:\d\d, +[\d.]+[kM]?B/s\]", line)]
+    on_the_way = [
+        line
+        for line in lines
+        if re.search(r"data.bin: +[1-9]\d?%.*[\d.]+M/3.00M \[\d\d:\d\d<\d\d:\d\d, +[\d.]+[kM]?B/s\]", line)
+    ]
     assert len(on_the_way) >= 2, lines
 
 
 def test_no_server_at_all(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(DataError, match="1 retries"):
-        fetch.fetch(entry(urls=["http://127.0.0.1:9/x"]), tmp_path, tmp_path / "lock.json", retries=1, backoff=0.01, progress=False)
+        fetch.fetch(
+            entry(urls=["http://127.0.0.1:9/x"]),
+            tmp_path,
+            tmp_path / "lock.json",
+            retries=1,
+            backoff=0.01,
+            progress=False,
+        )
 
 
 def test_lists_of_files(get, server, tmp_path):
@@ -490,7 +612,12 @@ def test_lists_of_files(get, server, tmp_path):
     assert [os.path.basename(one["file"]) for one in found] == ["1abc.bin", "2abd.bin", "3xyz.bin"]
     assert server.seen["/good/ab/1abc"] == 1 and len(lockfile.read_lock(tmp_path / "lock.json")) == 3
     with pytest.raises(DataError) as caught:
-        fetch.fetch_all(many | {"ids": [f"{i}aaa" for i in range(6)], "version": "2"}, tmp_path, tmp_path / "lock.json", offline=True)
+        fetch.fetch_all(
+            many | {"ids": [f"{i}aaa" for i in range(6)], "version": "2"},
+            tmp_path,
+            tmp_path / "lock.json",
+            offline=True,
+        )
     assert "and 3 more files: 3aaa.bin 4aaa.bin 5aaa.bin" in str(caught.value)
 
 
@@ -498,13 +625,51 @@ def test_command_line(server, tmp_path):
     body = gzip.compress(b"x")
     (tmp_path / "files/set/1").mkdir(parents=True)
     (tmp_path / "files/set/1/a.gz").write_bytes(body)
-    (tmp_path / "table.yaml").write_text(yaml.safe_dump([entry(file="a.gz", urls=["https://a.example/a.gz"], quoted=dict(size=7))]))
-    command = [sys.executable, "workflow/scripts/download.py", "--table", tmp_path / "table.yaml", "--folder", tmp_path / "files", "--lock", tmp_path / "lock.json", "--offline"]
+    (tmp_path / "table.yaml").write_text(
+        yaml.safe_dump([entry(file="a.gz", urls=["https://a.example/a.gz"], quoted=dict(size=7))])
+    )
+    command = [
+        sys.executable,
+        "workflow/scripts/download.py",
+        "--table",
+        tmp_path / "table.yaml",
+        "--folder",
+        tmp_path / "files",
+        "--lock",
+        tmp_path / "lock.json",
+        "--offline",
+    ]
     environment = os.environ | {"PYTHONPATH": "src"}
-    done = subprocess.run([*command, "--name", "set", "--out", tmp_path / "set.json"], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0 and "WARNING: set 1: a.gz is not the file that others quote" in done.stderr, done.stderr
+    done = subprocess.run(
+        [*command, "--name", "set", "--out", tmp_path / "set.json"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "WARNING: set 1: a.gz is not the file that others quote" in done.stderr, (
+        done.stderr
+    )
     (listed,) = json.loads((tmp_path / "set.json").read_text())
-    assert listed["sha256"] == hashlib.sha256(body).hexdigest() == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["sha256"]
-    assert listed["quoted"] == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["quoted"] == "differs"
-    done = subprocess.run([*command, "--name", "sett", "--out", tmp_path / "sett.json"], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and "no dataset sett, expected one of set" in done.stderr and not (tmp_path / "sett.json").exists()
+    assert (
+        listed["sha256"]
+        == hashlib.sha256(body).hexdigest()
+        == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["sha256"]
+    )
+    assert (
+        listed["quoted"]
+        == json.loads((tmp_path / "lock.json").read_text())["set/1/a.gz"]["quoted"]
+        == "differs"
+    )
+    done = subprocess.run(
+        [*command, "--name", "sett", "--out", tmp_path / "sett.json"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 1
+        and "no dataset sett, expected one of set" in done.stderr
+        and not (tmp_path / "sett.json").exists()
+    )

@@ -24,7 +24,9 @@ def test_the_table_is_sound():
     assert len(set(files)) == len(files)
     lock = REPOSITORY / "resources/datasets.lock.json"
     listed = tuple(f"{name}/" for name, row in table.items() if "ids_file" in row)
-    assert {name for name in lockfile.read_lock(lock) if not name.startswith(listed)} <= {catalogue.key(part) for part in parts}
+    assert {name for name in lockfile.read_lock(lock) if not name.startswith(listed)} <= {
+        catalogue.key(part) for part in parts
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,10 @@ def test_damaged_lock_file(tmp_path, content):
 
 
 def test_many_writers_of_the_lock_file(tmp_path):
-    threads = [threading.Thread(target=lockfile.record, args=(tmp_path / "lock.json", {f"k{i}": row(i)})) for i in range(20)]
+    threads = [
+        threading.Thread(target=lockfile.record, args=(tmp_path / "lock.json", {f"k{i}": row(i)}))
+        for i in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,7 +95,11 @@ def test_many_writers_of_the_lock_file(tmp_path):
 def test_rows_of_the_lock_file_are_written_together(tmp_path, monkeypatch):
     """All are there in the end, also after an error; a large lock file is not written once per row."""
     path, written = tmp_path / "lock.json", []
-    monkeypatch.setattr(lockfile, "record", lambda *arguments, record=lockfile.record: written.append(len(arguments[1])) or record(*arguments))
+    monkeypatch.setattr(
+        lockfile,
+        "record",
+        lambda *arguments, record=lockfile.record: written.append(len(arguments[1])) or record(*arguments),
+    )
     with pytest.raises(RuntimeError), lockfile.Lock(path) as lock:
         for i in range(500):
             assert lock.add(f"k{i}", row(i)) == row(i)
@@ -103,7 +112,12 @@ def test_rows_of_the_lock_file_are_written_together(tmp_path, monkeypatch):
 
 def test_another_process_records_another_file_meanwhile(tmp_path):
     path = tmp_path / "lock.json"
-    with pytest.raises(DataError, match=f"lock.json: k: sha256 {2:064x}, expected {1:064x}, which another process"), lockfile.Lock(path) as lock:
+    with (
+        pytest.raises(
+            DataError, match=f"lock.json: k: sha256 {2:064x}, expected {1:064x}, which another process"
+        ),
+        lockfile.Lock(path) as lock,
+    ):
         lockfile.record(path, {"k": row(1)})
         lock.add("k", row(2))
     assert lockfile.read_lock(path) == {"k": row(1)}
@@ -114,13 +128,22 @@ def test_many_thousand_rows_take_seconds(tmp_path):
     with lockfile.Lock(tmp_path / "lock.json") as lock:
         for i in range(10_000):
             lock.add(f"k{i}", row(i))
-    assert len(lockfile.read_lock(tmp_path / "lock.json")) == 10_000 and time.perf_counter() - start < 20  # one by one: many minutes
+    assert (
+        len(lockfile.read_lock(tmp_path / "lock.json")) == 10_000 and time.perf_counter() - start < 20
+    )  # one by one: many minutes
 
 
 def test_a_list_that_the_lock_file_contradicts(tmp_path):
     lock, listed = tmp_path / "lock.json", tmp_path / "set.json"
     assert lockfile.contradicted(lock, listed) == []
-    listed.write_text(json.dumps([{"file": f"downloads/set/1/{name}", "size": 1, "sha256": f"{i:064x}"} for i, name in enumerate("abc")]))
+    listed.write_text(
+        json.dumps(
+            [
+                {"file": f"downloads/set/1/{name}", "size": 1, "sha256": f"{i:064x}"}
+                for i, name in enumerate("abc")
+            ]
+        )
+    )
     lockfile.record(lock, {"set/1/a": row(0), "set/1/b": row(7), "other/1/c": row(8)})
     assert lockfile.contradicted(lock, listed) == ["set/1/b"]
     listed.write_text("[3]")
@@ -131,13 +154,23 @@ def test_digest_changes_with_what_decides(tmp_path):
     path, ids = tmp_path / "table.yaml", tmp_path / "ids.txt"
 
     def digest(**change):
-        path.write_text(yaml.safe_dump([entry(file="{id}", ids_file="ids.txt", urls=["https://a.example/{id}"]) | change, entry(name="other", purpose=str(change))]))
+        path.write_text(
+            yaml.safe_dump(
+                [
+                    entry(file="{id}", ids_file="ids.txt", urls=["https://a.example/{id}"]) | change,
+                    entry(name="other", purpose=str(change)),
+                ]
+            )
+        )
         return catalogue.digest(path, "set")
 
     absent = digest()
     ids.write_text("1abc\n2abc\n")
     first = digest()
-    same = [digest(purpose="words"), digest(licence="other", page="https://b.example", verified=False, note="n")]
+    same = [
+        digest(purpose="words"),
+        digest(licence="other", page="https://b.example", verified=False, note="n"),
+    ]
     ids.write_text("1abc  # a comment\n\n2abc\n")
     assert [*same, digest()] == [first] * 3
     other = [digest(urls=["https://b.example/{id}"]), digest(version="2"), digest(file="{id}.gz")]
@@ -153,9 +186,16 @@ def test_digest_changes_with_what_decides(tmp_path):
 def test_ids_from_a_file_beside_the_table(tmp_path):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/ids.txt").write_text("# made by a query\n1abc\n\n  2abd # two\n")
-    (tmp_path / "table.yaml").write_text(yaml.safe_dump([entry(file="{id}.bin", urls=["https://a.example/{middle}/{id}"], ids_file="lists/ids.txt")]))
+    (tmp_path / "table.yaml").write_text(
+        yaml.safe_dump(
+            [entry(file="{id}.bin", urls=["https://a.example/{middle}/{id}"], ids_file="lists/ids.txt")]
+        )
+    )
     one = catalogue.read_table(tmp_path / "table.yaml")["set"]
-    assert [(part["file"], part["urls"]) for part in catalogue.expand(one)] == [("1abc.bin", ["https://a.example/ab/1abc"]), ("2abd.bin", ["https://a.example/ab/2abd"])]
+    assert [(part["file"], part["urls"]) for part in catalogue.expand(one)] == [
+        ("1abc.bin", ["https://a.example/ab/1abc"]),
+        ("2abd.bin", ["https://a.example/ab/2abd"]),
+    ]
     with pytest.raises(DataError, match="1abc.bin"):
         fetch.fetch_all(one, tmp_path, tmp_path / "lock.json", offline=True)
 
@@ -174,7 +214,9 @@ def test_bad_lists_of_ids(tmp_path, content, message):
     if content is not None:
         (tmp_path / "ids.txt").write_bytes(content)
     (tmp_path / "table.yaml").write_text(yaml.safe_dump([entry(file="{id}", ids_file="ids.txt")]))
-    one = catalogue.read_table(tmp_path / "table.yaml")["set"]  # the other entries of the table are of use without it
+    one = catalogue.read_table(tmp_path / "table.yaml")[
+        "set"
+    ]  # the other entries of the table are of use without it
     with pytest.raises(DataError, match=message):
         fetch.fetch_all(one, tmp_path, tmp_path / "lock.json")
 
@@ -182,19 +224,32 @@ def test_bad_lists_of_ids(tmp_path, content, message):
 def test_the_query_asks_for_what_the_paper_config_reads():
     query = json.loads((REPOSITORY / "resources/pdb/query.json").read_text())
     assert "NOT CONFIRMED" in " ".join(query["about"])
-    asked = {node["parameters"]["attribute"]: node["parameters"]["value"] for node in query["body"]["query"]["nodes"]}
+    asked = {
+        node["parameters"]["attribute"]: node["parameters"]["value"]
+        for node in query["body"]["query"]["nodes"]
+    }
     limits = yaml.safe_load((REPOSITORY / "config/paper.yaml").read_text())["datasets"]["pdb"]
     length = asked["entity_poly.rcsb_sample_sequence_length"]
-    assert (length["from"], length["to"]) == (limits["min_residues"], limits["max_residues"]) and asked["rcsb_entry_info.resolution_combined"] == limits["max_resolution"]
-    assert asked["exptl.method"] == ["X-RAY DIFFRACTION", "ELECTRON MICROSCOPY"] and asked["entity_poly.rcsb_entity_polymer_type"] == "Protein"
+    assert (length["from"], length["to"]) == (limits["min_residues"], limits["max_residues"]) and asked[
+        "rcsb_entry_info.resolution_combined"
+    ] == limits["max_resolution"]
+    assert (
+        asked["exptl.method"] == ["X-RAY DIFFRACTION", "ELECTRON MICROSCOPY"]
+        and asked["entity_poly.rcsb_entity_polymer_type"] == "Protein"
+    )
 
 
 def test_numbers_in_the_purpose_of_the_small_list():
     small = catalogue.read_table(REPOSITORY / "resources/datasets.yaml")["pdb_small"]
-    entries, benchmark, others = map(int, re.search(r"(\d+) entries.*\((\d+) \+ (\d+)\)", small["purpose"]).groups())
+    entries, benchmark, others = map(
+        int, re.search(r"(\d+) entries.*\((\d+) \+ (\d+)\)", small["purpose"]).groups()
+    )
     assert entries == len(small["ids"])
     index = REPOSITORY.parent / "shared/data/proteins/index.csv"
     if not index.exists():
         pytest.skip("the chains are counted where the files are")
     counted = [r["file"] for r in csv.DictReader(index.open()) if 50 <= int(r["residues_with_N_CA_C"]) <= 256]
-    assert [sum("_u." in name for name in counted), sum("_u." not in name for name in counted)] == [benchmark, others]
+    assert [sum("_u." in name for name in counted), sum("_u." not in name for name in counted)] == [
+        benchmark,
+        others,
+    ]

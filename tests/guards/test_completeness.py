@@ -15,7 +15,11 @@ from equidyn.guards import completeness
 def test_what_has_no_end_of_its_own_passes(tmp_path):
     for name in ("a.xyz", "a.csv", "a"):
         (tmp_path / name).write_bytes(b"3\n\nC 0 0")
-        assert completeness.wrong_beginning(tmp_path / name, name) is completeness.missing_end(tmp_path / name, name) is None
+        assert (
+            completeness.wrong_beginning(tmp_path / name, name)
+            is completeness.missing_end(tmp_path / name, name)
+            is None
+        )
 
 
 def test_the_name_that_a_file_is_to_get_counts(tmp_path):
@@ -46,7 +50,10 @@ def test_end_of_hdf5(tmp_path, libver):
     size = path.stat().st_size
     with open(path, "ab") as file:
         file.write(b"more")
-    assert f"of {size + 4} bytes: its superblock says that it ends after {size} bytes" in completeness.missing_end(path, path.name)
+    assert (
+        f"of {size + 4} bytes: its superblock says that it ends after {size} bytes"
+        in completeness.missing_end(path, path.name)
+    )
     os.truncate(path, size - 1)
     assert f"ends after {size} bytes" in completeness.missing_end(path, path.name)
 
@@ -65,7 +72,10 @@ def test_memory_is_bounded(tmp_path, name):
             for _ in range(128):
                 file.write(zeros)
     else:
-        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as file:
+        with (
+            zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("a", "w") as file,
+        ):
             for _ in range(128):
                 file.write(zeros)
     tracemalloc.start()

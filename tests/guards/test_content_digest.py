@@ -41,7 +41,10 @@ def test_every_changed_byte_and_every_cut_is_refused_before_hdf5_sees_it(whole, 
         content[data.draw(st.integers(0, len(content) - 1), "at")] ^= data.draw(st.integers(1, 255), "bits")
     damaged = whole.with_name("damaged.h5")
     damaged.write_bytes(content)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError, match=r"damaged.h5: (its content has|begins with) [^\n]*make it again"):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DataError, match=r"damaged.h5: (its content has|begins with) [^\n]*make it again"),
+    ):
         patch.setattr(h5py, "File", lambda *args: pytest.fail("opened by HDF5"))
         read(damaged)
 
@@ -51,7 +54,10 @@ def test_files_of_others_and_of_older_versions(tmp_path, block):
     with h5py.File(tmp_path / "b.h5", "w", userblock_size=block) as file:
         file["values"] = np.arange(3)
     content = (tmp_path / "b.h5").read_bytes()
-    with pytest.raises(DataError, match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again: `snakemake .*b.h5 --forcerun dataset`"):
+    with pytest.raises(
+        DataError,
+        match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again: `snakemake .*b.h5 --forcerun dataset`",
+    ):
         read(tmp_path / "b.h5")
     with pytest.raises(DataError, match="no HDF5 file begins at byte 512"):
         content_digest.write_digest(tmp_path / "b.h5")
@@ -72,7 +78,9 @@ def test_a_change_that_is_meant_is_sealed_again(whole, tmp_path):
 
 @pytest.mark.skipif(not (shutil.which("tail") and shutil.which("sha256sum")), reason="no such programs")
 def test_the_digest_is_what_sha256sum_says(whole):
-    assert subprocess.check_output(f"tail -c +513 {whole} | sha256sum", shell=True, text=True).split()[0] == content_digest.stored_digest(whole)
+    assert subprocess.check_output(f"tail -c +513 {whole} | sha256sum", shell=True, text=True).split()[
+        0
+    ] == content_digest.stored_digest(whole)
 
 
 def test_nothing_is_sealed_where_writing_failed(tmp_path):

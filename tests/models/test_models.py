@@ -39,14 +39,24 @@ def test_finite_groups_give_the_exact_decomposition_of_the_linear_head(task, ord
     for batch in batches:
         batch.inputs["positions"] = batch.inputs["positions"].double()
     n = sum(len(b) for b in batches)
-    measured = measure(model, task.predict, batches, task.actions, task.output, group[:, None].expand(-1, n, -1, -1), order)
-    exact = torch.cat([closed_form(model, b.inputs)[1][b.mask] for b in batches]).detach() / 3 * task.force_scale**2
+    measured = measure(
+        model, task.predict, batches, task.actions, task.output, group[:, None].expand(-1, n, -1, -1), order
+    )
+    exact = (
+        torch.cat([closed_form(model, b.inputs)[1][b.mask] for b in batches]).detach()
+        / 3
+        * task.force_scale**2
+    )
     assert measured.equivariance == pytest.approx(exact.mean().item(), rel=1e-9)
-    sampled = measure(model, task.predict, batches, task.actions, task.output, groups.haar_per_item(200, n, 0))
+    sampled = measure(
+        model, task.predict, batches, task.actions, task.output, groups.haar_per_item(200, n, 0)
+    )
     assert sampled.equivariance == pytest.approx(exact.mean().item(), rel=0.1)
 
 
-@pytest.mark.parametrize("architecture, options", [("escaip", dict(tied=True)), ("escaip", {}), ("rawdir", {})])
+@pytest.mark.parametrize(
+    "architecture, options", [("escaip", dict(tied=True)), ("escaip", {}), ("rawdir", {})]
+)
 def test_controls_measure_within_the_floor_of_float32(task, architecture, options):
     model = randomised(architecture, **options)
     control = model if options else model.equivariant_control()
@@ -55,7 +65,9 @@ def test_controls_measure_within_the_floor_of_float32(task, architecture, option
     d = measure(control, task.predict, batches, task.actions, task.output, groups.haar_per_item(5, n, 0))
     assert 0 < d.relative_equivariance < 1e-10
     if not options:
-        broken = measure(model, task.predict, batches, task.actions, task.output, groups.haar_per_item(5, n, 0))
+        broken = measure(
+            model, task.predict, batches, task.actions, task.output, groups.haar_per_item(5, n, 0)
+        )
         assert broken.relative_equivariance > 1e-4
 
 
@@ -73,7 +85,9 @@ def test_translation_permutation_and_padding(task, architecture):
     one = {k: v[:, order] for k, v in one.items()}
     index, valid = neighbour_list(one["positions"], one["mask"], model.cutoff, model.n_neighbours)
     energy_one, forces_one = model(**one, neighbours=index, neighbour_mask=valid)
-    assert torch.allclose(forces_one[0], forces[0, :n][order], atol=1e-9)  # alone and permuted = in a padded batch
+    assert torch.allclose(
+        forces_one[0], forces[0, :n][order], atol=1e-9
+    )  # alone and permuted = in a padded batch
     assert torch.allclose(energy_one[0], energy[0], atol=1e-9)
     assert (forces[~x["mask"]] == 0).all()
 

@@ -24,14 +24,32 @@ def inputs(lengths=(9, 14), dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
     b, n = len(lengths), max(lengths)
     mask = torch.arange(n) < torch.tensor(lengths)[:, None]
-    x_t, x_sc = (torch.randn(b, n, 3, generator=generator, dtype=torch.float64).to(dtype) * mask[..., None] for _ in range(2))
+    x_t, x_sc = (
+        torch.randn(b, n, 3, generator=generator, dtype=torch.float64).to(dtype) * mask[..., None]
+        for _ in range(2)
+    )
     breaks = (torch.rand(b, n, generator=generator) < 0.1).to(torch.uint8)
-    return dict(x_t=x_t, t=torch.linspace(0.3, 0.9, b, dtype=dtype), mask=mask, index=torch.arange(1, n + 1).expand(b, n), breaks=breaks, x_sc=x_sc)
+    return dict(
+        x_t=x_t,
+        t=torch.linspace(0.3, 0.9, b, dtype=dtype),
+        mask=mask,
+        index=torch.arange(1, n + 1).expand(b, n),
+        breaks=breaks,
+        x_sc=x_sc,
+    )
 
 
 # The published counts hold fold-class tables (about 0.4M) and 3 × 256 more columns of the conditioning's first map (0.39M); ours are 0.50M,
 # 0.56M, 0.55M and 0.59M smaller, so about 0.25M of choices that are not public (biases, what conditions the pairs) went the other way.
-@pytest.mark.parametrize("size, count, published", [("60M", 64_099_840, 64.6), ("60M-tri", 69_935_408, 70.5), ("200M", 190_153_216, 190.7), ("400M", 396_608_768, 397.2)])
+@pytest.mark.parametrize(
+    "size, count, published",
+    [
+        ("60M", 64_099_840, 64.6),
+        ("60M-tri", 69_935_408, 70.5),
+        ("200M", 190_153_216, 190.7),
+        ("400M", 396_608_768, 397.2),
+    ],
+)
 def test_parameter_counts(size, count, published):
     with torch.device("meta"):
         n = sum(p.numel() for p in Proteina(**SIZES[size]).parameters())
@@ -44,7 +62,10 @@ def test_padding_changes_nothing(options):
     m, x = model(torch.float32, **options), inputs(dtype=torch.float32)
     plain = m(**x)
     assert (plain[~x["mask"]] == 0).all() and plain[x["mask"]].abs().min() > 0
-    garbage = {k: F.pad(v, (0, 0, 0, 6) if v.ndim == 3 else (0, 6), value=7) if v.ndim > 1 else v for k, v in x.items()}
+    garbage = {
+        k: F.pad(v, (0, 0, 0, 6) if v.ndim == 3 else (0, 6), value=7) if v.ndim > 1 else v
+        for k, v in x.items()
+    }
     garbage["mask"] = F.pad(x["mask"], (0, 6))
     padded = m(**garbage)
     assert torch.allclose(padded[:, :14], plain, atol=1e-5) and (padded[:, 14:] == 0).all()
@@ -58,10 +79,16 @@ def test_distance_lookup_is_the_linear_map_of_one_hots():
     m.norm_pair.register_forward_hook(lambda module, args, output: got.append(args[0]))
     m(**x)
     relative = (x["index"][:, :, None] - x["index"][:, None]).clamp(-63, 63) + 63
-    hot = [F.one_hot(relative, 127), F.one_hot(distance_bins(x["x_sc"], 128, 3.0), 128), F.one_hot(distance_bins(x["x_t"], 64, 3.0), 64)]
+    hot = [
+        F.one_hot(relative, 127),
+        F.one_hot(distance_bins(x["x_sc"], 128, 3.0), 128),
+        F.one_hot(distance_bins(x["x_t"], 64, 3.0), 64),
+    ]
     assert torch.allclose(got[0], m.embed_pair(torch.cat(hot, -1).double()), atol=1e-12)
     assert (distance_bins(torch.zeros(1, 3, 3), 128, 3.0) == 0).all()
-    assert distance_bins(torch.tensor([[[0.0, 0, 0], [0, 0, 3.01], [0, 0, 0.11]]]), 64, 3.0)[0, 0].tolist() == [0, 63, 1]
+    assert distance_bins(torch.tensor([[[0.0, 0, 0], [0, 0, 3.01], [0, 0, 0.11]]]), 64, 3.0)[
+        0, 0
+    ].tolist() == [0, 63, 1]
 
 
 def test_one_product_for_all_layers_is_a_norm_and_a_map_per_layer():
@@ -78,7 +105,9 @@ def test_one_product_for_all_layers_is_a_norm_and_a_map_per_layer():
 
 def test_pair_updates_reach_the_velocity_and_the_distogram_is_symmetric():
     m, x = model(layers=4, update_every=2), inputs()
-    assert list(m.updates) == ["0", "2"] and list(Proteina(**{**SIZES["tiny"], "layers": 3}, update_every=2).updates) == ["0"]
+    assert list(m.updates) == ["0", "2"] and list(
+        Proteina(**{**SIZES["tiny"], "layers": 3}, update_every=2).updates
+    ) == ["0"]
     velocity, logits = m.distogram(**x)
     assert torch.equal(velocity, m(**x)) and logits.shape == (2, 14, 14, 64)
     assert torch.equal(logits, logits.transpose(1, 2))
@@ -95,7 +124,14 @@ def test_control_measures_within_the_floor(dtype, bound):
     rotations = groups.haar_per_item(6, 4, 0)
 
     def error(module):
-        return measure(module, lambda f, y: f(**y), [Batch(x, target, mask, torch.arange(4))], ACTIONS, Vector(), rotations).relative_equivariance
+        return measure(
+            module,
+            lambda f, y: f(**y),
+            [Batch(x, target, mask, torch.arange(4))],
+            ACTIONS,
+            Vector(),
+            rotations,
+        ).relative_equivariance
 
     assert 0 < error(m.equivariant_control()) < bound
     assert error(m) > 1e-3

@@ -12,10 +12,16 @@ def test_counts_are_the_published_ones(size, published):
     """Less the norms in front of attention that upstream declares but never applies: 1,632, 3,264 and 6,528 parameters."""
     with torch.device("meta"):
         model = VoxMol(**SIZES[size])
-    unused = 2 * sum(module.out.in_features for module in model.modules() if type(module).__name__ == "Attention")
+    unused = 2 * sum(
+        module.out.in_features for module in model.modules() if type(module).__name__ == "Attention"
+    )
     count = sum(p.numel() for p in model.parameters())
     assert round((count + unused) / 1e6, 2) == published
-    assert all(len(layer.weight) % layer.num_groups == 0 for layer in model.modules() if isinstance(layer, torch.nn.GroupNorm))
+    assert all(
+        len(layer.weight) % layer.num_groups == 0
+        for layer in model.modules()
+        if isinstance(layer, torch.nn.GroupNorm)
+    )
 
 
 def equivariance_error(model, x):
@@ -25,7 +31,10 @@ def equivariance_error(model, x):
 
 @torch.no_grad()
 def test_the_network_is_not_equivariant_and_its_control_and_symmetrization_are():
-    model, x = registry.build("voxmol", "tiny").eval(), torch.randn(2, 8, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    model, x = (
+        registry.build("voxmol", "tiny").eval(),
+        torch.randn(2, 8, 8, 8, 8, generator=torch.Generator().manual_seed(0)),
+    )
     assert model(x).shape == x.shape
     assert equivariance_error(model, x) > 1e-3
     assert equivariance_error(model.equivariant_control(), x) < 1e-12

@@ -19,25 +19,48 @@ def test_table_has_all_ten_claims_and_sees_a_broken_sum():
     assert set(table) == {f"C{i}" for i in range(1, 11)} and table["C1"]["verdict"] == "holds"
     broken = [{**rows[0], "twirled": 1.01 * rows[0]["twirled"]}, rows[1]]
     assert claims(broken, [])[0]["verdict"] == "does not hold here"
-    assert claims([{**rows[0], "percent": math.nan}, rows[1]], [])[0]["verdict"] == "does not hold here"  # not measurable at every checkpoint
+    assert (
+        claims([{**rows[0], "percent": math.nan}, rows[1]], [])[0]["verdict"] == "does not hold here"
+    )  # not measurable at every checkpoint
 
 
 def test_an_exactly_equivariant_control_is_no_evidence():
     control = [{**row(1, 1e-9, 0.5, "control"), "floor": 1e-11}]
-    assert not [r for r in claims([row(1, 1, 0.5), *control], []) if r["claim"] == "C2" and "control" in r["conditions"]]
+    assert not [
+        r
+        for r in claims([row(1, 1, 0.5), *control], [])
+        if r["claim"] == "C2" and "control" in r["conditions"]
+    ]
 
 
 def points(axis, reference, **values):
-    return {run: dict(group="g", axes={axis: value}, reference=reference, reference_axes={axis: None}) for run, value in values.items()}
+    return {
+        run: dict(group="g", axes={axis: value}, reference=reference, reference_axes={axis: None})
+        for run, value in values.items()
+    }
 
 
 def test_an_axis_has_a_row_with_the_reference_and_the_paper_beside_it():
-    rows = [{**r, "run": run} for run in ("default", "few", "fewer") for r in GOOD] + [{**r, "run": "alone"} for r in BAD]
+    rows = [{**r, "run": run} for run in ("default", "few", "fewer") for r in GOOD] + [
+        {**r, "run": "alone"} for r in BAD
+    ]
     rows[-3]["percent_hi"] = 1.7
     paper = tables.read_paper(REPOSITORY / "resources/paper_milestones.csv")
-    (found,) = [r for r in claims(rows, paper, points("training.n_train", "default", few=500, fewer=100)) if r["claim"] == "C4"]
-    assert list(found) == list(CLAIMS) and found["verdict"] == "holds" and (found["ours"], found["lo"], found["hi"]) == (1, 0.9, 1.7)
-    assert "n_train all: 1 %" in found["conditions"] and "n_train 100" in found["conditions"] and "alone" not in found["conditions"]
+    (found,) = [
+        r
+        for r in claims(rows, paper, points("training.n_train", "default", few=500, fewer=100))
+        if r["claim"] == "C4"
+    ]
+    assert (
+        list(found) == list(CLAIMS)
+        and found["verdict"] == "holds"
+        and (found["ours"], found["lo"], found["hi"]) == (1, 0.9, 1.7)
+    )
+    assert (
+        "n_train all: 1 %" in found["conditions"]
+        and "n_train 100" in found["conditions"]
+        and "alone" not in found["conditions"]
+    )
     assert found["paper"] == "0.0485-5.62 % at the end" and "the paper's largest 0.18" in found["conditions"]
 
 
@@ -48,7 +71,11 @@ def test_axes_of_flow_are_judged_per_time():
         for c in ("t=0", "t=0.4", "t=0.4,sc")
         for r in (BAD if (run, c) == ("c", "t=0.4") else GOOD)
     ]
-    found = {r["conditions"].split(": ")[0]: r for r in claims(rows, [], points("seed", "a", b=1, c=2) | points("model.size", "a")) if r["claim"] == "C6"}
+    found = {
+        r["conditions"].split(": ")[0]: r
+        for r in claims(rows, [], points("seed", "a", b=1, c=2) | points("model.size", "a"))
+        if r["claim"] == "C6"
+    }
     assert [r["verdict"] for r in found.values()] == ["holds", "does not hold here"]
     assert all("x the rescaled input" in r["conditions"] for r in found.values())
 
@@ -57,10 +84,18 @@ def test_replicates_are_runs_that_differ_in_nothing_but_the_seed():
     """Of a product of sizes and seeds, each claim takes the runs beside the reference along its own axis."""
     rows = [{**r, "run": run} for run in ("a", "a2", "b", "b2") for r in (BAD if run[0] == "b" else GOOD)]
     grid = {
-        run: dict(group="g", axes={"model.size": run[0], "seed": int(run[1:] or 1)}, reference="a", reference_axes={"model.size": "a", "seed": 1}) for run in ("a", "a2", "b", "b2")
+        run: dict(
+            group="g",
+            axes={"model.size": run[0], "seed": int(run[1:] or 1)},
+            reference="a",
+            reference_axes={"model.size": "a", "seed": 1},
+        )
+        for run in ("a", "a2", "b", "b2")
     }
     found = {r["claim"]: r["conditions"] for r in claims(rows, [], grid) if r["claim"] in ("C3", "C6")}
-    assert found["C6"].startswith("2 points") and "b" not in found["C6"].split("2 points around run a: ")[1].split("largest")[0].replace("holds only at the dip", "")
+    assert found["C6"].startswith("2 points") and "b" not in found["C6"].split("2 points around run a: ")[
+        1
+    ].split("largest")[0].replace("holds only at the dip", "")
     assert found["C3"].startswith("2 points") and "size b" in found["C3"]
 
 
@@ -68,7 +103,13 @@ def curvature(ratios, run="r"):
     common = dict(run=run, task="forces", condition="", block="head", smallest_positive=1e-3, most_negative=-1e-4, threshold=1e-6, trace=1.0, n_parameters=96.0, method="lanczos",
                   residual=1e-9, seconds=1.0)  # fmt: skip
     return [
-        {**common, "step": step, "term": term, "largest": 2.0, "condition_number": 10.0 * (ratio if term == "twirled" else 1)}
+        {
+            **common,
+            "step": step,
+            "term": term,
+            "largest": 2.0,
+            "condition_number": 10.0 * (ratio if term == "twirled" else 1),
+        }
         for step, ratio in ratios.items()
         for term in ("twirled", "equivariance")
     ]
@@ -89,9 +130,13 @@ CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
     ],
 )
 def test_curvature(ratios, expected, ours):
-    found, smooth = [r for r in claims(CURVE, [], more={"curvature": curvature(ratios)}) if r["claim"] == "C7"]
+    found, smooth = [
+        r for r in claims(CURVE, [], more={"curvature": curvature(ratios)}) if r["claim"] == "C7"
+    ]
     assert found["verdict"] == expected and found["ours"] == (ours if ours == "" else pytest.approx(ours))
-    assert "largest eigenvalue" in smooth["statement"] and smooth["verdict"] == ("not testable at this scale" if 1 in ratios and len(ratios) == 1 else "does not hold here")
+    assert "largest eigenvalue" in smooth["statement"] and smooth["verdict"] == (
+        "not testable at this scale" if 1 in ratios and len(ratios) == 1 else "does not hold here"
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +159,19 @@ WOBBLE = [1, 4, 2, 8, 1, 6, 3, 9, 2, 5, 1, 7]  # neighbours unlike: as many inde
 
 def gradients(ratio_of, percents):
     return [
-        dict(run="r", task="forces", step=s, condition="", ratio=ratio_of(s, p), percent=p, cosine=0.0, n_items=8, n_rotations=4, seconds=1.0) for s, p in enumerate(percents, 1)
+        dict(
+            run="r",
+            task="forces",
+            step=s,
+            condition="",
+            ratio=ratio_of(s, p),
+            percent=p,
+            cosine=0.0,
+            n_items=8,
+            n_rotations=4,
+            seconds=1.0,
+        )
+        for s, p in enumerate(percents, 1)
     ]
 
 
@@ -127,26 +184,38 @@ def gradients(ratio_of, percents):
         (lambda s, p: 0.1 + 0.01 * (s % 5), WOBBLE[:6], 0.5, "not testable at this scale"),
         (lambda s, p: p / 10, WOBBLE[:4], 0.5, "not testable at this scale"),  # four points
         (lambda s, p: p / 10, WOBBLE, 0.95, "not testable at this scale"),  # none counts
-        (lambda s, p: 0.1 / s, [10 / s for s in range(1, 9)], 0.5, "not testable at this scale"),  # both fall steadily: hardly two independent points
+        (
+            lambda s, p: 0.1 / s,
+            [10 / s for s in range(1, 9)],
+            0.5,
+            "not testable at this scale",
+        ),  # both fall steadily: hardly two independent points
     ],
 )
 def test_gradients(ratio_of, percents, total, expected):
     rows = [row(s, p, total) for s, p in enumerate(percents, 1)]
-    found = [r for r in claims(rows, [], more={"gradients": gradients(ratio_of, percents)}) if r["claim"] == "C8"]
+    found = [
+        r for r in claims(rows, [], more={"gradients": gradients(ratio_of, percents)}) if r["claim"] == "C8"
+    ]
     assert [r["verdict"] for r in found] == [expected] * 2
 
 
 def test_series_whose_neighbours_resemble_each_other_are_worth_fewer_points():
     rng = np.random.default_rng(0)
     white, slow = rng.normal(size=400), np.cumsum(rng.normal(size=400))
-    assert effective_number(white, rng.normal(size=400)) > 390 and effective_number(slow, np.cumsum(rng.normal(size=400))) < 20
+    assert (
+        effective_number(white, rng.normal(size=400)) > 390
+        and effective_number(slow, np.cumsum(rng.normal(size=400))) < 20
+    )
     series = []
     for _ in range(4000):  # autoregressive series: the variance of their correlation is 1 / effective number
         x = np.zeros((2, 60))
         for k, noise in enumerate(rng.normal(size=(60, 2))):
             x[:, k] = 0.7 * x[:, k - 1] + noise
         series.append(np.corrcoef(x)[0, 1])
-    assert effective_number(*autoregressive(0.7, 20_000)) / 20_000 * 60 == pytest.approx(1 / np.var(series), rel=0.15)
+    assert effective_number(*autoregressive(0.7, 20_000)) / 20_000 * 60 == pytest.approx(
+        1 / np.var(series), rel=0.15
+    )
 
 
 def autoregressive(rho, n):
@@ -160,7 +229,11 @@ def test_correlation_interval_by_fishers_z():
     x, noise = np.random.default_rng(0).normal(size=(2, 28))
     r, lo, hi = correlation(x, x + noise)
     n = effective_number(x, x + noise)
-    assert r == pytest.approx(np.corrcoef(x, x + noise)[0, 1]) and math.atanh(hi) - math.atanh(lo) == pytest.approx(2 * 1.96 / math.sqrt(n - 3)) and lo < r < hi
+    assert (
+        r == pytest.approx(np.corrcoef(x, x + noise)[0, 1])
+        and math.atanh(hi) - math.atanh(lo) == pytest.approx(2 * 1.96 / math.sqrt(n - 3))
+        and lo < r < hi
+    )
     assert correlation(x, x**3, "spearman")[0] == pytest.approx(1)
     _, lo, hi = correlation([1, 4, 2, 6, 3, 5], [1, 4, 2, 6, 3, 5], "spearman")
     assert lo < 0.9 < hi <= 1  # six points in the same order are no certainty
@@ -177,13 +250,32 @@ def test_correlation_interval_by_fishers_z():
 def test_head(power, n, gap, expected):
     rng = np.random.default_rng(0)
     head = [
-        dict(run="r", step=s, head_variance=v, head_variance_relative=v, equivariance=(1 + gap) * e, quadratic_form=e, features_part=math.nan if s == 1 else -0.1)
+        dict(
+            run="r",
+            step=s,
+            head_variance=v,
+            head_variance_relative=v,
+            equivariance=(1 + gap) * e,
+            quadratic_form=e,
+            features_part=math.nan if s == 1 else -0.1,
+        )
         for s in range(1, n + 1)
         for v, e in [(1 / s, math.exp(0.01 * rng.normal()) / s**power)]
     ]
-    found = [r for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], [], more={"head": head}) if r["claim"] == "C9"]
-    assert tuple(r["verdict"] for r in found) == expected and f"the features' part is {-0.1 * (n - 1):.2f}" in found[1]["conditions"]
-    above = [r for r in claims([row(s, 3, 1.5) for s in range(1, n + 1)], [], more={"head": head}) if r["claim"] == "C9"]
+    found = [
+        r
+        for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], [], more={"head": head})
+        if r["claim"] == "C9"
+    ]
+    assert (
+        tuple(r["verdict"] for r in found) == expected
+        and f"the features' part is {-0.1 * (n - 1):.2f}" in found[1]["conditions"]
+    )
+    above = [
+        r
+        for r in claims([row(s, 3, 1.5) for s in range(1, n + 1)], [], more={"head": head})
+        if r["claim"] == "C9"
+    ]
     assert above[0]["verdict"] == "not testable at this scale"
 
 
@@ -196,13 +288,17 @@ def test_what_exact_equivariance_could_gain():
 
 @pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
 def test_break_even_of_a_power_law(slope):
-    curve = [row(step, 10, 0.9 * step**-slope) for step in (1, 3, 10, 30, 100)]  # twirled is 0.9 x total, hence ahead by a factor 0.9 ** (1 / slope) in steps
+    curve = [
+        row(step, 10, 0.9 * step**-slope) for step in (1, 3, 10, 30, 100)
+    ]  # twirled is 0.9 x total, hence ahead by a factor 0.9 ** (1 / slope) in steps
     assert break_even(curve) == pytest.approx(100 * 0.9 ** (1 / slope))
     assert break_even([row(step, 10, 2 * step**-0.1) for step in (1, 3, 10)]) is None
 
 
 def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():
     table = claims([row(1, 0.02, 1.01), row(10, 3, 0.5)], [])
-    assert {r["verdict"] for r in table} <= set(VERDICTS) and [r["verdict"] for r in table if r["claim"] in ("C3", "C4", "C5", "C6", "C7", "C8", "C9")] == ["not run"] * 7
+    assert {r["verdict"] for r in table} <= set(VERDICTS) and [
+        r["verdict"] for r in table if r["claim"] in ("C3", "C4", "C5", "C6", "C7", "C8", "C9")
+    ] == ["not run"] * 7
     (found,) = [r for r in table if r["claim"] == "C2"]
     assert "a dip to 0.02 % at step 1 does not count: total 1.010 x the zero predictor" in found["conditions"]

@@ -1,42 +1,80 @@
 """Sentences of the report are made from tables alone, and say what the tables say."""
 
-import report
+from equidyn.results import readings as report
 from test_verdicts import row
 
 
 def flow(condition, *points, trivial=1.0):
-    return [{**row(step, percent, ratio, run="flow"), "task": "flow", "condition": condition, "trivial_loss": trivial} for step, percent, ratio in points]
+    return [
+        {
+            **row(step, percent, ratio, run="flow"),
+            "task": "flow",
+            "condition": condition,
+            "trivial_loss": trivial,
+        }
+        for step, percent, ratio in points
+    ]
 
 
 def voxels(run, *points):
-    return [{**row(step, percent, ratio, run=run), "task": "voxels", "rotations": "cube"} for step, percent, ratio in points]
+    return [
+        {**row(step, percent, ratio, run=run), "task": "voxels", "rotations": "cube"}
+        for step, percent, ratio in points
+    ]
 
 
 def test_a_low_percentage_next_to_the_zero_predictor_is_called_by_its_name():
-    low, real = report.readings(voxels("near", (1, 80, 3), (10, 1.7, 0.898)) + voxels("far", (1, 2.5, 0.99), (10, 8, 0.38)), "voxels", [], [])[:2]
-    assert "near: 1.7 %" in low and "0.898 ×" in low and "predicting next to nothing" in low and "holds" in low
-    assert "far: 8 %" in real and "next to nothing" not in real and "2.5 % at step 1, stands at 0.99 × and does not count" in real
+    low, real = report.readings(
+        voxels("near", (1, 80, 3), (10, 1.7, 0.898)) + voxels("far", (1, 2.5, 0.99), (10, 8, 0.38)),
+        "voxels",
+        [],
+        [],
+    )[:2]
+    assert (
+        "near: 1.7 %" in low and "0.898 ×" in low and "predicting next to nothing" in low and "holds" in low
+    )
+    assert (
+        "far: 8 %" in real
+        and "next to nothing" not in real
+        and "2.5 % at step 1, stands at 0.99 × and does not count" in real
+    )
 
 
 def test_later_rises_are_named_with_their_peak_even_where_they_fall_again():
     falling = flow("t=0.4", (1, 1, 1.2), (10, 4, 0.4), (20, 1, 0.3), (30, 1.5, 0.2), (40, 0.9, 0.1))
     curves = {("flow", "t=0.4"): falling, ("flow", "t=0.8"): flow("t=0.8", (10, 4, 0.4), (20, 4.5, 0.3))}
     text = report._rises(curves)
-    assert "flow t=0.4 from 1 % (step 20) to 1.5 % (step 30), 0.9 % at the end" in text and "t=0.8" not in text
+    assert (
+        "flow t=0.4 from 1 % (step 20) to 1.5 % (step 30), 0.9 % at the end" in text and "t=0.8" not in text
+    )
     assert report._rises({("flow", "t=0.8"): curves["flow", "t=0.8"]}).startswith("No percentage")
 
 
 def test_flow_is_held_against_its_rescaled_input():
-    good, bad = flow("t=0.4", (10, 1, 0.4)), flow("t=0.8", (10, 1, 0.46))  # total 0.8 and 0.92 × the rescaled input
-    assert "flow t=0.4 0.80 ×" in report._below_rescaled({("flow", "t=0.4"): good}) and "0.95: yes" in report._below_rescaled({("flow", "t=0.4"): good})
+    good, bad = (
+        flow("t=0.4", (10, 1, 0.4)),
+        flow("t=0.8", (10, 1, 0.46)),
+    )  # total 0.8 and 0.92 × the rescaled input
+    assert "flow t=0.4 0.80 ×" in report._below_rescaled(
+        {("flow", "t=0.4"): good}
+    ) and "0.95: yes" in report._below_rescaled({("flow", "t=0.4"): good})
     assert "0.95: no" in report._below_rescaled({("flow", "t=0.4"): good, ("flow", "t=0.8"): bad})
 
 
 def test_the_hand_is_said_to_be_learned_only_where_the_interval_says_so():
-    rows = [dict(run="flow", step=step, condition=f"t={t}", lo=lo) for step, t, lo in ((0, 0.4, 0.5), (10, 0.4, -0.1), (10, 0.8, 0.1))]
-    assert "at t=0.8, and nowhere else" in report._hand(rows)[0] and "at no flow time" in report._hand(rows[:2])[0]
+    rows = [
+        dict(run="flow", step=step, condition=f"t={t}", lo=lo)
+        for step, t, lo in ((0, 0.4, 0.5), (10, 0.4, -0.1), (10, 0.8, 0.1))
+    ]
+    assert (
+        "at t=0.8, and nowhere else" in report._hand(rows)[0]
+        and "at no flow time" in report._hand(rows[:2])[0]
+    )
 
 
 def test_off_grid_numbers_are_compared_with_those_of_an_equivariant_blur():
     haar = [{**voxels("v", (10, 5, 0.5))[0], "rotations": "haar", "floor": floor} for floor in (1.0, 1e-6)]
-    assert "interpolation alone could make it" in report._off_grid(haar[:1])[0] and "more than interpolation" in report._off_grid(haar[1:])[0]
+    assert (
+        "interpolation alone could make it" in report._off_grid(haar[:1])[0]
+        and "more than interpolation" in report._off_grid(haar[1:])[0]
+    )

@@ -20,7 +20,10 @@ def row(step, percent, ratio, run="r", spread=0.1):
     [
         ([row(1, 20, 3), row(10, 1, 0.5)], "holds"),
         ([row(1, 20, 3), row(10, 1, 0.5), row(100, 5, 0.2)], "holds only at the dip"),
-        ([row(1, 20, 3), row(10, 1, 1.0), row(100, 5, 0.2)], "does not hold here"),  # the dip is a constant output
+        (
+            [row(1, 20, 3), row(10, 1, 1.0), row(100, 5, 0.2)],
+            "does not hold here",
+        ),  # the dip is a constant output
         ([row(1, 20, 3), row(10, 1, 0.995), row(100, 5, 0.2)], "does not hold here"),  # and so is this one
         ([row(1, 1, 1.2)], "not testable at this scale"),  # nothing was learned
         ([row(1, 1, 0.95)], "not testable at this scale"),
@@ -36,13 +39,20 @@ def test_verdicts_guard_against_the_zero_predictor_and_mind_the_interval(curve, 
 
 
 def test_what_is_below_for_some_items_alone_does_not_count():
-    assert counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.899}) and not counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.901})
+    assert counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.899}) and not counted(
+        {**row(10, 1, 0.89), "zero_ratio_hi": 0.901}
+    )
     assert not counted({**row(10, 1, 0.5), "zero_ratio_hi": math.nan})  # one cluster: no interval
 
 
 def test_a_rescaled_input_is_the_baseline_where_it_is_better():
     low = {**row(10, 1, 0.5), "trivial_loss": 0.9}
-    assert counted(row(10, 1, 0.5)) and not counted(low) and verdict([low]) == "not testable at this scale" and counted({**low, "trivial_loss": 1.2})
+    assert (
+        counted(row(10, 1, 0.5))
+        and not counted(low)
+        and verdict([low]) == "not testable at this scale"
+        and counted({**low, "trivial_loss": 1.2})
+    )
 
 
 def test_first_step_needs_both():
@@ -55,7 +65,10 @@ GOOD = [row(1, 20, 3), row(10, 1, 0.5)]
 DIP = [row(1, 20, 3), row(10, 1, 0.5), row(100, 5, 0.2)]
 BAD = [row(1, 20, 3), row(10, 8, 0.5)]
 OPEN = [row(10, 2, 0.5)]
-TRAP = [row(1, 0.1, 1.01), row(10, 0.01, 0.99)]  # predicts next to zero: nothing learned, and no symmetry error to see
+TRAP = [
+    row(1, 0.1, 1.01),
+    row(10, 0.01, 0.99),
+]  # predicts next to zero: nothing learned, and no symmetry error to see
 
 
 @pytest.mark.parametrize(

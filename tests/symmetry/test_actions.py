@@ -7,7 +7,10 @@ from equidyn.symmetry.actions import Fixed, Grid, Scalar, Tensor2, Vector
 CUBE = groups.cube()
 
 
-@pytest.mark.parametrize("action, shape", [(Vector(), (5, 3)), (Tensor2(), (5, 3, 3)), (Scalar(), (5,)), (Fixed(), (5, 2)), (Grid(), (2, 4, 4, 4))])
+@pytest.mark.parametrize(
+    "action, shape",
+    [(Vector(), (5, 3)), (Tensor2(), (5, 3, 3)), (Scalar(), (5,)), (Fixed(), (5, 2)), (Grid(), (2, 4, 4, 4))],
+)
 def test_is_a_group_action(action, shape):
     x = torch.randn(*shape, dtype=torch.float64)
     for a, b in zip(CUBE, CUBE.flip(0)):

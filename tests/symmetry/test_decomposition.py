@@ -11,21 +11,33 @@ from equidyn.symmetry.decomposition import decompose
 
 def linear_map(x, a, rotations):
     """Twisted predictions Rᵀ A R x of f(x) = A x; x [n_items, 3], rotations [n, n_items, 3, 3] or [n, 1, 3, 3]."""
-    return torch.einsum("rnji,jk,rnkl,nl->rni", rotations, a, rotations.expand(len(rotations), len(x), 3, 3), x)
+    return torch.einsum(
+        "rnji,jk,rnkl,nl->rni", rotations, a, rotations.expand(len(rotations), len(x), 3, 3), x
+    )
 
 
 def closed_form(x, a):
-    return x.square().sum(-1) / 3 * (a.square().sum() - torch.trace(a) ** 2 / 3)  # per item, summed over components
+    return (
+        x.square().sum(-1) / 3 * (a.square().sum() - torch.trace(a) ** 2 / 3)
+    )  # per item, summed over components
 
 
 @pytest.fixture
 def case():
     g = torch.Generator().manual_seed(3)
-    return torch.randn(40, 3, generator=g, dtype=torch.float64), torch.randn(3, 3, generator=g, dtype=torch.float64)
+    return torch.randn(40, 3, generator=g, dtype=torch.float64), torch.randn(
+        3, 3, generator=g, dtype=torch.float64
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(2, 9), items=st.integers(2, 6), atoms=st.integers(1, 4), spread=st.floats(1e-6, 1e3))
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(2, 9),
+    items=st.integers(2, 6),
+    atoms=st.integers(1, 4),
+    spread=st.floats(1e-6, 1e3),
+)
 def test_terms_add_and_one_pass_equals_stack(seed, n, items, atoms, spread):
     g = torch.Generator().manual_seed(seed)
     f, y = (spread * torch.randn(n, items, atoms, 3, generator=g) for _ in range(2))
@@ -57,8 +69,14 @@ def test_unbiased_against_the_closed_form(case, n, finite):
     x, a = case
     estimates = []
     for seed in range(300):
-        rotations = groups.subset_per_item(groups.cube(), n, len(x), seed) if finite else groups.haar_per_item(n, len(x), seed)
-        estimates.append(decompose(linear_map(x, a, rotations), x, group_order=24 if finite else None).equivariance)
+        rotations = (
+            groups.subset_per_item(groups.cube(), n, len(x), seed)
+            if finite
+            else groups.haar_per_item(n, len(x), seed)
+        )
+        estimates.append(
+            decompose(linear_map(x, a, rotations), x, group_order=24 if finite else None).equivariance
+        )
     estimates = torch.tensor(estimates)
     error = estimates.std() / len(estimates) ** 0.5
     assert abs(estimates.mean() - closed_form(x, a).mean() / 3) < 4 * error
@@ -86,7 +104,9 @@ def test_clusters_widen_the_interval(case):
     repeated = x.repeat_interleave(5, 0)
     rotations = groups.haar_per_item(10, len(repeated), 0)
     twisted, clusters = linear_map(repeated, a, rotations), torch.arange(40).repeat_interleave(5)
-    target = repeated + 3 * torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat_interleave(5, 0)
+    target = repeated + 3 * torch.randn(
+        40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).repeat_interleave(5, 0)
     alone, grouped = decompose(twisted, target), decompose(twisted, target, clusters=clusters)
     assert grouped.n_clusters == 40 and grouped.percent == pytest.approx(alone.percent, rel=1e-12)
     assert grouped.percent_hi - grouped.percent_lo > 1.3 * (alone.percent_hi - alone.percent_lo)
@@ -98,7 +118,10 @@ def test_jackknife_removes_the_bias_of_a_convex_loss(case):
     norm = lambda p, y: (p - y).norm(dim=-1)  # noqa: E731
     y = 2 * x
     truth = decompose(linear_map(x, a, groups.haar(20_000, 1)[:, None]), y, loss=norm).equivariance
-    runs = [decompose(linear_map(x, a, groups.haar_per_item(4, len(x), seed)), y, loss=norm) for seed in range(200)]
+    runs = [
+        decompose(linear_map(x, a, groups.haar_per_item(4, len(x), seed)), y, loss=norm)
+        for seed in range(200)
+    ]
     jackknife = sum(r.equivariance for r in runs) / len(runs)
     plugin = sum(r.plugin.equivariance for r in runs) / len(runs)
     assert plugin < 0.95 * truth
@@ -110,8 +133,18 @@ def test_the_squared_loss_given_as_a_loss_is_the_squared_loss(case, n):
     """The jackknife over rotations is exact where the loss is quadratic, also for draws without replacement."""
     x, a = case
     twisted = linear_map(x, a, groups.subset_per_item(groups.cube(), n, len(x), 0))
-    exact, convex = (decompose(twisted, 2 * x, group_order=24, loss=loss) for loss in (None, lambda p, y: (p - y) ** 2))
-    for name in ("total", "equivariance", "percent_lo", "zero_ratio_hi", "relative_equivariance", "variance_items", "variance_rotations"):
+    exact, convex = (
+        decompose(twisted, 2 * x, group_order=24, loss=loss) for loss in (None, lambda p, y: (p - y) ** 2)
+    )
+    for name in (
+        "total",
+        "equivariance",
+        "percent_lo",
+        "zero_ratio_hi",
+        "relative_equivariance",
+        "variance_items",
+        "variance_rotations",
+    ):
         assert getattr(convex, name) == pytest.approx(getattr(exact, name), rel=1e-9), name
 
 
@@ -120,27 +153,46 @@ def test_components_of_the_variance(order):
     """Items that differ in their rotations alone have no variance between them; that of one evaluation is the group's."""
     g = torch.Generator().manual_seed(0)
     a = torch.randn(3, 3, generator=g, dtype=torch.float64)
-    x = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(3000, 3)  # the same item, thousands of times
-    whole = (linear_map(x[:1], a, groups.cube()[:, None] if order else groups.haar(20_000, 1)[:, None]) - 2 * x[:1]).square().sum(-1).var(correction=0).item() / 9
+    x = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(
+        3000, 3
+    )  # the same item, thousands of times
+    whole = (
+        linear_map(x[:1], a, groups.cube()[:, None] if order else groups.haar(20_000, 1)[:, None]) - 2 * x[:1]
+    ).square().sum(-1).var(correction=0).item() / 9
     for n in (2, 6, 24):
-        rotations = groups.subset_per_item(groups.cube(), n, len(x), 0) if order else groups.haar_per_item(n, len(x), 0)
+        rotations = (
+            groups.subset_per_item(groups.cube(), n, len(x), 0)
+            if order
+            else groups.haar_per_item(n, len(x), 0)
+        )
         d = decompose(linear_map(x, a, rotations), 2 * x, group_order=order)
-        assert d.variance_rotations == pytest.approx(whole, rel=0.05) and abs(d.variance_items) < 0.1 * whole / n
+        assert (
+            d.variance_rotations == pytest.approx(whole, rel=0.05) and abs(d.variance_items) < 0.1 * whole / n
+        )
 
 
 def test_the_relative_error_has_no_unit():
     g = torch.Generator().manual_seed(0)
-    twisted, y = torch.randn(5, 8, 3, generator=g, dtype=torch.float64), torch.randn(8, 3, generator=g, dtype=torch.float64)
+    twisted, y = (
+        torch.randn(5, 8, 3, generator=g, dtype=torch.float64),
+        torch.randn(8, 3, generator=g, dtype=torch.float64),
+    )
     norm = lambda p, y: (p - y).norm(dim=-1)  # noqa: E731
     for loss in (None, norm):
-        small, large = (decompose(scale * twisted, scale * y, loss=loss).relative_equivariance for scale in (1, 1000))
+        small, large = (
+            decompose(scale * twisted, scale * y, loss=loss).relative_equivariance for scale in (1, 1000)
+        )
         assert large == pytest.approx(small, rel=1e-9)
 
 
 @pytest.mark.parametrize("loss", [None, lambda p, y: (p - y).norm(dim=-1)])
 def test_what_is_masked_does_not_matter_and_what_counts_must_be_finite(loss):
     g = torch.Generator().manual_seed(0)
-    twisted, y, mask = torch.randn(4, 5, 2, 3, generator=g), torch.randn(5, 2, 3, generator=g), torch.tensor([[True, False]] * 5)
+    twisted, y, mask = (
+        torch.randn(4, 5, 2, 3, generator=g),
+        torch.randn(5, 2, 3, generator=g),
+        torch.tensor([[True, False]] * 5),
+    )
     expected = decompose(twisted, y, mask, loss=loss)
     y[:, 1] = math.nan
     assert str(decompose(twisted, y, mask, loss=loss)) == str(expected)

@@ -10,7 +10,9 @@ from equidyn.symmetry.measure import Batch, measure, rotate
 class Map(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.a = torch.nn.Parameter(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+        self.a = torch.nn.Parameter(
+            torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        )
         self.inner = torch.nn.Dropout(0.5)
 
     def forward(self, x):
@@ -26,7 +28,9 @@ def batches(sizes=(3, 4)):
     out = []
     for size in sizes:
         x = torch.randn(size, 5, 3, generator=g, dtype=torch.float64)
-        out.append(Batch({"x": x}, x, torch.ones(size, 5, dtype=torch.bool), torch.arange(size) + 100 * len(out)))
+        out.append(
+            Batch({"x": x}, x, torch.ones(size, 5, dtype=torch.bool), torch.arange(size) + 100 * len(out))
+        )
     return out
 
 
@@ -46,7 +50,12 @@ def test_batching_changes_nothing_and_agrees_with_the_closed_form():
     expected = x.square().sum() / 3 * (a.square().sum() - torch.trace(a) ** 2 / 3) / x.numel()
     assert d.equivariance == pytest.approx(expected.item(), rel=1e-12)
     other = measure(model, predict, batches((7,)), {"x": Vector()}, Vector(), groups.haar_per_item(6, 7, 0))
-    stacked = torch.stack([Vector().inverse(r, model(Vector().apply(r, batches((7,))[0].target))) for r in groups.haar_per_item(6, 7, 0)]).detach()
+    stacked = torch.stack(
+        [
+            Vector().inverse(r, model(Vector().apply(r, batches((7,))[0].target)))
+            for r in groups.haar_per_item(6, 7, 0)
+        ]
+    ).detach()
     assert other.percent == pytest.approx(decompose(stacked, batches((7,))[0].target).percent, rel=1e-12)
 
 
@@ -54,4 +63,6 @@ def test_undeclared_fields_and_wrong_counts_are_refused():
     with pytest.raises(KeyError, match="no action declared"):
         rotate({"x": torch.zeros(1, 3), "cell": torch.zeros(3, 3)}, {"x": Vector()}, groups.cube()[0])
     with pytest.raises(ValueError, match="rotations for 6 items"):
-        measure(Map().eval(), predict, batches((2, 3)), {"x": Vector()}, Vector(), groups.haar_per_item(3, 6, 0))
+        measure(
+            Map().eval(), predict, batches((2, 3)), {"x": Vector()}, Vector(), groups.haar_per_item(3, 6, 0)
+        )

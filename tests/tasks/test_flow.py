@@ -28,7 +28,11 @@ def random_walks(path, shift=0.0):
         bonds = rng.normal(size=(n, 3))
         for i in range(1, n):
             bonds[i] += 0.6 * bonds[i - 1]
-        chains.append(3.8 * (bonds / np.linalg.norm(bonds, axis=1, keepdims=True)).cumsum(0) + rng.normal(size=3) + shift)
+        chains.append(
+            3.8 * (bonds / np.linalg.norm(bonds, axis=1, keepdims=True)).cumsum(0)
+            + rng.normal(size=3)
+            + shift
+        )
     cluster = np.arange(N_CHAINS) // 2
     rows = int(lengths.sum())
     breaks = (rng.random(rows) < 0.03).astype(np.uint8)
@@ -36,7 +40,19 @@ def random_walks(path, shift=0.0):
         offsets=np.cumsum([0, *lengths]), positions=np.concatenate(chains), residues=np.full(rows, 255), breaks=breaks, cluster=cluster,
         name=np.array([f"walk {i}" for i in range(N_CHAINS)], dtype="S40"), split=splits.split_by_cluster(cluster, N_HELD_OUT, 0),
     )  # fmt: skip
-    store.write(path, arrays, dict(kind="backbones", source="random walks", licence="", split="cluster", split_seed=0, code="", settings="{}"))
+    store.write(
+        path,
+        arrays,
+        dict(
+            kind="backbones",
+            source="random walks",
+            licence="",
+            split="cluster",
+            split_seed=0,
+            code="",
+            settings="{}",
+        ),
+    )
     return str(path)
 
 
@@ -77,12 +93,27 @@ def test_linear_map_has_the_closed_form(task):
     """E‖…‖² = ‖x‖²/3 (‖A‖_F² − (tr A)²/3), exactly on the cube group and within sampling error for Haar draws."""
     matrix = np.random.default_rng(1).normal(size=(3, 3))
     model, batches = Linear(matrix), task.held_out(None, "t=0.6")
-    power = sum(b.inputs["x_t"].double().square().sum().item() for b in batches) / (3 * sum(b.mask.sum().item() for b in batches))
+    power = sum(b.inputs["x_t"].double().square().sum().item() for b in batches) / (
+        3 * sum(b.mask.sum().item() for b in batches)
+    )
     exact = power / 3 * ((matrix**2).sum() - np.trace(matrix) ** 2 / 3)
     n = len(task.test)
-    cube = measure(model, task.predict, batches, task.actions, task.output, groups.cube()[:, None].expand(-1, n, -1, -1), 24)
+    cube = measure(
+        model,
+        task.predict,
+        batches,
+        task.actions,
+        task.output,
+        groups.cube()[:, None].expand(-1, n, -1, -1),
+        24,
+    )
     assert cube.equivariance == pytest.approx(exact, rel=1e-5)
-    draws = [measure(model, task.predict, batches, task.actions, task.output, groups.haar_per_item(40, n, seed)).equivariance for seed in range(64)]
+    draws = [
+        measure(
+            model, task.predict, batches, task.actions, task.output, groups.haar_per_item(40, n, seed)
+        ).equivariance
+        for seed in range(64)
+    ]
     error = np.std(draws, ddof=1) / np.sqrt(len(draws))
     assert abs(np.mean(draws) - exact) < 4 * error and error < 0.01 * exact
     isotropic = measure(Linear(0.7 * np.eye(3)), task.predict, batches, task.actions, task.output, haar(task))
@@ -92,12 +123,23 @@ def test_linear_map_has_the_closed_form(task):
 @pytest.mark.parametrize("condition", ["t=0", "t=0.6", "t=0.95"])
 def test_trivial_loss_is_the_best_rescaling(task, condition):
     t = task.times[condition]
-    fitted = [task._noised(items, t, 20_252_003)[:2] for items in task.train.split(7)]  # other batches, other padding
+    fitted = [
+        task._noised(items, t, 20_252_003)[:2] for items in task.train.split(7)
+    ]  # other batches, other padding
     x, v = (torch.cat([pair[k].reshape(-1, 3) for pair in fitted]).double() for k in (0, 1))
     slope = torch.linalg.lstsq(x.reshape(-1, 1), v.reshape(-1, 1)).solution.item()
-    measured = measure(Linear(slope * np.eye(3)), task.predict, task.held_out(None, condition), task.actions, task.output, haar(task, 2))
+    measured = measure(
+        Linear(slope * np.eye(3)),
+        task.predict,
+        task.held_out(None, condition),
+        task.actions,
+        task.output,
+        haar(task, 2),
+    )
     assert task.trivial_loss(condition) == pytest.approx(measured.total, rel=1e-5)
-    assert condition == "t=0.6" or task.trivial_loss(condition) < measured.zero_loss  # at 0.6 the best rescaling of these walks is hardly any
+    assert (
+        condition == "t=0.6" or task.trivial_loss(condition) < measured.zero_loss
+    )  # at 0.6 the best rescaling of these walks is hardly any
     assert task.trivial_loss(condition + ",sc") == task.trivial_loss(condition)
 
 
@@ -109,7 +151,9 @@ def test_times_follow_the_mixture():
 
 def test_held_out_items_are_fixed_centred_and_never_trained_on(task):
     batches = {c: task.held_out(None, c) for c in ("", "t=0", "t=0.8")}
-    assert all(torch.equal(a.target, b.target) for a, b in zip(batches[""], batches["t=0.8"]))  # the same noise at all times
+    assert all(
+        torch.equal(a.target, b.target) for a, b in zip(batches[""], batches["t=0.8"])
+    )  # the same noise at all times
     assert all(torch.equal(a.inputs["x_t"], b.inputs["x_t"]) for a, b in zip(batches[""], batches["t=0"]))
     clusters = torch.cat([b.clusters for b in batches[""]])
     assert len(clusters.unique()) == len(clusters) == 10
@@ -131,8 +175,12 @@ def test_translated_chains_are_the_same_chains(tmp_path, task):
     moved = Flow(random_walks(tmp_path / "moved.h5", shift=40.0), copy.deepcopy(SETTINGS))
     model = network()
     for a, b in zip(task.held_out(model, "t=0.8"), moved.held_out(model, "t=0.8")):
-        assert torch.allclose(a.inputs["x_t"], b.inputs["x_t"], atol=2e-6) and torch.allclose(a.target, b.target, atol=2e-6)
-    assert task.training_loss(model, torch.arange(8), 5)[0].item() == pytest.approx(moved.training_loss(model, torch.arange(8), 5)[0].item(), rel=1e-3)
+        assert torch.allclose(a.inputs["x_t"], b.inputs["x_t"], atol=2e-6) and torch.allclose(
+            a.target, b.target, atol=2e-6
+        )
+    assert task.training_loss(model, torch.arange(8), 5)[0].item() == pytest.approx(
+        moved.training_loss(model, torch.arange(8), 5)[0].item(), rel=1e-3
+    )
 
 
 def test_self_conditioning_turns_with_the_input(task):
@@ -147,7 +195,10 @@ def test_self_conditioning_turns_with_the_input(task):
         assert torch.equal(turned[name], Vector().apply(rotation, batch.inputs[name]))
     control = model.equivariant_control()
     sc = task.held_out(control, "t=0.4,sc")
-    assert measure(control, task.predict, sc, task.actions, task.output, haar(task, 4)).relative_equivariance < 1e-9
+    assert (
+        measure(control, task.predict, sc, task.actions, task.output, haar(task, 4)).relative_equivariance
+        < 1e-9
+    )
     other = network(seed=1)
     assert not torch.equal(task.held_out(other, "t=0.4,sc")[0].inputs["x_sc"], batch.inputs["x_sc"])
 
@@ -159,7 +210,9 @@ def test_augmentation_and_seeds(task):
         task.settings["training"]["augment"] = augment
         losses[augment] = task.training_loss(model, torch.arange(8), 5)[0].item()
     assert losses[0.0] != losses[1.0]
-    assert losses[1.0] == task.training_loss(model, torch.arange(8), 5)[0].item()  # all randomness from step_seed
+    assert (
+        losses[1.0] == task.training_loss(model, torch.arange(8), 5)[0].item()
+    )  # all randomness from step_seed
     assert losses[1.0] != task.training_loss(model, torch.arange(8), 6)[0].item()
 
 
@@ -189,7 +242,9 @@ def test_training_loss_falls(task):
 
     def loss_of_fixed_draws():
         with torch.no_grad():
-            return np.mean([task.training_loss(model, torch.arange(32), 1000 + k)[0].item() for k in range(2)])
+            return np.mean(
+                [task.training_loss(model, torch.arange(32), 1000 + k)[0].item() for k in range(2)]
+            )
 
     before = loss_of_fixed_draws()
     for step in range(30):
@@ -231,7 +286,9 @@ def test_samples_depend_on_the_seed_alone_and_are_written(tmp_path):
     again = sampling.sample(model, [20, 12], steps=4, seed=1, batch_size=1)
     assert all(np.allclose(a, b, atol=1e-3) for a, b in zip(chains, again))
     assert not np.allclose(chains[0], sampling.sample(model, [20], steps=4, seed=2)[0])
-    assert not np.allclose(chains[0], sampling.sample(model, [20], steps=4, seed=1, self_conditioning=False)[0])
+    assert not np.allclose(
+        chains[0], sampling.sample(model, [20], steps=4, seed=1, self_conditioning=False)[0]
+    )
     sampling.write_pdb(tmp_path / "a.pdb", chains[0], "synthetic traces")
     structure = gemmi.read_structure(str(tmp_path / "a.pdb"))
     assert structure.info["_struct.title"].lower() == "synthetic traces"
@@ -253,4 +310,8 @@ def test_integrating_an_exact_field_arrives_at_the_chain(task):
     chain = sampling.sample(Straight(np.eye(3)), [len(goal)], steps=10)[0]
     assert np.allclose(chain, 10 * goal.numpy(), atol=1e-3)
     statistics = sampling.statistics([chain, chain])
-    assert statistics["bond_mean"] == pytest.approx(3.8, abs=1e-3) and statistics["bonds_within"] == 1 and statistics["n_chains"] == 2
+    assert (
+        statistics["bond_mean"] == pytest.approx(3.8, abs=1e-3)
+        and statistics["bonds_within"] == 1
+        and statistics["n_chains"] == 2
+    )

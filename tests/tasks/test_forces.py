@@ -6,7 +6,11 @@ from equidyn.models import registry
 def test_augmentation_rotates_target_with_input(task):
     """An equivariant model cannot tell: its training loss is the same with and without augmentation."""
     model = registry.build("escaip", "tiny", 0, tied=True).double()
-    task.positions, task.forces, task.scaled_energy = task.positions.double(), task.forces.double(), task.scaled_energy.double()
+    task.positions, task.forces, task.scaled_energy = (
+        task.positions.double(),
+        task.forces.double(),
+        task.scaled_energy.double(),
+    )
     items = torch.arange(6)
     task.settings["training"]["augment"] = 0.0
     plain = task.training_loss(model, items, 3)[0]

@@ -43,7 +43,15 @@ def files(tmp_path_factory):
 
 
 def make(files, **training):
-    return tasks.build("voxels", str(files / "m.h5"), dict(training={**TRAINING, **training}, measure=dict(n_items=6, batch_size=4), grids=str(files / "g.h5")))
+    return tasks.build(
+        "voxels",
+        str(files / "m.h5"),
+        dict(
+            training={**TRAINING, **training},
+            measure=dict(n_items=6, batch_size=4),
+            grids=str(files / "g.h5"),
+        ),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +71,24 @@ def test_held_out_grids_fit_are_frozen_and_one_per_molecule(files):
     data = task._frozen()
     assert len(set(data["cluster"].tolist())) == 6
     again = make(files)
-    assert all(torch.equal(a.inputs["noisy"], b.inputs["noisy"]) for a, b in zip(task.held_out(None), again.held_out(None)))
+    assert all(
+        torch.equal(a.inputs["noisy"], b.inputs["noisy"])
+        for a, b in zip(task.held_out(None), again.held_out(None))
+    )
     noise = torch.cat([b.inputs["noisy"] - b.target for b in task.held_out(None)]) / 0.3
     assert noise.std().item() == pytest.approx(1, abs=0.01)
     clean = task.clean(data["item"].numpy())
     assert (clean - data["grid"]).abs().max() < 1e-6
     with pytest.raises(DataError, match="measure.n_items = 500"):
-        tasks.build("voxels", str(files / "m.h5"), dict(training=TRAINING, measure=dict(n_items=500, batch_size=4), grids=str(files / "g.h5"))).held_out(None)
+        tasks.build(
+            "voxels",
+            str(files / "m.h5"),
+            dict(training=TRAINING, measure=dict(n_items=500, batch_size=4), grids=str(files / "g.h5")),
+        ).held_out(None)
     with pytest.raises(DataError, match="rule `grids`"):
-        tasks.build("voxels", str(files / "m.h5"), dict(training=TRAINING, measure=dict(n_items=5, batch_size=4))).held_out(None)
+        tasks.build(
+            "voxels", str(files / "m.h5"), dict(training=TRAINING, measure=dict(n_items=5, batch_size=4))
+        ).held_out(None)
 
 
 def test_training_is_replayed_by_its_seed_and_learns(files, trained):
@@ -94,23 +111,54 @@ def test_augmentation_settings_change_what_they_say(files):
     generator = torch.Generator().manual_seed(7)
     clean = plain.clean(plain.train[items])
     assert torch.allclose(seen["x"], clean + 0.3 * torch.randn(clean.shape, generator=generator))
-    for change in (dict(augment=1.0, shift=0.0), dict(augment=0.0, shift=0.5), dict(augment=1.0, shift=0.0, sampler="euler")):
+    for change in (
+        dict(augment=1.0, shift=0.0),
+        dict(augment=0.0, shift=0.5),
+        dict(augment=1.0, shift=0.0, sampler="euler"),
+    ):
         other = make(files, **change)
         other.training_loss(Spy(), torch.arange(4), 7)
-        assert not torch.allclose(seen["x"], clean + 0.3 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(7)), atol=0.1)
+        assert not torch.allclose(
+            seen["x"],
+            clean + 0.3 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(7)),
+            atol=0.1,
+        )
 
 
 def test_the_whole_group_gives_the_exact_twirl(files, trained):
     """P̂ from all 24 elements is ‖T − y‖² computed directly."""
     task = make(files)
     cube, batches = groups.cube(), task.held_out(trained)
-    whole = measure(trained, task.predict, batches, task.actions, task.output, cube[:, None].expand(-1, 6, -1, -1), 24)
-    exact = torch.cat([(Symmetrized(trained)(b.inputs["noisy"]).double() - b.target).square().flatten(1).mean(1) for b in batches]).mean().item()
+    whole = measure(
+        trained, task.predict, batches, task.actions, task.output, cube[:, None].expand(-1, 6, -1, -1), 24
+    )
+    exact = (
+        torch.cat(
+            [
+                (Symmetrized(trained)(b.inputs["noisy"]).double() - b.target).square().flatten(1).mean(1)
+                for b in batches
+            ]
+        )
+        .mean()
+        .item()
+    )
     assert whole.twirled == pytest.approx(exact, rel=1e-5)
     symmetric = Symmetrized(trained).eval()
-    r = measure(symmetric, task.predict, batches, task.actions, task.output, groups.subset_per_item(cube, 4, 6, 0), 24)
-    control = measure(trained.equivariant_control(), task.predict, batches, task.actions, task.output, groups.subset_per_item(cube, 4, 6, 0), 24)
-    assert r.equivariance <= max(10 * control.equivariance, 1e-14) and r.equivariance < 1e-8 * whole.equivariance
+    r = measure(
+        symmetric, task.predict, batches, task.actions, task.output, groups.subset_per_item(cube, 4, 6, 0), 24
+    )
+    control = measure(
+        trained.equivariant_control(),
+        task.predict,
+        batches,
+        task.actions,
+        task.output,
+        groups.subset_per_item(cube, 4, 6, 0),
+        24,
+    )
+    assert (
+        r.equivariance <= max(10 * control.equivariance, 1e-14) and r.equivariance < 1e-8 * whole.equivariance
+    )
 
 
 @pytest.mark.parametrize("n", [4, 8])
@@ -123,27 +171,43 @@ def test_subsamples_agree_with_the_whole_group(files, trained, n):
     task = make(files)
     batch = task.held_out(trained)[0]
     with torch.no_grad():
-        twisted = torch.stack(list(twisted_predictions(lambda x: task.predict(trained, x), batch, task.actions, task.output, groups.cube())))  # (24, n_items, ...)
+        twisted = torch.stack(
+            list(
+                twisted_predictions(
+                    lambda x: task.predict(trained, x), batch, task.actions, task.output, groups.cube()
+                )
+            )
+        )  # (24, n_items, ...)
     whole = decompose(twisted, batch.target, group_order=24)
     flat = twisted.flatten(2).transpose(0, 1)  # (n_items, 24, voxels)
-    distance = (torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist") ** 2 / flat.shape[-1]).numpy()
+    distance = (
+        torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist") ** 2 / flat.shape[-1]
+    ).numpy()
     loss = (flat - batch.target.double().flatten(1)[:, None]).square().mean(-1).numpy()  # (n_items, 24)
 
     def estimates(seed, n_draws):  # P̂ and Ê, each (n_draws, n_items)
         rng, item = np.random.default_rng(seed), np.arange(len(batch))
         chosen = rng.permuted(np.tile(np.arange(24), (n_draws, len(batch), 1)), axis=2)[:, :, :n]
-        pairs = distance[item[None, :, None, None], chosen[..., :, None], chosen[..., None, :]].sum((2, 3)) / 2
+        pairs = (
+            distance[item[None, :, None, None], chosen[..., :, None], chosen[..., None, :]].sum((2, 3)) / 2
+        )
         equivariance = 23 / 24 * pairs / (n * (n - 1))
-        return dict(twirled=loss[item[None, :, None], chosen].mean(2) - equivariance, equivariance=equivariance), chosen
+        return dict(
+            twirled=loss[item[None, :, None], chosen].mean(2) - equivariance, equivariance=equivariance
+        ), chosen
 
     values, chosen = estimates(0, 500)
     drawn = torch.stack([twisted[torch.from_numpy(chosen[0, i]), i] for i in range(len(batch))], 1)
     others, _ = estimates(99, 20_000)
     for term in ("twirled", "equivariance"):
         exact = getattr(whole, term)
-        assert getattr(decompose(drawn, batch.target, group_order=24), term) == pytest.approx(values[term][0].mean(), rel=1e-9)
+        assert getattr(decompose(drawn, batch.target, group_order=24), term) == pytest.approx(
+            values[term][0].mean(), rel=1e-9
+        )
         error = np.sqrt(others[term].var(0, ddof=1).sum()) / len(batch)
-        assert abs(others[term].mean() - exact) < 4 * error / np.sqrt(20_000)  # a factor 24/23 would be off by dozens of these
+        assert abs(others[term].mean() - exact) < 4 * error / np.sqrt(
+            20_000
+        )  # a factor 24/23 would be off by dozens of these
         assert 0.93 <= (np.abs(values[term].mean(1) - exact) <= 1.96 * error).mean() <= 0.98, term
 
 
@@ -151,8 +215,13 @@ def test_trivial_loss_is_that_of_the_best_rescaling(files):
     task = make(files, sigma=0.1)
     clean = torch.cat([b.target for b in task.held_out(None)]).double()
     noisy = torch.cat([b.inputs["noisy"] for b in task.held_out(None)]).double()
-    best = ((noisy * clean).sum() / noisy.square().sum() * noisy - clean).square().mean().item()  # least squares on the held-out grids; the task's is fitted elsewhere
-    assert best * (1 - 1e-6) <= task.trivial_loss() <= 1.02 * best and task.trivial_loss() < clean.square().mean().item()
+    best = (
+        ((noisy * clean).sum() / noisy.square().sum() * noisy - clean).square().mean().item()
+    )  # least squares on the held-out grids; the task's is fitted elsewhere
+    assert (
+        best * (1 - 1e-6) <= task.trivial_loss() <= 1.02 * best
+        and task.trivial_loss() < clean.square().mean().item()
+    )
 
 
 def test_resampling_is_the_grid_action_on_the_cube_and_keeps_noise_white():

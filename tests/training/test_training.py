@@ -18,7 +18,12 @@ class Dying:
     """A task whose training step dies at the given step."""
 
     def __init__(self, task, step):
-        self.task, self.step, self.n_train, self.lengths = task, step, task.n_train, getattr(task, "lengths", None)
+        self.task, self.step, self.n_train, self.lengths = (
+            task,
+            step,
+            task.n_train,
+            getattr(task, "lengths", None),
+        )
 
     def training_loss(self, model, items, seed):
         if self.step == 0:
@@ -28,7 +33,15 @@ class Dying:
 
 
 def train(task, out, settings=TRAINING, identity="a"):
-    loop.train(registry.build("escaip", "tiny", 0, dropout=0.1), task, settings, out, identity, seed=0, resume_every=0.0)
+    loop.train(
+        registry.build("escaip", "tiny", 0, dropout=0.1),
+        task,
+        settings,
+        out,
+        identity,
+        seed=0,
+        resume_every=0.0,
+    )
     return checkpoint.load(out / "model.pt"), (out / "metrics.csv").read_text()
 
 
@@ -45,11 +58,15 @@ def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
     assert equal(straight, again) and metrics == metrics_again
     names = sorted(p.name for p in (tmp_path / "straight/checkpoints").iterdir())
     assert names == sorted(p.name for p in (tmp_path / "killed/checkpoints").iterdir())
-    assert [checkpoint.load(tmp_path / "killed/checkpoints" / n)["step"] for n in names] == checkpoint.log_spaced(12, 4)
+    assert [
+        checkpoint.load(tmp_path / "killed/checkpoints" / n)["step"] for n in names
+    ] == checkpoint.log_spaced(12, 4)
     assert not (tmp_path / "killed/resume/state.pt").exists()
 
 
-@pytest.mark.parametrize("change", [dict(optimizer="sgd"), dict(optimizer="muon"), dict(eps=0.0, betas=[0.99, 0.999])])
+@pytest.mark.parametrize(
+    "change", [dict(optimizer="sgd"), dict(optimizer="muon"), dict(eps=0.0, betas=[0.99, 0.999])]
+)
 def test_restart_equals_straight_run_for_the_other_optimizers(change, task, tmp_path):
     settings = {**TRAINING, **change}
     straight, metrics = train(task, tmp_path / "straight", settings)
@@ -65,7 +82,10 @@ def test_eps_zero_is_adamw_and_leaves_entries_alone_whose_second_moment_is_zero(
     ours, theirs = (torch.nn.Linear(5, 4, bias=False) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     settings = {**TRAINING, "optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1, "betas": (0.99, 0.999)}
-    made = [optimizers.optimizer_for(layer, {**settings, "eps": eps}) for layer, eps in ((ours, 0.0), (theirs, 1e-30))]
+    made = [
+        optimizers.optimizer_for(layer, {**settings, "eps": eps})
+        for layer, eps in ((ours, 0.0), (theirs, 1e-30))
+    ]
     for _ in range(20):
         gradient = torch.randn(4, 5)
         for layer, optimizer in zip((ours, theirs), made):
@@ -76,7 +96,9 @@ def test_eps_zero_is_adamw_and_leaves_entries_alone_whose_second_moment_is_zero(
     before = fresh.weight.detach().clone()
     fresh.weight.grad = torch.tensor([[0.0, 1e-23, 1.0]])  # the square of the second underflows
     optimizers.optimizer_for(fresh, {**settings, "eps": 0.0, "weight_decay": 0.0}).step()
-    assert torch.equal(fresh.weight[0, :2], before[0, :2]) and fresh.weight[0, 2].item() == pytest.approx(before[0, 2].item() - 1e-2)
+    assert torch.equal(fresh.weight[0, :2], before[0, :2]) and fresh.weight[0, 2].item() == pytest.approx(
+        before[0, 2].item() - 1e-2
+    )
 
 
 def test_muon_takes_each_parameter_once_and_no_embedding():
@@ -94,17 +116,35 @@ def small_voxels(folder):
     from equidyn.data.build import build
 
     box = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=8, resolution=0.5, radius=0.5)
-    build({**SETTINGS, "labels": False, "max_atoms": 10, "n_molecules": 20, "n_conformers": 30, "voxels": box}, str(folder / "d.h5"))
+    build(
+        {**SETTINGS, "labels": False, "max_atoms": 10, "n_molecules": 20, "n_conformers": 30, "voxels": box},
+        str(folder / "d.h5"),
+    )
     training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar", "autocast": "none"}
-    return tasks.build("voxels", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))), "voxmol", training
+    return (
+        tasks.build(
+            "voxels", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))
+        ),
+        "voxmol",
+        training,
+    )
 
 
 def small_flow(folder):
     from equidyn.data.build import build
 
-    build(dict(source="backbones", n_chains=24, min_residues=20, max_residues=24, n_held_out=4, seed=0), str(folder / "d.h5"))
+    build(
+        dict(source="backbones", n_chains=24, min_residues=20, max_residues=24, n_held_out=4, seed=0),
+        str(folder / "d.h5"),
+    )
     training = {**TRAINING, "self_conditioning": 0.5}
-    return tasks.build("flow", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))), "proteina", training
+    return (
+        tasks.build(
+            "flow", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))
+        ),
+        "proteina",
+        training,
+    )
 
 
 @pytest.mark.parametrize("make", [small_voxels, small_flow])
@@ -112,7 +152,15 @@ def test_restart_equals_straight_run_for_the_other_tasks(make, tmp_path):
     task, architecture, training = make(tmp_path)
 
     def run(task, name):
-        loop.train(registry.build(architecture, "tiny", 0), task, training, tmp_path / name, "a", seed=0, resume_every=0.0)
+        loop.train(
+            registry.build(architecture, "tiny", 0),
+            task,
+            training,
+            tmp_path / name,
+            "a",
+            seed=0,
+            resume_every=0.0,
+        )
         return checkpoint.load(tmp_path / name / "model.pt")
 
     straight = run(task, "straight")
@@ -158,7 +206,9 @@ def test_batches_of_similar_length_still_visit_every_item_once_an_epoch():
     plain = [loop.batch_items(step, 500, 8, 3) for step in range(62)]
     padding = [sum(lengths[b].max() * len(b) - lengths[b].sum() for b in found) for found in (batches, plain)]
     assert padding[0] < 0.25 * padding[1]
-    assert not torch.equal(loop.batch_items(62, 500, 8, 3, lengths), batches[0])  # the next epoch is another permutation
+    assert not torch.equal(
+        loop.batch_items(62, 500, 8, 3, lengths), batches[0]
+    )  # the next epoch is another permutation
 
 
 def test_log_spacing():
@@ -179,6 +229,13 @@ def test_gradient_in_parts_is_that_of_the_whole_batch(micro_batch):
 
     model, items = torch.nn.Linear(5, 1).double(), torch.arange(8)
     loss, log = loop.accumulate_gradient(model, Task(), items, 7, micro_batch)
-    found, expected = model.weight.grad.clone(), torch.autograd.grad(model(x[items]).square().mean(), model.weight)[0]
-    assert torch.allclose(found, expected, rtol=1e-12) and log == {"same": pytest.approx(loss)} and loss == pytest.approx(model(x[items]).square().mean().item())
+    found, expected = (
+        model.weight.grad.clone(),
+        torch.autograd.grad(model(x[items]).square().mean(), model.weight)[0],
+    )
+    assert (
+        torch.allclose(found, expected, rtol=1e-12)
+        and log == {"same": pytest.approx(loss)}
+        and loss == pytest.approx(model(x[items]).square().mean().item())
+    )
     assert len(set(seeds)) == len(seeds) == -(-8 // (micro_batch or 8)) and seeds[0] == 7

@@ -16,7 +16,9 @@ elif arguments[:2] == ["config", "--get"]:
 elif arguments[:2] == ["env", "create"]:
     target = Path(arguments[arguments.index("--prefix") + 1])
     (target / "bin").mkdir(parents=True, exist_ok=True)
-    (target / "stub-environment").write_text(Path(next(a for a in arguments if a.endswith(".yaml") or a.endswith(".yml"))).read_text())
+    (target / "stub-environment").write_text(
+        Path(next(a for a in arguments if a.endswith(".yaml") or a.endswith(".yml"))).read_text()
+    )
     python = target / "bin/python"
     python.write_text(f'#!/bin/sh\nexec {os.environ["STUB_CONDA_PYTHON"]} "$@"\n')
     python.chmod(0o755)

@@ -17,11 +17,25 @@ from equidyn.download import fetch
 from equidyn.errors import DataError
 from equidyn.steps.dataset import checked, located
 
-FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te")).encode()
+FRAMES = "".join(
+    f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n"
+    for i in range(5)
+    for element in ("O", "S", "Se", "Te")
+).encode()
 
 
 def entry(name, **fields):
-    common = dict(version="1", task="voxels", file="m.xyz", size=None, checksum=None, licence="CC0-1.0", citation="none", purpose="test", verified=True)
+    common = dict(
+        version="1",
+        task="voxels",
+        file="m.xyz",
+        size=None,
+        checksum=None,
+        licence="CC0-1.0",
+        citation="none",
+        purpose="test",
+        verified=True,
+    )
     return common | {"name": name, "urls": []} | fields
 
 
@@ -36,17 +50,34 @@ def downloaded(folder: Path) -> dict:
 
 def test_where_it_comes_from_is_in_the_dataset_file(tmp_path):
     row = downloaded(tmp_path)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(dict(source="xyz", download=["set"], licence="x", n_held_out=1, seed=0)))
-    command = [sys.executable, "workflow/scripts/dataset.py", "--config", tmp_path / "config.yaml", "--out", tmp_path / "d.h5", "--downloads", tmp_path]
-    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True, text=True)
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(dict(source="xyz", download=["set"], licence="x", n_held_out=1, seed=0))
+    )
+    command = [
+        sys.executable,
+        "workflow/scripts/dataset.py",
+        "--config",
+        tmp_path / "config.yaml",
+        "--out",
+        tmp_path / "d.h5",
+        "--downloads",
+        tmp_path,
+    ]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": "src"}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     with h5py.File(tmp_path / "d.h5") as file:
         settings = json.loads(file.attrs["settings"])
-    assert settings["downloaded"] == [{"entry": "set", "file": "m.xyz", "sha256": hashlib.sha256(FRAMES).hexdigest(), "quoted": "differs"}] and settings["files"] == [row["file"]]
+    assert settings["downloaded"] == [
+        {"entry": "set", "file": "m.xyz", "sha256": hashlib.sha256(FRAMES).hexdigest(), "quoted": "differs"}
+    ] and settings["files"] == [row["file"]]
 
 
 def test_a_long_list_fits_into_the_attribute(tmp_path):
-    text = json.dumps([{"entry": "pdb_full", "file": f"{i}.cif.gz", "sha256": f"{i:064x}"} for i in range(100_000)])
+    text = json.dumps(
+        [{"entry": "pdb_full", "file": f"{i}.cif.gz", "sha256": f"{i:064x}"} for i in range(100_000)]
+    )
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["settings"] = text
     with h5py.File(tmp_path / "a.h5") as file:
@@ -55,7 +86,11 @@ def test_a_long_list_fits_into_the_attribute(tmp_path):
 
 def test_downloads_become_files(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([{"file": "downloads/a/1/x.xyz", "size": 1, "sha256": ""}]))
-    assert located({"download": ["a"], "seed": 0}, tmp_path) == {"download": ["a"], "seed": 0, "files": ["downloads/a/1/x.xyz"]}
+    assert located({"download": ["a"], "seed": 0}, tmp_path) == {
+        "download": ["a"],
+        "seed": 0,
+        "files": ["downloads/a/1/x.xyz"],
+    }
     with pytest.raises(DataError, match="b.json: not a list.*expected what `snakemake"):
         located({"held_out_download": ["b"]}, tmp_path)
 
@@ -68,7 +103,10 @@ def test_without_downloads_nothing_changes(tmp_path):
     "content, message",
     [
         (FRAMES[:-1], f"m.xyz: {len(FRAMES) - 1} bytes, expected {len(FRAMES)} .listed in"),
-        (FRAMES.replace(b"Se", b"Te"), f"m.xyz: sha256 [0-9a-f]+, expected {hashlib.sha256(FRAMES).hexdigest()}"),
+        (
+            FRAMES.replace(b"Se", b"Te"),
+            f"m.xyz: sha256 [0-9a-f]+, expected {hashlib.sha256(FRAMES).hexdigest()}",
+        ),
         (None, f"m.xyz: No such file or directory, expected {len(FRAMES)} bytes"),
     ],
 )
@@ -97,17 +135,37 @@ def test_an_entry_is_checked_again_when_it_or_its_lock_changes(tmp_path):
 
     def run(*arguments, **change):
         table.write_text(yaml.safe_dump([entry("a") | change, entry("b")]))
-        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "config/smoke.yaml", *arguments, "--", *lists]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--cores",
+            "1",
+            "--configfile",
+            "config/smoke.yaml",
+            *arguments,
+            "--",
+            *lists,
+        ]
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=200)
-        return done.returncode, {name for name in lists if f"output: {name}" in done.stdout + done.stderr}, done.stdout + done.stderr
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env=environment, timeout=200
+        )
+        return (
+            done.returncode,
+            {name for name in lists if f"output: {name}" in done.stdout + done.stderr},
+            done.stdout + done.stderr,
+        )
 
     for name in "ab":
         (folder / f"downloads/{name}/1").mkdir(parents=True)
         (folder / f"downloads/{name}/1/m.xyz").write_bytes(FRAMES)
     assert run()[:2] == (0, set(lists))
     assert set(json.loads(lock.read_text())) == {"a/1/m.xyz", "b/1/m.xyz"}
-    assert run("-n", purpose="other words")[:2] == (0, set())  # recording the checksums is no reason, nor are words
+    assert run("-n", purpose="other words")[:2] == (
+        0,
+        set(),
+    )  # recording the checksums is no reason, nor are words
     assert run("-n", urls=["https://a.example/m.xyz"])[:2] == (0, {lists[0]})
     status, again, text = run(checksum="sha256:" + "0" * 64)
     assert status != 0 and again == {lists[0]} and not (folder / lists[0]).exists()

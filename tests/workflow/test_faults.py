@@ -17,17 +17,37 @@ from equidyn.data import store
 from equidyn.errors import DataError
 from equidyn.guards import content_digest
 
-FRAMES = "".join(f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n" for i in range(5) for element in ("O", "S", "Se", "Te"))
+FRAMES = "".join(
+    f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n"
+    for i in range(5)
+    for element in ("O", "S", "Se", "Te")
+)
 DATA = "results/faults/data/small-molecules.h5"
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "snakemake", "--cores", "1", *arguments, "--configfile", "config/faults.yaml"]
+    return [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "1",
+        *arguments,
+        "--configfile",
+        "config/faults.yaml",
+    ]
 
 
 def started(folder, *arguments):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    return subprocess.Popen(command(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
 
 
 def said(folder, *arguments):
@@ -43,8 +63,12 @@ def trial(tmp_path_factory):
     folder = checkout(tmp_path_factory.mktemp("faults") / "clone")
     config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     config["name"] = "faults"
-    config["datasets"]["small-molecules"] = dict(source="xyz", files=["input/m.xyz"], licence="x", n_held_out=2)
-    config["runs"] = {name: run for name, run in config["runs"].items() if run["dataset"] != "small-molecules"}
+    config["datasets"]["small-molecules"] = dict(
+        source="xyz", files=["input/m.xyz"], licence="x", n_held_out=2
+    )
+    config["runs"] = {
+        name: run for name, run in config["runs"].items() if run["dataset"] != "small-molecules"
+    }
     (folder / "config/faults.yaml").write_text(yaml.safe_dump(config))
     (folder / "input").mkdir()
     (folder / "input/m.xyz").write_text(FRAMES)
@@ -70,7 +94,12 @@ def folder(trial, tmp_path):
 
 def test_two_workflows_in_one_folder(trial, folder):
     _, first, second = trial
-    assert second[0] != 0 and "LockException" in second[1] and "--unlock" in second[1] and "rule dataset" not in second[1]
+    assert (
+        second[0] != 0
+        and "LockException" in second[1]
+        and "--unlock" in second[1]
+        and "rule dataset" not in second[1]
+    )
     assert first[0] == 0 and len(store.read(folder / DATA, "molecules")[0]["offsets"]) == 21
     status, text = said(folder, DATA)
     assert status == 0 and "Nothing to be done" in text
@@ -106,9 +135,24 @@ def test_a_dataset_of_another_version_is_made_again_by_the_command_of_the_messag
 
 def test_a_full_disk_is_one_paragraph_and_no_file(folder):
     (folder / DATA).unlink()
-    script = ["workflow/scripts/dataset.py", "--config", "results/faults/data/small-molecules/config.yaml", "--out", DATA, "--workers", "1"]
+    script = [
+        "workflow/scripts/dataset.py",
+        "--config",
+        "results/faults/data/small-molecules/config.yaml",
+        "--out",
+        DATA,
+        "--workers",
+        "1",
+    ]
     limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); sys.argv = {script!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     environment = {**os.environ, "PYTHONPATH": f"{folder}/src:{folder}/workflow/scripts"}
-    done = subprocess.run([sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1 and "could not be written" in done.stderr and len(done.stderr.split("error: ")[1].splitlines()) == 1 and "Traceback" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True, env=environment
+    )
+    assert (
+        done.returncode == 1
+        and "could not be written" in done.stderr
+        and len(done.stderr.split("error: ")[1].splitlines()) == 1
+        and "Traceback" not in done.stderr
+    )
     assert not (folder / DATA).exists() and not list((folder / "results").rglob("*.part"))

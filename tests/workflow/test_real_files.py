@@ -35,7 +35,9 @@ def clean(tmp_path_factory):
     return checkout(tmp_path_factory.mktemp("dry") / "clone")
 
 
-@pytest.mark.parametrize("name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu-data"])
+@pytest.mark.parametrize(
+    "name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu-data"]
+)
 def test_configs_dry_run_in_a_clean_copy(clean, name):
     snakemake(clean, f"config/{name}.yaml", "-n", "-q")
     assert not (clean / "results").exists()
@@ -48,18 +50,30 @@ def test_real_files_of_every_family_become_a_decomposition(tmp_path):
     folder = checkout(tmp_path / "main")
     config = yaml.safe_load((folder / CONFIG).read_text())
     runs, results = config["runs"], folder / "results" / config["name"]
-    snakemake(folder, CONFIG, *(f"{results.relative_to(folder)}/runs/{run}/decomposition.csv" for run in runs))
+    snakemake(
+        folder, CONFIG, *(f"{results.relative_to(folder)}/runs/{run}/decomposition.csv" for run in runs)
+    )
     assert {run["task"] for run in runs.values()} == {"forces", "voxels", "flow"}
-    families = {Path(p).parts[3] for d in config["datasets"].values() for p in [*d.get("files", []), d.get("molecules")] if p}
+    families = {
+        Path(p).parts[3]
+        for d in config["datasets"].values()
+        for p in [*d.get("files", []), d.get("molecules")]
+        if p
+    }
     assert families == {"forces", "molecules", "proteins", "smiles"}
     for name, run in runs.items():
         rows = rows_of(results / f"runs/{name}/decomposition.csv")
         measured = {int(row["step"]) for row in rows if row["weights"] == "live"}
         steps = config["defaults"][run["task"]]["training"]["steps"]
         assert min(measured) == 0 and max(measured) == steps and len(measured) >= 4, name
-        assert measured == {int(path.stem.removeprefix("step_")) for path in (results / f"runs/{name}/checkpoints").glob("step_*.pt")}, name
+        assert measured == {
+            int(path.stem.removeprefix("step_"))
+            for path in (results / f"runs/{name}/checkpoints").glob("step_*.pt")
+        }, name
         for row in rows:
             assert math.isfinite(float(row["percent"])) and math.isfinite(float(row["total"])), (name, row)
         data = results / "data" / run["dataset"]
-        assert (data / "rejected.csv").is_file() and {row["split"] for row in rows_of(data / "split.csv")} == {"train", "held_out"}, name
+        assert (data / "rejected.csv").is_file() and {
+            row["split"] for row in rows_of(data / "split.csv")
+        } == {"train", "held_out"}, name
     assert rows_of(results / "data/drugs/rejected.csv") and rows_of(results / "data/chains/rejected.csv")

@@ -29,7 +29,16 @@ def checkout(folder: Path) -> Path:
 
 
 def snakemake(folder, *arguments, check=True, env=None):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--configfile",
+        "config/smoke.yaml",
+        *arguments,
+    ]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(env or {})}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=500)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -39,11 +48,20 @@ def snakemake(folder, *arguments, check=True, env=None):
 def rules_to_run(folder) -> set[str]:
     done = snakemake(folder, "-n", "--quiet", "host")
     text = done.stdout + done.stderr
-    return {line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit() and line[0].isalpha() and line.split()[0] != "total"}
+    return {
+        line.split()[0]
+        for line in text.splitlines()
+        if len(line.split()) == 2
+        and line.split()[1].isdigit()
+        and line[0].isalpha()
+        and line.split()[0] != "total"
+    }
 
 
 def table(path):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(open(path, newline=""))]
+    return [
+        {k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(open(path, newline=""))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +93,20 @@ def test_smoke_run_makes_everything(done):
     ):
         assert (results / name).stat().st_size > 500, name
     rows = table(results / "runs/forces/decomposition.csv")
-    assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {("live", "haar", "mse"), ("ema", "haar", "l2"), ("live", "cube", "mse"), ("live", "haar", "l2-plugin")}
+    assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {
+        ("live", "haar", "mse"),
+        ("ema", "haar", "l2"),
+        ("live", "cube", "mse"),
+        ("live", "haar", "l2-plugin"),
+    }
     assert rules_to_run(done) == set()
 
 
 def test_bare_snakemake_names_jobs(tmp_path):
     folder = checkout(tmp_path / "bare")
-    done = subprocess.run([sys.executable, "-m", "snakemake", "-n"], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n"], cwd=folder, capture_output=True, text=True
+    )
     assert done.returncode == 0 and "decompose" in done.stdout + done.stderr
 
 
@@ -101,7 +126,9 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
         file.write("\nEXTRA = 1\n")
     done_text = snakemake(folder, "-n").stdout
     assert "results/smoke/runs/forces-raw/model.pt" in done_text
-    assert "output: results/smoke/runs/forces/checkpoints" not in done_text and "rule dataset" not in done_text
+    assert (
+        "output: results/smoke/runs/forces/checkpoints" not in done_text and "rule dataset" not in done_text
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,16 +136,36 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     [
         ("runs/forces/gradients.csv", {"forces-gradients"}),
         ("runs/voxels-0.3/pictures.h5", {"voxels-slices", "voxels-elements"}),
-        ("runs/flow/decomposition.csv", {"flow-times", "flow-times_linear", "flow-time_losses", "flow-final_times", "flow-chains", "flow-cost"}),
+        (
+            "runs/flow/decomposition.csv",
+            {
+                "flow-times",
+                "flow-times_linear",
+                "flow-time_losses",
+                "flow-final_times",
+                "flow-chains",
+                "flow-cost",
+            },
+        ),
     ],
 )
 def test_deleting_a_table_reruns_what_depends_on_it(done, tmp_path, table, dependents):
     folder = copy_of(done, tmp_path)
     (folder / "results/smoke" / table).unlink()
     text = snakemake(folder, "-n").stdout
-    drawn = {Path(word).stem for line in text.splitlines() if line.strip().startswith("output:") for word in line.replace(",", " ").split() if word.endswith(".svg")}
+    drawn = {
+        Path(word).stem
+        for line in text.splitlines()
+        if line.strip().startswith("output:")
+        for word in line.replace(",", " ").split()
+        if word.endswith(".svg")
+    }
     assert drawn == dependents
-    assert ("rule claims:" in text) == table.endswith(".csv") and "rule train:" not in text and "rule dataset:" not in text
+    assert (
+        ("rule claims:" in text) == table.endswith(".csv")
+        and "rule train:" not in text
+        and "rule dataset:" not in text
+    )
 
 
 def test_files_within_a_folder_are_inputs(tmp_path):
@@ -127,10 +174,20 @@ def test_files_within_a_folder_are_inputs(tmp_path):
     config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     (folder / "chains/deep").mkdir(parents=True)
     (folder / "chains/deep/a.pdb").write_text("x")
-    config["datasets"]["backbones"] = dict(source="structures", files=["chains"], licence="x", min_residues=5, max_residues=60, identity=0.5, n_held_out=8)
+    config["datasets"]["backbones"] = dict(
+        source="structures",
+        files=["chains"],
+        licence="x",
+        min_residues=5,
+        max_residues=60,
+        identity=0.5,
+        n_held_out=8,
+    )
     (folder / "config/smoke.yaml").write_text(yaml.safe_dump(config))
     text = snakemake(folder, "-n", "results/smoke/data/backbones.h5").stdout
-    assert "chains/deep/a.pdb" in next(line for line in text.splitlines() if line.strip().startswith("input:") and "backbones" in line)
+    assert "chains/deep/a.pdb" in next(
+        line for line in text.splitlines() if line.strip().startswith("input:") and "backbones" in line
+    )
 
 
 def test_other_settings_train_the_run_anew(done, tmp_path):
@@ -157,7 +214,11 @@ def test_a_new_value_on_an_axis_trains_one_run(done, tmp_path):
     config = folder / "config/smoke.yaml"
     config.write_text(config.read_text().replace("training.n_train: [20]", "training.n_train: [20, 30]"))
     text = snakemake(folder, "-n").stdout
-    assert text.count("rule train:") == 1 and "runs/forces-data-30/model.pt" in text and "rule dataset:" not in text
+    assert (
+        text.count("rule train:") == 1
+        and "runs/forces-data-30/model.pt" in text
+        and "rule dataset:" not in text
+    )
 
 
 def test_figures_are_redrawn_without_checkpoints(done, tmp_path):
@@ -176,9 +237,18 @@ def test_kills_leave_the_same_tables(done, tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml"]
     for attempt in range(5):
-        driver = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+        driver = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
         time.sleep(chance.uniform(4, 14))
-        jobs = subprocess.run(["pgrep", "-f", "scripts/(train|dataset|decompose).py"], capture_output=True, text=True).stdout.split()
+        jobs = subprocess.run(
+            ["pgrep", "-f", "scripts/(train|dataset|decompose).py"], capture_output=True, text=True
+        ).stdout.split()
         inside = [int(p) for p in jobs if _cwd(p) == str(folder)]
         if attempt % 2 and inside:
             os.kill(inside[0], signal.SIGKILL)  # a job only: the driver sees it fail and ends by itself
@@ -207,14 +277,31 @@ def test_bad_config_and_bad_files_are_one_paragraph(done, tmp_path):
     assert bad.returncode != 0 and "seeed" in said and "Traceback" not in said
     data = folder / "results/smoke/data/molecules.h5"
     data.write_bytes(data.read_bytes()[:5000])
-    script = [sys.executable, "workflow/scripts/train.py", "--config", "results/smoke/runs/forces/training.yaml", "--data", str(data), "--out", "results/x"]
-    broken = subprocess.run(script, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(folder / "src")})
+    script = [
+        sys.executable,
+        "workflow/scripts/train.py",
+        "--config",
+        "results/smoke/runs/forces/training.yaml",
+        "--data",
+        str(data),
+        "--out",
+        "results/x",
+    ]
+    broken = subprocess.run(
+        script,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+    )
     assert broken.returncode == 1 and "molecules.h5" in broken.stderr and "Traceback" not in broken.stderr
     assert not (folder / "results/x/model.pt").exists()
 
 
 def test_lint():
-    done = subprocess.run([sys.executable, "-m", "snakemake", "--lint"], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -228,6 +315,10 @@ def test_use_conda_through_a_stub(done, tmp_path):
     (prefix / "bin/activate").write_text('export CONDA_PREFIX="$1"; export PATH="$1/bin:$PATH"\n')
     (folder / "results/smoke/figures/forces-percent.png").unlink()
     path = f"{prefix}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    snakemake(folder, "--use-conda", env={"PATH": path, "STUB_CONDA_PREFIX": str(prefix), "STUB_CONDA_PYTHON": sys.executable})
+    snakemake(
+        folder,
+        "--use-conda",
+        env={"PATH": path, "STUB_CONDA_PREFIX": str(prefix), "STUB_CONDA_PYTHON": sys.executable},
+    )
     assert (folder / "results/smoke/figures/forces-percent.png").exists()
     assert list((folder / ".snakemake/conda").glob("*_/stub-environment"))

@@ -47,8 +47,7 @@ RESULTS, LOGS, BENCHMARKS = (
 )
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 RUNS_OF = {
-    task: [run for run in RUNS if config["runs"][run]["task"] == task]
-    for task in TASKS
+    task: [run for run in RUNS if config["runs"][run]["task"] == task] for task in TASKS
 }
 
 
@@ -65,7 +64,6 @@ SHOWN_OF = {
     task: [run for run in runs if run not in POINTS] or runs
     for task, runs in RUNS_OF.items()
 }
-
 
 
 wildcard_constraints:

@@ -50,9 +50,7 @@ rule report_page:
         "../../envs/figures.yaml"
     params:
         script=f"{SCRIPTS}/report.py",
-        code=code_digest(
-            f"{SCRIPTS}/report.py", files=["results/report.html.jinja"]
-        ),
+        code=code_digest(f"{SCRIPTS}/report.py", files=["results/report.html.jinja"]),
         datasets=expand(f"{RESULTS}/data/{{dataset}}", dataset=DATASETS),
         more=lambda wildcards, input: " ".join(
             f"--{name} {input[name]}" for name in ("shown", "linked") if input[name]

@@ -13,8 +13,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decompositions", required=True, nargs="+", type=Path)
     parser.add_argument("--paper", required=True, type=Path)
-    parser.add_argument("--points", type=json.loads, default={}, help="JSON: what the runs of the matrix stand for")
-    parser.add_argument("--more", nargs="*", default=[], type=Path, help="gradients.csv, curvature.csv, head.csv of any runs")
+    parser.add_argument(
+        "--points", type=json.loads, default={}, help="JSON: what the runs of the matrix stand for"
+    )
+    parser.add_argument(
+        "--more", nargs="*", default=[], type=Path, help="gradients.csv, curvature.csv, head.csv of any runs"
+    )
     parser.add_argument("--out", required=True, type=Path)
     claims(**vars(parser.parse_args()))
 

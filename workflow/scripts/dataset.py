@@ -14,7 +14,9 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--code", default="", help="digest of the code, stored in the file")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--downloads", type=Path, default=Path("downloads"), help="folder of the lists of checked downloads")
+    parser.add_argument(
+        "--downloads", type=Path, default=Path("downloads"), help="folder of the lists of checked downloads"
+    )
     dataset(**vars(parser.parse_args()))
 
 

@@ -13,7 +13,9 @@ def main() -> None:
     parser.add_argument("--table", required=True, type=Path, help="table of datasets (YAML)")
     parser.add_argument("--name", required=True, help="entry of the table")
     parser.add_argument("--folder", required=True, type=Path, help="files go to FOLDER/name/version/")
-    parser.add_argument("--lock", required=True, type=Path, help="checksums recorded at first download (JSON)")
+    parser.add_argument(
+        "--lock", required=True, type=Path, help="checksums recorded at first download (JSON)"
+    )
     parser.add_argument("--out", required=True, type=Path, help="list of the checked files (JSON)")
     parser.add_argument("--offline", action="store_true", help="never connect; say which file to put where")
     parser.add_argument("--retries", type=int, default=5)

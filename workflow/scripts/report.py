@@ -14,8 +14,12 @@ def main() -> None:
     parser.add_argument("--decompositions", required=True, nargs="+", type=Path)
     parser.add_argument("--summaries", required=True, nargs="+", type=Path)
     parser.add_argument("--figures", required=True, nargs="+", type=Path)
-    parser.add_argument("--shown", nargs="*", default=[], type=Path, help="further tables to show as they are")
-    parser.add_argument("--linked", nargs="*", default=[], type=Path, help="curvature, gradient and head tables, to link to")
+    parser.add_argument(
+        "--shown", nargs="*", default=[], type=Path, help="further tables to show as they are"
+    )
+    parser.add_argument(
+        "--linked", nargs="*", default=[], type=Path, help="curvature, gradient and head tables, to link to"
+    )
     parser.add_argument("--datasets", nargs="*", default=[], type=Path, help="folders of the datasets")
     parser.add_argument("--paper", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)

@@ -27,7 +27,9 @@ class Gap:
 def mirrored(batch: Batch, actions: dict[str, Action], output: Action) -> Batch:
     """The batch with the third component of every vector, inputs and target, reversed."""
     flip = torch.tensor([1.0, 1.0, -1.0])
-    inputs = {name: x * flip.to(x) if isinstance(actions[name], Vector) else x for name, x in batch.inputs.items()}
+    inputs = {
+        name: x * flip.to(x) if isinstance(actions[name], Vector) else x for name, x in batch.inputs.items()
+    }
     target = batch.target * flip.to(batch.target) if isinstance(output, Vector) else batch.target
     return replace(batch, inputs=inputs, target=target)
 
@@ -41,11 +43,22 @@ def gap(model, task, batches: list[Batch], rotations: torch.Tensor) -> Gap:
     def twirled(batches):
         parts = []
         for batch, chunk in chunks(batches, rotations):
-            parts.append(accumulate(twisted_predictions(lambda inputs: task.predict(model, inputs), batch, task.actions, task.output, chunk), batch.target, batch.mask))
+            parts.append(
+                accumulate(
+                    twisted_predictions(
+                        lambda inputs: task.predict(model, inputs), batch, task.actions, task.output, chunk
+                    ),
+                    batch.target,
+                    batch.mask,
+                )
+            )
         sums = ItemSums.join(parts)
         return (sums.total - sums.equivariance) / sums.count
 
-    plain, other = twirled(batches), twirled([mirrored(batch, task.actions, task.output) for batch in batches])
+    plain, other = (
+        twirled(batches),
+        twirled([mirrored(batch, task.actions, task.output) for batch in batches]),
+    )
     difference = other - plain
     half = 1.96 * difference.std().item() / len(difference) ** 0.5
     mean = difference.mean().item()

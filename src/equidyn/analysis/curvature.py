@@ -34,9 +34,13 @@ class Block:
     def __init__(self, model: torch.nn.Module, pattern: str):
         names, cut = dict(model.named_parameters()), re.fullmatch(r"(.*)\[(\d+)\]", pattern)
         expression, entry = (cut[1], int(cut[2])) if cut and pattern not in names else (pattern, None)
-        chosen = {name: p for name, p in names.items() if name == expression or re.fullmatch(expression, name)}
+        chosen = {
+            name: p for name, p in names.items() if name == expression or re.fullmatch(expression, name)
+        }
         if not chosen or (entry is not None and any(entry >= len(p) for p in chosen.values())):
-            raise UnknownNameError(f"block {pattern!r} matches no parameter, expected a name such as {', '.join(list(names)[-3:])}")
+            raise UnknownNameError(
+                f"block {pattern!r} matches no parameter, expected a name such as {', '.join(list(names)[-3:])}"
+            )
         self.names, self.parameters = list(chosen), list(chosen.values())
         keep = [torch.full(p.shape, entry is None) for p in self.parameters]
         if entry is not None:
@@ -79,7 +83,9 @@ class Hessians:
 
     def __init__(self, model, predict, batches, actions, output, rotations, block: Block, group_order=None):
         if any(p.dtype != torch.float64 for p in block.parameters):
-            raise ArgumentError(f"curvature: {block.names[0]} is {block.parameters[0].dtype}, expected float64; call model.double() and cast the batches")
+            raise ArgumentError(
+                f"curvature: {block.names[0]} is {block.parameters[0].dtype}, expected float64; call model.double() and cast the batches"
+            )
         self.block, self.gradients, self.count = block, {term: [] for term in TERMS}, 0.0
         flags = [(p, p.requires_grad) for p in model.parameters()]
         try:
@@ -91,9 +97,15 @@ class Hessians:
                     *found, count = sums_of_terms(model, predict, batch, actions, output, chunk, group_order)
                     self.count += count.item()
                     if not found[0].requires_grad:
-                        raise ArgumentError(f"curvature: the predictions do not depend on {', '.join(block.names)}, expected parameters that they depend on")
+                        raise ArgumentError(
+                            f"curvature: the predictions do not depend on {', '.join(block.names)}, expected parameters that they depend on"
+                        )
                     for term, value in zip(TERMS, found):
-                        self.gradients[term].append(torch.autograd.grad(value, block.parameters, create_graph=True, materialize_grads=True))
+                        self.gradients[term].append(
+                            torch.autograd.grad(
+                                value, block.parameters, create_graph=True, materialize_grads=True
+                            )
+                        )
         finally:
             for p, flag in flags:
                 p.requires_grad_(flag)
@@ -105,7 +117,11 @@ class Hessians:
             pairs = [(g, v) for g, v in zip(found, along) if g.requires_grad]
             if pairs:
                 outputs, weights = zip(*pairs)
-                result = result + self.block.gather(torch.autograd.grad(outputs, self.block.parameters, weights, retain_graph=True, materialize_grads=True))
+                result = result + self.block.gather(
+                    torch.autograd.grad(
+                        outputs, self.block.parameters, weights, retain_graph=True, materialize_grads=True
+                    )
+                )
         return result / self.count + np.zeros(len(self.block))
 
 
@@ -124,4 +140,7 @@ def curvature(
     """
     block = Block(model, block) if isinstance(block, str) else block
     hessians = Hessians(model, predict, batches, actions, output, rotations, block, group_order)
-    return {term: spectrum(lambda v, term=term: hessians.product(term, v), len(block), **options) for term in TERMS}
+    return {
+        term: spectrum(lambda v, term=term: hessians.product(term, v), len(block), **options)
+        for term in TERMS
+    }

@@ -49,17 +49,39 @@ class Gradients:
 
 
 def gradients(
-    model: torch.nn.Module, predict: Callable, batches: list[Batch], actions: dict[str, Action], output: Action, rotations: torch.Tensor, group_order: int | None = None
+    model: torch.nn.Module,
+    predict: Callable,
+    batches: list[Batch],
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    group_order: int | None = None,
 ) -> Gradients:
     """Compare the gradients of the two terms; parameters and errors as in ``gradient_vectors``."""
-    twirled, equivariance, measured = gradient_vectors(model, predict, batches, actions, output, rotations, group_order)
+    twirled, equivariance, measured = gradient_vectors(
+        model, predict, batches, actions, output, rotations, group_order
+    )
     p, e = twirled.norm().item(), equivariance.norm().item()
     cosine = (twirled @ equivariance).item() / (p * e) if p * e > 0 else float("nan")
-    return Gradients(e, p, e / p if p > 0 else float("nan"), cosine, measured.percent, measured.n_items, measured.n_rotations)
+    return Gradients(
+        e,
+        p,
+        e / p if p > 0 else float("nan"),
+        cosine,
+        measured.percent,
+        measured.n_items,
+        measured.n_rotations,
+    )
 
 
 def gradient_vectors(
-    model: torch.nn.Module, predict: Callable, batches: list[Batch], actions: dict[str, Action], output: Action, rotations: torch.Tensor, group_order: int | None = None
+    model: torch.nn.Module,
+    predict: Callable,
+    batches: list[Batch],
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    group_order: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, Decomposition]:
     """∇P̂ and ∇Ê over all parameters, flat float64 [n_parameters], and the decomposition of the same items and rotations.
 
@@ -80,7 +102,10 @@ def gradient_vectors(
     """
     check_eval(model)
     parameters = list(model.parameters())
-    total, equivariance = (torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=parameters[0].device) for _ in range(2))
+    total, equivariance = (
+        torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64, device=parameters[0].device)
+        for _ in range(2)
+    )
     parts, factor, n = [], finite_factor(group_order), len(rotations)
     for batch, chunk in chunks(batches, rotations):
         weight = valid(batch.mask, batch.target) > 0
@@ -88,7 +113,9 @@ def gradient_vectors(
         mean = torch.zeros_like(target)
 
         def first_pass(batch=batch, chunk=chunk, mean=mean):
-            for prediction in twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk):
+            for prediction in twisted_predictions(
+                lambda inputs: predict(model, inputs), batch, actions, output, chunk
+            ):
                 mean.add_(prediction / n)
                 yield prediction
 
@@ -96,15 +123,23 @@ def gradient_vectors(
             parts.append(accumulate(first_pass(), batch.target, batch.mask, group_order))
         for rotation in chunk:
             with torch.enable_grad():
-                twisted = output.inverse(rotation, predict(model, rotate(batch.inputs, actions, rotation)).to(torch.float64))
+                twisted = output.inverse(
+                    rotation, predict(model, rotate(batch.inputs, actions, rotation)).to(torch.float64)
+                )
             for sum_, centre, scale in ((equivariance, mean, 2 * factor / (n - 1)), (total, target, 2 / n)):
                 functional = torch.where(weight, scale * (twisted.detach() - centre), 0.0)
-                found = torch.autograd.grad(twisted, parameters, functional, retain_graph=True, materialize_grads=True)
+                found = torch.autograd.grad(
+                    twisted, parameters, functional, retain_graph=True, materialize_grads=True
+                )
                 sum_ += torch.cat([g.reshape(-1).to(torch.float64) for g in found])
             del twisted, found
     sums = ItemSums.join(parts)
     count = sums.count.sum()
-    return (total - equivariance) / count, equivariance / count, summarise(sums, torch.cat([b.clusters for b in batches]))
+    return (
+        (total - equivariance) / count,
+        equivariance / count,
+        summarise(sums, torch.cat([b.clusters for b in batches])),
+    )
 
 
 def sums_of_terms(model, predict, batch, actions, output, rotations, group_order):
@@ -128,7 +163,11 @@ def sums_of_terms(model, predict, batch, actions, output, rotations, group_order
     if n < 2:
         raise ArgumentError(f"dynamics: {n} rotation(s), expected at least 2")
     weight = valid(batch.mask, batch.target) > 0
-    twisted = torch.stack(list(twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, rotations)))  # (n, n_items, …)
+    twisted = torch.stack(
+        list(twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, rotations))
+    )  # (n, n_items, …)
     error = torch.where(weight, twisted - batch.target.to(torch.float64), 0.0)
-    equivariance = finite_factor(group_order) * (error - error.mean(0)).square().sum() / (n - 1)  # the target drops out of f_r − f̄
+    equivariance = (
+        finite_factor(group_order) * (error - error.mean(0)).square().sum() / (n - 1)
+    )  # the target drops out of f_r − f̄
     return error.square().sum() / n - equivariance, equivariance, weight.sum()

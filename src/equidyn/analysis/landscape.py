@@ -55,23 +55,33 @@ def landscape(
     if n < 3 or n % 2 == 0:
         raise ArgumentError(f"landscape: n = {n}, expected an odd number of points per axis, at least 3")
     if directions.shape != (2, len(block)):
-        raise ArgumentError(f"landscape: directions have shape {list(directions.shape)}, expected [2, {len(block)}]")
+        raise ArgumentError(
+            f"landscape: directions have shape {list(directions.shape)}, expected [2, {len(block)}]"
+        )
     axis = span * np.arange(-(n // 2), n // 2 + 1) / (n // 2)
     saved = [p.detach().clone() for p in block.parameters]
-    dropouts = {m: m.p for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)} if dropout > 0 else {}
+    dropouts = (
+        {m: m.p for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)}
+        if dropout > 0
+        else {}
+    )
     values = np.full((4, n, n), np.nan)
 
     def evaluate(drawn):
         parts = []
         for batch, chunk in chunks(batches, drawn):
-            twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
+            twisted = twisted_predictions(
+                lambda inputs: predict(model, inputs), batch, actions, output, chunk
+            )
             parts.append(accumulate(twisted, batch.target, batch.mask, group_order))
         result = summarise(ItemSums.join(parts))
         return result.twirled, result.equivariance
 
     try:
         for k, (i, j) in enumerate(np.ndindex(n, n)):
-            for p, old, step in zip(block.parameters, saved, block.scatter(axis[i] * directions[0] + axis[j] * directions[1])):
+            for p, old, step in zip(
+                block.parameters, saved, block.scatter(axis[i] * directions[0] + axis[j] * directions[1])
+            ):
                 p.copy_(old + step)
             values[:2, i, j] = evaluate(rotations)
             if fresh is not None:

@@ -12,7 +12,14 @@ BOND, BOND_TOLERANCE = 3.8, 0.4  # Å between consecutive Cα, and how far off s
 
 
 @torch.no_grad()
-def sample(model: torch.nn.Module, lengths: list[int], steps: int = 100, seed: int = 0, self_conditioning: bool = True, batch_size: int = 32) -> list[np.ndarray]:
+def sample(
+    model: torch.nn.Module,
+    lengths: list[int],
+    steps: int = 100,
+    seed: int = 0,
+    self_conditioning: bool = True,
+    batch_size: int = 32,
+) -> list[np.ndarray]:
     """Chains of these lengths by Euler integration of the velocity from noise at t = 0 to t = 1.
 
     Parameters
@@ -31,7 +38,9 @@ def sample(model: torch.nn.Module, lengths: list[int], steps: int = 100, seed: i
         a length or a number of steps below 1
     """
     if steps < 1 or min(lengths, default=1) < 1:
-        raise ArgumentError(f"sample: steps = {steps}, shortest length {min(lengths, default=1)}; expected at least 1")
+        raise ArgumentError(
+            f"sample: steps = {steps}, shortest length {min(lengths, default=1)}; expected at least 1"
+        )
     device = next(model.parameters()).device
     chains = [np.empty(0)] * len(lengths)
     by_length = sorted(range(len(lengths)), key=lambda i: lengths[i])
@@ -41,9 +50,15 @@ def sample(model: torch.nn.Module, lengths: list[int], steps: int = 100, seed: i
         mask = torch.arange(int(n.max())) < n[:, None]  # (b, n)
         x = torch.zeros(*mask.shape, 3)
         for row, i in zip(x, members):
-            row[: lengths[i]] = torch.from_numpy(np.random.default_rng([seed, i]).normal(size=(lengths[i], 3)))
+            row[: lengths[i]] = torch.from_numpy(
+                np.random.default_rng([seed, i]).normal(size=(lengths[i], 3))
+            )
         x, mask = centred(x, mask).to(device), mask.to(device)
-        fixed = dict(mask=mask, index=torch.arange(1, mask.shape[1] + 1, device=device).expand(mask.shape), breaks=torch.zeros(mask.shape, device=device))
+        fixed = dict(
+            mask=mask,
+            index=torch.arange(1, mask.shape[1] + 1, device=device).expand(mask.shape),
+            breaks=torch.zeros(mask.shape, device=device),
+        )
         x_sc = torch.zeros_like(x)
         for t in (torch.arange(steps) / steps).tolist():
             velocity = model(x_t=x, t=torch.full((len(x),), t, device=device), **fixed, x_sc=x_sc)
@@ -66,11 +81,17 @@ def write_pdb(path: str | Path, positions: np.ndarray, title: str = "") -> None:
     import gemmi
 
     if len(positions) < 1 or not np.abs(positions).max() < 1000:  # also refuses NaN
-        raise ArgumentError(f"{path}: {len(positions)} positions, expected at least one, finite and within 1000 Å of the origin")
+        raise ArgumentError(
+            f"{path}: {len(positions)} positions, expected at least one, finite and within 1000 Å of the origin"
+        )
     chain = gemmi.Chain("A")
     for number, position in enumerate(np.asarray(positions, dtype=float), start=1):
         residue, atom = gemmi.Residue(), gemmi.Atom()
-        residue.name, residue.seqid, residue.entity_type = "ALA", gemmi.SeqId(number, " "), gemmi.EntityType.Polymer
+        residue.name, residue.seqid, residue.entity_type = (
+            "ALA",
+            gemmi.SeqId(number, " "),
+            gemmi.EntityType.Polymer,
+        )
         atom.name, atom.element, atom.occ, atom.pos = "CA", gemmi.Element("C"), 1.0, gemmi.Position(*position)
         residue.add_atom(atom)
         chain.add_residue(residue)

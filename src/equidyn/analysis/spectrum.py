@@ -147,7 +147,14 @@ def _smallest_above(values: np.ndarray, threshold: float) -> int:
 def _extreme(times, n, start, tol):
     """Largest eigenvalue and its vector; what has been found so far where eigsh does not converge (the residual tells)."""
     try:
-        values, vectors = eigsh(LinearOperator((n, n), matvec=times, dtype=np.float64), k=1, which="LA", v0=start, tol=tol, maxiter=100)
+        values, vectors = eigsh(
+            LinearOperator((n, n), matvec=times, dtype=np.float64),
+            k=1,
+            which="LA",
+            v0=start,
+            tol=tol,
+            maxiter=100,
+        )
     except ArpackNoConvergence:
         (values, vectors), basis = _lanczos(times, start, min(n, 200))
         return values[-1], basis @ vectors[:, -1]

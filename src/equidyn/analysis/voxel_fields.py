@@ -21,11 +21,23 @@ def fields(model, task, batch) -> dict[str, torch.Tensor]:
     """
     check_eval(model)
     rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)
-    twisted = torch.stack(list(twisted_predictions(lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations)))  # (24, b, c, g, g, g)
+    twisted = torch.stack(
+        list(
+            twisted_predictions(
+                lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations
+            )
+        )
+    )  # (24, b, c, g, g, g)
     twirled = twisted.mean(0)
     errors = (twisted - twirled).square().flatten(1).mean(1)
     # rotation 0 of the group is the identity, so the first prediction is the plain one
-    return dict(clean=batch.target[0], noisy=batch.inputs["noisy"][0], denoised=twisted[0, 0], twirled=twirled[0], per_rotation=errors)
+    return dict(
+        clean=batch.target[0],
+        noisy=batch.inputs["noisy"][0],
+        denoised=twisted[0, 0],
+        twirled=twirled[0],
+        per_rotation=errors,
+    )
 
 
 def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]]) -> None:
@@ -34,4 +46,6 @@ def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]]) -> None:
         for step, values in stages.items():
             group = file.create_group(str(step))
             for name, value in values.items():
-                group.create_dataset(name, data=value.float().cpu().numpy(), compression="gzip" if value.ndim > 1 else None)
+                group.create_dataset(
+                    name, data=value.float().cpu().numpy(), compression="gzip" if value.ndim > 1 else None
+                )

@@ -20,7 +20,9 @@ from equidyn.training.checkpoint import log_spaced
 
 LATENCY = 10e-6  # s per kernel on an assumed card: an assumption too
 OVERHEAD = 310  # bytes per tensor of a file by torch.save, beside the numbers: measured, 288 to 330 on tiny and mini models
-GRID_BYTES_PER_ATOM = 6400  # of compressed grids at 0.25 Å: measured, 12 drug-like molecules of 30 atoms on average
+GRID_BYTES_PER_ATOM = (
+    6400  # of compressed grids at 0.25 Å: measured, 12 drug-like molecules of 30 atoms on average
+)
 SELF_CONDITIONING_FORWARDS = 1
 KIND = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}  # of the dataset file of a task
 
@@ -37,8 +39,14 @@ QUOTED = {
 }
 # Peak memory of making a dataset, MiB of the parent and of a worker: the largest of benchmarks/convert.py, seven sources, files of up to 2 GB, and of generated data.
 WORKERS = 2  # threads of the rule `dataset`
-CONVERSION, ITEM = (110, 140), 400  # bytes in the parent per item: 65 to 200 measured with one and four molecules, the rest is room for keys
-GENERATION, HELD = (290, 120), 8  # conformers and backbones are held whole: 5 to 8 times the dataset, measured
+CONVERSION, ITEM = (
+    (110, 140),
+    400,
+)  # bytes in the parent per item: 65 to 200 measured with one and four molecules, the rest is room for keys
+GENERATION, HELD = (
+    (290, 120),
+    8,
+)  # conformers and backbones are held whole: 5 to 8 times the dataset, measured
 
 
 @dataclass(frozen=True)
@@ -67,22 +75,36 @@ class Assumed:
 
 def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
     """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its downloads."""
-    if file is not None and file.is_file() and content_digest.has_digest(file):  # a dataset of an older version will be made again
+    if (
+        file is not None and file.is_file() and content_digest.has_digest(file)
+    ):  # a dataset of an older version will be made again
         with content_digest.open_checked(file, "dataset") as data:
             lengths = data["offsets"][1:] - data["offsets"][:-1]
         return Shape(len(lengths), float(lengths.mean()), int(lengths.max()), f"counted in {file}")
     if settings["source"] == "conformers":
-        return Shape(settings["n_conformers"], 0.7 * settings["max_atoms"], settings["max_atoms"], "mean atoms assumed 0.7 max_atoms")
+        return Shape(
+            settings["n_conformers"],
+            0.7 * settings["max_atoms"],
+            settings["max_atoms"],
+            "mean atoms assumed 0.7 max_atoms",
+        )
     names = [*settings.get("download", []), *settings.get("held_out_download", [])]
     if names and all(name in QUOTED for name in names):
         quoted = [QUOTED[name] for name in names]
         items = sum(q[0] for q in quoted)
-        return Shape(items, sum(q[0] * q[1] for q in quoted) / items, max(q[2] for q in quoted), f"items and lengths of {', '.join(names)} as quoted or expected, not counted")
+        return Shape(
+            items,
+            sum(q[0] * q[1] for q in quoted) / items,
+            max(q[2] for q in quoted),
+            f"items and lengths of {', '.join(names)} as quoted or expected, not counted",
+        )
     if task == "flow":
         low, high = settings["min_residues"], settings["max_residues"]
         basis = "mean residues assumed in the middle of min_residues and max_residues"
         unknown = f"{basis}; number of chains not known before they are read: none is quoted for {', '.join(names or settings.get('files', []))}"
-        return Shape(settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown)
+        return Shape(
+            settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown
+        )
     return Shape(None, 30, 150, "items not counted before the files are read; assumed 30 atoms, 150 at most")
 
 
@@ -110,19 +132,30 @@ def dataset_bytes(task: str, shape: Shape) -> int | None:
     if shape.items is None:
         return None
     per = {"row": shape.items * shape.mean, "item": shape.items, "boundary": shape.items + 1}
-    return round(sum(per[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize for key in KINDS[KIND[task]].values()))
+    return round(
+        sum(
+            per[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize
+            for key in KINDS[KIND[task]].values()
+        )
+    )
 
 
 def forwards(settings: dict) -> tuple[float, int]:
     """Forward passes of items: (in training, in the decomposition of all checkpoints), as loop.py and decompose.py make them."""
     training, measured, task = settings["training"], settings["measure"], settings["task"]
-    per_item = FLOPS_PER_FORWARD + (training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0)
+    per_item = FLOPS_PER_FORWARD + (
+        training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0
+    )
     n_checkpoints = len(log_spaced(training["steps"], training["n_checkpoints"]))
     items, rotations = measured["n_items"], measured["n_rotations"]
     conditions = len(measured.get("times", [])) if task == "flow" else 1
     floor = 4 * min(measured["batch_size"], items)  # the control, one batch and four rotations
     passes = conditions * (items * rotations + floor)
-    last = passes + len(measured.get("self_conditioning_times", [])) * (items * (rotations + 1) + floor) + 2 * items * measured.get("off_grid", 0)
+    last = (
+        passes
+        + len(measured.get("self_conditioning_times", [])) * (items * (rotations + 1) + floor)
+        + 2 * items * measured.get("off_grid", 0)
+    )
     if conditions == 1:
         last += items * 24 + floor
     return training["steps"] * training["batch_size"] * per_item, n_checkpoints * passes + last
@@ -160,7 +193,15 @@ def estimate(
 
 
 def _row(of, name, quantity, value, unit, basis, device=""):
-    return dict(of=of, name=name, quantity=quantity, device=device, value="" if value is None else value, unit=unit, basis=basis)
+    return dict(
+        of=of,
+        name=name,
+        quantity=quantity,
+        device=device,
+        value="" if value is None else value,
+        unit=unit,
+        basis=basis,
+    )
 
 
 def _file(data, name):
@@ -177,19 +218,37 @@ def _dataset_rows(config, name, task, data):
         size = dataset_bytes(task, shape)
         yield _row("dataset", name, "disk", size, "byte", f"schema, uncompressed; {shape.basis}")
         if settings["source"] != "backbones":
-            yield _row("dataset", name, "disk, shards", size, "byte", f"while it is made: finished parts, once the size of the dataset; {shape.basis}")
+            yield _row(
+                "dataset",
+                name,
+                "disk, shards",
+                size,
+                "byte",
+                f"while it is made: finished parts, once the size of the dataset; {shape.basis}",
+            )
         yield _row("dataset", name, "memory, making it", *_making(settings, shape, size))
     if task == "voxels":
         box, molecules = settings["voxels"], settings.get("n_held_out", shape.items or 0)
         size = molecules * shape.mean * GRID_BYTES_PER_ATOM * (0.25 / box["resolution"]) ** 3
-        yield _row("dataset", name, "disk, held-out grids", round(min(size, molecules * _grid_bytes(box))), "byte", "compressed, per atom as measured on 12 molecules")
+        yield _row(
+            "dataset",
+            name,
+            "disk, held-out grids",
+            round(min(size, molecules * _grid_bytes(box))),
+            "byte",
+            "compressed, per atom as measured on 12 molecules",
+        )
 
 
 def _making(settings: dict, shape: Shape, size: int | None) -> tuple[int | None, str, str]:
     """Peak of a conversion or generation with two workers: value, unit, basis."""
     whole = settings["source"] in ("conformers", "backbones")
     parent, worker = GENERATION if whole else CONVERSION
-    growing = f"{HELD} x the dataset" if whole else f"{ITEM} bytes per item (65 to 200 measured, more where every item is another molecule)"
+    growing = (
+        f"{HELD} x the dataset"
+        if whole
+        else f"{ITEM} bytes per item (65 to 200 measured, more where every item is another molecule)"
+    )
     basis = f"at most: {parent} MiB and {WORKERS} workers of {worker} MiB, as measured on generated files, and {growing}; {shape.basis}"
     if shape.items is None:
         return None, "byte", basis
@@ -198,7 +257,12 @@ def _making(settings: dict, shape: Shape, size: int | None) -> tuple[int | None,
 
 def _download_rows(config: dict, used: Iterable[str], table: dict[str, dict]) -> list[dict]:
     """A row per entry of the table of datasets that the datasets in use ask for."""
-    names = {name for dataset in used for key in ("download", "held_out_download") for name in resolve_dataset(config, dataset).get(key, [])}
+    names = {
+        name
+        for dataset in used
+        for key in ("download", "held_out_download")
+        for name in resolve_dataset(config, dataset).get(key, [])
+    }
     sizes = {name: download_size(table.get(name)) for name in sorted(names)}
     return [_row("download", name, "disk", size, "byte", basis) for name, (size, basis) in sizes.items()]
 
@@ -223,7 +287,12 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     one, n = checkpoint_bytes(cost), len(log_spaced(training["steps"], training["n_checkpoints"]))
     yield row("checkpoint", one, "byte", "live and EMA weights in float32")
     moments = 1 if training["optimizer"] == "sgd" else 2
-    yield row("disk", (n + 1) * one + (2 + moments) * 4 * cost.numbers, "byte", f"{n} checkpoints, the model, and while it trains the resume state")
+    yield row(
+        "disk",
+        (n + 1) * one + (2 + moments) * 4 * cost.numbers,
+        "byte",
+        f"{n} checkpoints, the model, and while it trains the resume state",
+    )
     state = (3 + moments) * 4 * cost.numbers
     batch = min(training["batch_size"], training.get("micro_batch", training["batch_size"]))
     basis = f"weights, EMA, gradients, optimizer; {cost.kept / 2**20:.0f} MiB of activations per item, counted in float32 with unfused attention"
@@ -233,9 +302,18 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
         host += _grid_bytes(box) * (dataset.get("n_held_out", shape.items) + settings["measure"]["n_items"])
     yield row("memory, host", host, "byte", f"the dataset as the task holds it; {shape.basis}")
     trained, measured = forwards(settings)
-    per_item = "forward FLOP of one item, " + (f"{box['grid']}³ voxels" if task == "voxels" else f"{round(shape.mean)} rows ({shape.basis})")
-    yield row("FLOP, training", trained * cost.flops, "1", f"counted: {per_item}, x {FLOPS_PER_FORWARD} x batch x steps")
-    yield row("FLOP, decomposition", measured * cost.flops, "1", f"counted: {per_item}, x {measured} forwards")
+    per_item = "forward FLOP of one item, " + (
+        f"{box['grid']}³ voxels" if task == "voxels" else f"{round(shape.mean)} rows ({shape.basis})"
+    )
+    yield row(
+        "FLOP, training",
+        trained * cost.flops,
+        "1",
+        f"counted: {per_item}, x {FLOPS_PER_FORWARD} x batch x steps",
+    )
+    yield row(
+        "FLOP, decomposition", measured * cost.flops, "1", f"counted: {per_item}, x {measured} forwards"
+    )
     for device in devices:
         rate, basis = achieved(throughputs, device, task, label)
         yield row("training", trained * cost.flops / rate / 3600, "hour", basis, device)
@@ -243,8 +321,17 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     if assumed is not None:
         rate = assumed.peak * assumed.utilisation
         calls, decompose_calls = trained / batch, measured / settings["measure"]["batch_size"]
-        for quantity, items, passes in (("training", trained, calls), ("decomposition", measured, decompose_calls)):
-            yield row(quantity, max(items * cost.flops / rate, passes * cost.kernels * LATENCY) / 3600, "hour", assumed.basis, f"{assumed.name}, assumed")
+        for quantity, items, passes in (
+            ("training", trained, calls),
+            ("decomposition", measured, decompose_calls),
+        ):
+            yield row(
+                quantity,
+                max(items * cost.flops / rate, passes * cost.kernels * LATENCY) / 3600,
+                "hour",
+                assumed.basis,
+                f"{assumed.name}, assumed",
+            )
 
 
 def _host_bytes(task: str, shape: Shape) -> int | None:
@@ -252,7 +339,13 @@ def _host_bytes(task: str, shape: Shape) -> int | None:
         return None
     padded = shape.items * shape.longest
     # forces: mask, numbers, positions, forces, and 8-byte copies of numbers and mask for the reference energies; flow: mask, breaks, float32 and float64 positions
-    return round({"forces": padded * (26 + 2 * 8), "flow": padded * (2 + 12 + 24), "voxels": shape.items * shape.mean * 26}[task])
+    return round(
+        {
+            "forces": padded * (26 + 2 * 8),
+            "flow": padded * (2 + 12 + 24),
+            "voxels": shape.items * shape.mean * 26,
+        }[task]
+    )
 
 
 def _totals(rows):
@@ -265,7 +358,9 @@ def _totals(rows):
     unknown = sorted({row["name"] for row in rows if row["quantity"] == "disk" and row["value"] == ""})
     for (quantity, device, unit), values in sums.items():
         missing = f"; without {', '.join(unknown)}, not known" if quantity == "disk" and unknown else ""
-        yield _row("all", "", quantity, sum(values), unit, f"sum of {len(values)} rows above{missing}", device)
+        yield _row(
+            "all", "", quantity, sum(values), unit, f"sum of {len(values)} rows above{missing}", device
+        )
 
 
 def text(rows: list[dict]) -> str:
@@ -277,15 +372,22 @@ def text(rows: list[dict]) -> str:
         for row in rows:
             if row["of"] == of and not row["quantity"].startswith("FLOP"):
                 title = f"{row['quantity']}, {row['device']}" if row["device"] else row["quantity"]
-                table.setdefault(row["name"], {})[title] = f"{_readable(row)} [{notes.setdefault(row['basis'], len(notes) + 1)}]"
+                table.setdefault(row["name"], {})[title] = (
+                    f"{_readable(row)} [{notes.setdefault(row['basis'], len(notes) + 1)}]"
+                )
         if not table:
             continue
         titles = list(dict.fromkeys(title for cells in table.values() for title in cells))
         letters = {title: f"({number})" for number, title in enumerate(titles, 1)}
         parts += [f"{letter} {title}" for title, letter in letters.items()]
-        lines = [[of, *letters.values()], *([name, *(cells.get(title, "") for title in titles)] for name, cells in table.items())]
+        lines = [
+            [of, *letters.values()],
+            *([name, *(cells.get(title, "") for title in titles)] for name, cells in table.items()),
+        ]
         widths = [max(len(line[column]) for line in lines) for column in range(len(titles) + 1)]
-        parts += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines] + [""]
+        parts += [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines
+        ] + [""]
     return "\n".join([*parts, *(f"[{number}] {basis}" for basis, number in notes.items())])
 
 

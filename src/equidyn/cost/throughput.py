@@ -43,7 +43,9 @@ class Cost:
     kept: int
 
 
-def one_item(task: str, model: torch.nn.Module, rows: int, grid: tuple[int, int], device: str, b: int = 1) -> dict[str, torch.Tensor]:
+def one_item(
+    task: str, model: torch.nn.Module, rows: int, grid: tuple[int, int], device: str, b: int = 1
+) -> dict[str, torch.Tensor]:
     """Random inputs of b items for a model of a task; grid is (channels, edge)."""
     if task == "voxels":
         return dict(noisy=torch.rand(b, grid[0], *[grid[1]] * 3, device=device))
@@ -51,9 +53,22 @@ def one_item(task: str, model: torch.nn.Module, rows: int, grid: tuple[int, int]
     positions = torch.randn(b, rows, 3, device=device) * 1.2 * rows ** (1 / 3)
     if task == "flow":
         index = torch.arange(1, rows + 1, device=device).expand(b, rows)
-        return dict(x_t=positions, t=torch.full((b,), 0.5, device=device), mask=mask, index=index, breaks=torch.zeros(b, rows, device=device), x_sc=torch.zeros_like(positions))
+        return dict(
+            x_t=positions,
+            t=torch.full((b,), 0.5, device=device),
+            mask=mask,
+            index=index,
+            breaks=torch.zeros(b, rows, device=device),
+            x_sc=torch.zeros_like(positions),
+        )
     neighbours, valid = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
-    return dict(numbers=torch.ones(b, rows, dtype=torch.long, device=device), positions=positions, mask=mask, neighbours=neighbours, neighbour_mask=valid)
+    return dict(
+        numbers=torch.ones(b, rows, dtype=torch.long, device=device),
+        positions=positions,
+        mask=mask,
+        neighbours=neighbours,
+        neighbour_mask=valid,
+    )
 
 
 class _Kernels(TorchDispatchMode):
@@ -95,11 +110,23 @@ def _cost(model_json, task, rows, grid):
 
     counter, kernels = FlopCounterMode(display=False), _Kernels()
     # the plain form of attention is the one whose products are counted on every device
-    with sdpa_kernel(SDPBackend.MATH), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), counter, kernels:
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        counter,
+        kernels,
+    ):
         output = model(**inputs)
     del output
     state = model.state_dict()
-    return Cost(sum(p.numel() for p in model.parameters()), sum(v.numel() for v in state.values()), len(state), counter.get_total_flops(), kernels.count, sum(kept.values()))
+    return Cost(
+        sum(p.numel() for p in model.parameters()),
+        sum(v.numel() for v in state.values()),
+        len(state),
+        counter.get_total_flops(),
+        kernels.count,
+        sum(kept.values()),
+    )
 
 
 def read(path: str | Path) -> list[dict]:
@@ -123,7 +150,9 @@ def read(path: str | Path) -> list[dict]:
         except ValueError:
             row["achieved_flops"] = 0.0
         if not 0 < row["achieved_flops"] < math.inf:
-            raise DataError(f"{path}, line {number}: achieved_flops is not a positive number, expected FLOP/s")
+            raise DataError(
+                f"{path}, line {number}: achieved_flops is not a positive number, expected FLOP/s"
+            )
     return rows
 
 
@@ -138,10 +167,14 @@ def achieved(throughputs: list[dict], device: str, task: str, model: str) -> tup
     here = [row for row in throughputs if row["device"] == device]
     if not here:
         known = sorted({row["device"] for row in throughputs})
-        raise DataError(f"throughput: no row of device {device!r}, expected one of {known}, or an assumed card (--device-flops, --utilisation)")
+        raise DataError(
+            f"throughput: no row of device {device!r}, expected one of {known}, or an assumed card (--device-flops, --utilisation)"
+        )
     rows = [row for row in here if row["task"] == task]
     if not rows:
-        raise DataError(f"throughput: no row of task {task!r} on device {device!r}, expected one of {sorted({row['task'] for row in here})}")
+        raise DataError(
+            f"throughput: no row of task {task!r} on device {device!r}, expected one of {sorted({row['task'] for row in here})}"
+        )
     own = [row for row in rows if row["model"] == model]
     row = own[-1] if own else max(rows, key=lambda row: row["achieved_flops"])
     how = "measured" if own else f"extrapolation: {row['model']}, not {model}, measured"
@@ -152,11 +185,18 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
     """Rows for ``resources/throughput.csv`` of this machine: training steps of the tiny and mini models on the threads that torch has."""
     device = f"{_processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     rows = []
-    for architecture, task, length, edge, b in (("escaip", "forces", 20, 0, 16), ("voxmol", "voxels", 0, 20, 8), ("proteina", "flow", 57, 0, 8)):
+    for architecture, task, length, edge, b in (
+        ("escaip", "forces", 20, 0, 16),
+        ("voxmol", "voxels", 0, 20, 8),
+        ("proteina", "flow", 57, 0, 8),
+    ):
         for size in ("tiny", "mini"):
             cost = cost_of(dict(architecture=architecture, size=size), task, length, (8, edge))
             model = registry.build(architecture, size)
-            inputs, optimizer = one_item(task, model, length, (8, edge), "cpu", b), torch.optim.AdamW(model.parameters(), lr=1e-5)
+            inputs, optimizer = (
+                one_item(task, model, length, (8, edge), "cpu", b),
+                torch.optim.AdamW(model.parameters(), lr=1e-5),
+            )
             times = []
             for _ in range(steps + 2):
                 started = time.perf_counter()
@@ -167,7 +207,16 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
                 times.append(time.perf_counter() - started)
             rate = FLOPS_PER_FORWARD * b * cost.flops / statistics.median(times[2:])
             source = f"median of {steps} steps of {b} items; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, 1 of it this"
-            rows.append(dict(device=device, task=task, model=f"{architecture} {size}", achieved_flops=rate, source=source, date=date.today().isoformat()))
+            rows.append(
+                dict(
+                    device=device,
+                    task=task,
+                    model=f"{architecture} {size}",
+                    achieved_flops=rate,
+                    source=source,
+                    date=date.today().isoformat(),
+                )
+            )
     return rows
 
 
@@ -191,13 +240,21 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
             for m in found["models"]
         ]  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: {type(error).__name__} ({error}), expected the file of benchmarks/gpu_check.py --out") from error
+        raise DataError(
+            f"{path}: {type(error).__name__} ({error}), expected the file of benchmarks/gpu_check.py --out"
+        ) from error
 
 
 def write(path: str | Path, rows: list[dict]) -> None:
     """The table with these rows added; a row of the same device, task and model is replaced. Raises DataError as ``read`` and ``store.whole`` do."""
     old = read(path) if Path(path).is_file() else []
-    new = {(row["device"], row["task"], row["model"]): {**row, "achieved_flops": float(f"{row['achieved_flops']:.4g}")} for row in [*old, *rows]}
+    new = {
+        (row["device"], row["task"], row["model"]): {
+            **row,
+            "achieved_flops": float(f"{row['achieved_flops']:.4g}"),
+        }
+        for row in [*old, *rows]
+    }
     with files.atomic_write(Path(path)) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

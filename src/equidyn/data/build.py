@@ -24,7 +24,9 @@ def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[st
     """
     folder = Path(out).with_suffix("")
     make = convert if settings["source"] in READERS else generate
-    with exclusive(folder, "making a dataset"):  # a second one would delete shards under the hands of the first
+    with exclusive(
+        folder, "making a dataset"
+    ):  # a second one would delete shards under the hands of the first
         counts = make(settings, out, code, workers, folder)
         shutil.rmtree(folder / "resume", ignore_errors=True)
     return counts

@@ -35,7 +35,10 @@ BREAKS = (  # what a damaged file raises halfway
 )  # fmt: skip
 EARLY = 20  # records after which a file all of whose records are suspect is refused
 TOLERATED = 0.05  # of a file's records that may be suspect
-PARTS, FEW = 10, 3  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
+PARTS, FEW = (
+    10,
+    3,
+)  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ class Input:
 
 def inputs(reader: Reader, settings: dict) -> list[Input]:
     """Those of the ``files`` and ``held_out_files`` of the settings, in this order."""
-    sides = [(tuple(settings[key]), held_out) for key, held_out in (("files", False), ("held_out_files", True)) if settings.get(key)]
+    sides = [
+        (tuple(settings[key]), held_out)
+        for key, held_out in (("files", False), ("held_out_files", True))
+        if settings.get(key)
+    ]
     if reader.together:
         return [Input(paths, held_out) for paths, held_out in sides]
     return [Input((path,), held_out) for paths, held_out in sides for path in paths]
@@ -72,7 +79,14 @@ class Shard:
     causes: dict[str, int]
 
 
-def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, workers: int = 1, notes: Counter | None = None) -> Iterator[Shard]:
+def shards(
+    reader: Reader,
+    inputs: list[Input],
+    settings: dict,
+    folder: Path,
+    workers: int = 1,
+    notes: Counter | None = None,
+) -> Iterator[Shard]:
     """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once. A damaged one is made again.
 
     Parameters
@@ -95,7 +109,11 @@ def shards(reader: Reader, inputs: list[Input], settings: dict, folder: Path, wo
             for number, given in enumerate(inputs):
                 if reader.aside:
                     pool = pool or limits.pool_of(workers)
-                tally, checks, pending = _Tally(given.name), _Checks(reader, given.name, settings, notes, pool), deque()
+                tally, checks, pending = (
+                    _Tally(given.name),
+                    _Checks(reader, given.name, settings, notes, pool),
+                    deque(),
+                )
                 for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
                     job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
                     done = undamaged(job[0], lambda path, given=given: _summary(path, given))
@@ -150,7 +168,9 @@ def _listed(given: Input, reader: Reader) -> list:
     return [record for path in given.paths for record in _unbroken(path, reader.records(path))]
 
 
-def _chunks(given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None) -> Iterator[tuple[list, bool]]:
+def _chunks(
+    given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None
+) -> Iterator[tuple[list, bool]]:
     """Lists of records that fill a chunk, and whether it is the last. A file that breaks off ends in a rejection that says so."""
     if reader.aside and pool is not None:
         records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader).result()
@@ -180,7 +200,9 @@ def _unbroken(path: str, records: Iterator) -> Iterator:
             yield record
     except BREAKS as error:
         if not n:
-            raise DataError(f"{path}: not readable, perhaps truncated ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"{path}: not readable, perhaps truncated ({type(error).__name__}: {error})"
+            ) from error
         yield Rejected(f"{path}, after record {n}", f"file breaks off ({type(error).__name__})", str(error))
 
 
@@ -216,7 +238,16 @@ def _tallied(path, given, results) -> Shard:
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
     example = None if first is None else [first.where, first.reason, first.detail, first.suspect]
-    return Shard(path, given.name, given.held_out, len(results), len(suspects), leading, example, dict(Counter(r.suspect for _, r in suspects)))
+    return Shard(
+        path,
+        given.name,
+        given.held_out,
+        len(results),
+        len(suspects),
+        leading,
+        example,
+        dict(Counter(r.suspect for _, r in suspects)),
+    )
 
 
 def _summary(path, given) -> Shard:
@@ -229,7 +260,14 @@ def _summary(path, given) -> Shard:
 class _Checks:
     """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive may be in other units than the one before."""
 
-    def __init__(self, reader: Reader, path: str, settings: dict, notes: Counter | None = None, pool: ProcessPoolExecutor | None = None):
+    def __init__(
+        self,
+        reader: Reader,
+        path: str,
+        settings: dict,
+        notes: Counter | None = None,
+        pool: ProcessPoolExecutor | None = None,
+    ):
         self.reader, self.path, self.settings, self.seen, self.pool = reader, path, settings, set(), pool
         self.notes = Counter() if notes is None else notes
 
@@ -263,7 +301,14 @@ class _Tally:
     """Counts of one input; raises DataError where too much of it is suspect."""
 
     def __init__(self, path: str):
-        self.path, self.found, self.suspect, self.leading, self.example, self.causes = path, 0, 0, 0, None, Counter()
+        self.path, self.found, self.suspect, self.leading, self.example, self.causes = (
+            path,
+            0,
+            0,
+            0,
+            None,
+            Counter(),
+        )
 
     def add(self, shard: Shard) -> None:
         """Count a shard; raises DataError where all of the first ``EARLY`` records are suspect."""
@@ -285,7 +330,9 @@ class _Tally:
     def _refuse(self, how_many: str):
         where, reason, detail, _ = self.example
         cause, _ = self.causes.most_common(1)[0]
-        raise DataError(f"{self.path}: {how_many} cannot be right; {where}: {reason} ({detail}); likely: {cause}")
+        raise DataError(
+            f"{self.path}: {how_many} cannot be right; {where}: {reason} ({detail}); likely: {cause}"
+        )
 
 
 def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:

@@ -39,7 +39,13 @@ def generate(settings, out, code, workers, folder) -> dict[str, int]:
     if not found.clusters:
         raise DataError(f"{out}: nothing usable in {found.source}; rejected: {dict(reasons)}")
     names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}
-    split = splits.assign(out, np.array([names[key] for key in found.clusters]), [str(key) for key in names], settings, found.split)
+    split = splits.assign(
+        out,
+        np.array([names[key] for key in found.clusters]),
+        [str(key) for key in names],
+        settings,
+        found.split,
+    )
     arrays = dict(
         offsets=np.cumsum([0, *map(len, found.rows["positions"])]), cluster=split.cluster, split=split.split,
         **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
@@ -47,7 +53,9 @@ def generate(settings, out, code, workers, folder) -> dict[str, int]:
     with splits.Lists(folder) as lists:
         for where, side, number in zip(found.where, split.split, split.cluster):
             lists.add(side, int(number), split.names(number), where)
-        store.write(out, arrays, attributes_of(settings, found.kind, found.source, found.licence, split, code))
+        store.write(
+            out, arrays, attributes_of(settings, found.kind, found.source, found.licence, split, code)
+        )
     return counts_of(len(found.where), split, found.notes or {}, reasons)
 
 
@@ -61,21 +69,44 @@ def _conformers(settings, workers, resume) -> Found:
     listed = [row for row in listed if row[0] not in too_large]
     if wanted > len(listed):
         listed = molecule_lists.recombine(listed, wanted, limit, settings["seed"])
-    made, rejected = conformers.build(listed[:wanted], settings["n_conformers"], settings["temperature"], settings["seed"], workers, resume, labels)
+    made, rejected = conformers.build(
+        listed[:wanted],
+        settings["n_conformers"],
+        settings["temperature"],
+        settings["seed"],
+        workers,
+        resume,
+        labels,
+    )
     rejected = unusable + [(name, "too many atoms") for name in large] + rejected
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
     seen = Counter()
     items = []
     for cluster, numbers, positions, energy, forces in made:
         name = listed[cluster][0]
-        item = Item(f"{name}, conformer {seen[name]}", name, {"numbers": numbers, "positions": positions, "forces": forces}, {"energy": energy})
+        item = Item(
+            f"{name}, conformer {seen[name]}",
+            name,
+            {"numbers": numbers, "positions": positions, "forces": forces},
+            {"energy": energy},
+        )
         seen[name] += 1
         items.append(item)
     if not labels:
-        admitted = [molecules.admit(item, {"voxels": settings["voxels"]} if "voxels" in settings else {}) for item in items]
-        rejected += [(item.cluster, result.reason) for item, result in zip(items, admitted) if not isinstance(result, Item)]
+        admitted = [
+            molecules.admit(item, {"voxels": settings["voxels"]} if "voxels" in settings else {})
+            for item in items
+        ]
+        rejected += [
+            (item.cluster, result.reason)
+            for item, result in zip(items, admitted)
+            if not isinstance(result, Item)
+        ]
         items = [result for result in admitted if isinstance(result, Item)]
-    rows = {name: [item.rows[name] for item in items] for name in (("numbers", "positions", "forces") if labels else ("numbers", "positions"))}
+    rows = {
+        name: [item.rows[name] for item in items]
+        for name in (("numbers", "positions", "forces") if labels else ("numbers", "positions"))
+    }
     notes = {}
     if labels:
         squares, n = sum(float((f**2).sum()) for f in rows["forces"]), sum(f.size for f in rows["forces"])
@@ -83,14 +114,30 @@ def _conformers(settings, workers, resume) -> Found:
     values = {"energy": [item.values["energy"] for item in items]} if labels else {}
     where = [item.where for item in items]
     kind = "forces" if labels else "molecules"
-    return Found(kind, source, "Apache-2.0 (generated)", rows, values, [item.cluster for item in items], where, rejected, notes=notes)
+    return Found(
+        kind,
+        source,
+        "Apache-2.0 (generated)",
+        rows,
+        values,
+        [item.cluster for item in items],
+        where,
+        rejected,
+        notes=notes,
+    )
 
 
 def _backbones(settings, workers, resume) -> Found:
     from equidyn.data.generate import backbones
 
-    chains, attempts = backbones.build(settings["n_chains"], settings["min_residues"], settings["max_residues"], settings["seed"], workers)
-    rows = dict(positions=chains, residues=[np.full(len(c), 255) for c in chains], breaks=[np.zeros(len(c)) for c in chains])
+    chains, attempts = backbones.build(
+        settings["n_chains"], settings["min_residues"], settings["max_residues"], settings["seed"], workers
+    )
+    rows = dict(
+        positions=chains,
+        residues=[np.full(len(c), 255) for c in chains],
+        breaks=[np.zeros(len(c)) for c in chains],
+    )
     notes = {f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())}
     names = [f"synthetic {i}".encode() for i in range(len(chains))]
     return Found(

@@ -29,7 +29,9 @@ def geometry(attributes: dict, path) -> dict:
     """
     settings = json.loads(attributes["settings"]).get("voxels")
     if settings is None:
-        raise DataError(f"{path}: made without a voxels section; add datasets.<name>.voxels (elements, grid, resolution, radius)")
+        raise DataError(
+            f"{path}: made without a voxels section; add datasets.<name>.voxels (elements, grid, resolution, radius)"
+        )
     return settings
 
 
@@ -43,7 +45,9 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
     """
     arrays, attributes = store.read(dataset, "molecules")
     box = geometry(attributes, dataset)
-    shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
+    shape = dict(
+        n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"]
+    )
     offsets, positions = arrays["offsets"], arrays["positions"]
     channels = channel_of(box["elements"])[arrays["numbers"]]
     whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
@@ -57,16 +61,34 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
         "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()), "training atoms outside the box": int(cut[~held_out].sum()),
     }  # fmt: skip
     if not len(items):
-        raise DataError(f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}")
+        raise DataError(
+            f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}"
+        )
     with files.atomic_write(Path(out)) as temporary, content_digest.create(temporary) as file:
         chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
-        grids = file.create_dataset("grid", (len(items), *chunk[1:]), "float32", chunks=chunk, compression="gzip", compression_opts=1, shuffle=True)
+        grids = file.create_dataset(
+            "grid",
+            (len(items), *chunk[1:]),
+            "float32",
+            chunks=chunk,
+            compression="gzip",
+            compression_opts=1,
+            shuffle=True,
+        )
         for k, item in enumerate(items):
             rows = slice(offsets[item], offsets[item + 1])
-            grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[0].numpy()
+            grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[
+                0
+            ].numpy()
         file["item"], file["cluster"] = items, arrays["cluster"][items]
         file["noise_seed"] = np.random.default_rng(attributes["split_seed"]).integers(0, 2**62, len(items))
-        file.attrs.update(schema=SCHEMA_VERSION, kind="grids", code=code, settings=attributes["settings"], counts=json.dumps(counts))
+        file.attrs.update(
+            schema=SCHEMA_VERSION,
+            kind="grids",
+            code=code,
+            settings=attributes["settings"],
+            counts=json.dumps(counts),
+        )
     return counts
 
 
@@ -84,7 +106,9 @@ def read(path: str | None) -> dict[str, np.ndarray]:
     try:
         with content_digest.open_checked(path, "grids") as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
-                raise DataError(f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {advice}")
+                raise DataError(
+                    f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {advice}"
+                )
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
     except (OSError, RuntimeError, KeyError) as error:
         raise DataError(f"{path}: not a readable file of held-out grids ({error}); {advice}") from error

@@ -10,12 +10,25 @@ from equidyn import files
 
 def attributes_of(settings, kind, source, licence, split, code) -> dict:
     return dict(
-        kind=kind, source=source, licence=licence, split=split.label, split_seed=settings["seed"], code=code, settings=json.dumps(settings, sort_keys=True), **split.attributes
+        kind=kind,
+        source=source,
+        licence=licence,
+        split=split.label,
+        split_seed=settings["seed"],
+        code=code,
+        settings=json.dumps(settings, sort_keys=True),
+        **split.attributes,
     )
 
 
 def counts_of(n_items, split, notes, reasons) -> dict[str, int]:
-    counts = {"items": n_items, "held out": int((split.split == 1).sum()), "clusters": int(split.cluster.max()) + 1, **split.attributes, **notes}
+    counts = {
+        "items": n_items,
+        "held out": int((split.split == 1).sum()),
+        "clusters": int(split.cluster.max()) + 1,
+        **split.attributes,
+        **notes,
+    }
     return {**counts, **{f"rejected: {reason}": n for reason, n in sorted(reasons.items())}}
 
 

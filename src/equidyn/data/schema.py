@@ -26,7 +26,9 @@ FORCES = {
     "positions": Key("float32", "row", (3,), "angstrom", "nuclear positions"),
     "forces": Key("float32", "row", (3,), "eV/angstrom", "minus the gradient of the energy"),
     "energy": Key("float64", "item", (), "eV", "total energy as labelled, references not subtracted"),
-    "cluster": Key("int64", "item", (), "1", "molecule the structure belongs to; the unit of splits and intervals"),
+    "cluster": Key(
+        "int64", "item", (), "1", "molecule the structure belongs to; the unit of splits and intervals"
+    ),
     "split": Key("uint8", "item", (), "1", "index into the attribute `splits`"),
 }
 
@@ -35,13 +37,34 @@ MOLECULES = {name: FORCES[name] for name in ("offsets", "numbers", "positions", 
 BACKBONES = {
     "offsets": FORCES["offsets"],
     "positions": Key("float32", "row", (3,), "angstrom", "C-alpha positions"),
-    "residues": Key("uint8", "row", (), "1", "index into ACDEFGHIKLMNPQRSTVWY; 255 where there is no sequence (synthetic chains)"),
-    "breaks": Key("uint8", "row", (), "1", "1 where the next C-alpha of the chain is more than 4 angstrom away"),
-    "cluster": Key("int64", "item", (), "1", "sequence cluster of the chain; the unit of splits and intervals"),
+    "residues": Key(
+        "uint8",
+        "row",
+        (),
+        "1",
+        "index into ACDEFGHIKLMNPQRSTVWY; 255 where there is no sequence (synthetic chains)",
+    ),
+    "breaks": Key(
+        "uint8", "row", (), "1", "1 where the next C-alpha of the chain is more than 4 angstrom away"
+    ),
+    "cluster": Key(
+        "int64", "item", (), "1", "sequence cluster of the chain; the unit of splits and intervals"
+    ),
     "name": Key("S40", "item", (), "1", "where the chain comes from: entry and chain, or a running number"),
     "split": FORCES["split"],
 }
 
 KINDS = {"forces": FORCES, "molecules": MOLECULES, "backbones": BACKBONES}  # attribute `kind` of a file
 
-ATTRIBUTES = ("schema", "kind", "source", "licence", "units", "split", "split_seed", "splits", "code", "settings")
+ATTRIBUTES = (
+    "schema",
+    "kind",
+    "source",
+    "licence",
+    "units",
+    "split",
+    "split_seed",
+    "splits",
+    "code",
+    "settings",
+)

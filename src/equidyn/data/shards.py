@@ -60,7 +60,11 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
         for name, key in keys.items():
             value = np.asarray(item.rows[name] if key.per == "row" else item.values[name]).astype(key.dtype)
             shape = (length, *key.trailing) if key.per == "row" else ()
-            if value.shape != shape or not length or (value.dtype.kind == "f" and not np.isfinite(value).all()):
+            if (
+                value.shape != shape
+                or not length
+                or (value.dtype.kind == "f" and not np.isfinite(value).all())
+            ):
                 found = f"shape {value.shape} or values that are not finite"
                 raise DataError(f"{item.where}: {name} has {found}, expected {shape}")
             columns[name].append(value)
@@ -69,7 +73,8 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
     arrays = {name: stack[key.per](columns[name]) if items else empty[name] for name, key in keys.items()}
     lists = {
         "items": [
-            ListedItem(i, r.where, r.cluster, len(r.rows["positions"]), r.bare, r.notes, r.copy) for i, r in items
+            ListedItem(i, r.where, r.cluster, len(r.rows["positions"]), r.bare, r.notes, r.copy)
+            for i, r in items
         ],
         "rejected": [ListedRejection(i, r.where, r.reason, r.detail, r.suspect) for i, r in rejected],
     }
@@ -91,7 +96,9 @@ def contents_of(path: Path) -> tuple[Lists, dict[str, np.ndarray]]:
 
 def _lists(file) -> Lists:
     found = json.loads(file["meta"].tobytes())
-    return Lists([ListedItem(*row) for row in found["items"]], [ListedRejection(*row) for row in found["rejected"]])
+    return Lists(
+        [ListedItem(*row) for row in found["items"]], [ListedRejection(*row) for row in found["rejected"]]
+    )
 
 
 def load(path: Path, kind: str) -> list[Item | Rejected]:

@@ -21,7 +21,11 @@ from equidyn import files
 from equidyn.data.schema import SPLITS
 from equidyn.errors import DataError
 
-LEAKED, SURPLUS, UNLISTED = "molecule is also held out", "held-out molecule beyond n_held_out", "not in the list of the split"
+LEAKED, SURPLUS, UNLISTED = (
+    "molecule is also held out",
+    "held-out molecule beyond n_held_out",
+    "not in the list of the split",
+)
 SPILL = 200_000  # lines sorted in memory
 SCRATCH = ".lists-"  # folder of sorted lines, beside the lists
 
@@ -61,7 +65,9 @@ def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str
             raise DataError(f"{path}: columns {columns or 'none'}, expected split and where")
         for number, row in enumerate(rows, 2):
             if row["split"] not in SPLITS or not row["where"]:
-                raise DataError(f"{path}, row {number}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item")
+                raise DataError(
+                    f"{path}, row {number}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item"
+                )
             if sides.setdefault(row["where"], SPLITS.index(row["split"])) != SPLITS.index(row["split"]):
                 raise DataError(f"{path}, row {number}: {row['where']!r} is on both sides, expected on one")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -71,7 +77,15 @@ def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str
     return sides, found
 
 
-def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label: str, held_out: np.ndarray | None = None, frames: bool = False) -> Split:
+def assign(
+    out: str,
+    cluster: np.ndarray,
+    keys: list[str],
+    settings: dict,
+    label: str,
+    held_out: np.ndarray | None = None,
+    frames: bool = False,
+) -> Split:
     """Draw the held-out clusters, or take the published ones.
 
     Parameters
@@ -94,7 +108,9 @@ def assign(out: str, cluster: np.ndarray, keys: list[str], settings: dict, label
         cluster, label = np.arange(len(cluster)) // max(1, len(cluster) // (4 * n)), "frames"
         keys = [f"frames block {i}" for i in range(cluster.max() + 1)]
     split = split_by_cluster(cluster, n, settings["seed"])
-    return Split(np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label)
+    return Split(
+        np.ones(len(cluster), bool), np.zeros(len(cluster), np.uint8), cluster, split, keys.__getitem__, label
+    )
 
 
 def _published(out, cluster, keys, settings, held_out, frames) -> Split:
@@ -106,18 +122,31 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
         reason[held_out & ~np.isin(cluster, names)] = REASONS.index(SURPLUS)
     leaked = np.intersect1d(names, cluster[~held_out])
     if len(leaked) and leaks == "refuse":
-        raise DataError(f"{out}: {len(leaked)} clusters are in both splits, e.g. {', '.join(keys[i] for i in leaked[:3])}; expected none with leaks: refuse (drop, keep)")
+        raise DataError(
+            f"{out}: {len(leaked)} clusters are in both splits, e.g. {', '.join(keys[i] for i in leaked[:3])}; expected none with leaks: refuse (drop, keep)"
+        )
     if leaks == "drop":
         reason[~held_out & np.isin(cluster, leaked)] = REASONS.index(LEAKED)
     keep = reason == 0
     for side, text in ((held_out, "held out"), (~held_out, "to train on")):
         if not (side & keep).any():
-            hint = f"; all {side.sum()} items are of held-out molecules (leaks: keep would let them pass, and say so)" if (side & ~keep).any() else ""
-            raise DataError(f"{out}: no items {text}, expected some on either side of a published split{hint}")
+            hint = (
+                f"; all {side.sum()} items are of held-out molecules (leaks: keep would let them pass, and say so)"
+                if (side & ~keep).any()
+                else ""
+            )
+            raise DataError(
+                f"{out}: no items {text}, expected some on either side of a published split{hint}"
+            )
     split, label = held_out[keep].astype(np.uint8), "published"
-    if frames and leaks == "keep" and n is not None and len(names) < n:  # the same few molecules on both sides: blocks are the unit of intervals
+    if (
+        frames and leaks == "keep" and n is not None and len(names) < n
+    ):  # the same few molecules on both sides: blocks are the unit of intervals
         found = np.empty(len(split), np.int64)
-        for side, size in ((0, max(1, (split == 0).sum() // (4 * n))), (1, max(1, (split == 1).sum() // n))):  # n whole blocks are held out at least
+        for side, size in (
+            (0, max(1, (split == 0).sum() // (4 * n))),
+            (1, max(1, (split == 1).sum() // n)),
+        ):  # n whole blocks are held out at least
             items = np.flatnonzero(split == side)
             found[items] = side * len(split) + np.arange(len(items)) // size
         keys = {c: f"frames block {i}" for i, c in enumerate(np.unique(found))}
@@ -126,7 +155,15 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
     appeared, first, inverse = np.unique(found, return_index=True, return_inverse=True)
     order = np.argsort(np.argsort(first))
     by_number = appeared[np.argsort(first)]
-    return Split(keep, reason, order[inverse], split, lambda i: keys[int(by_number[i])], label, {"leaks": len(leaked) if leaks == "keep" else 0})
+    return Split(
+        keep,
+        reason,
+        order[inverse],
+        split,
+        lambda i: keys[int(by_number[i])],
+        label,
+        {"leaks": len(leaked) if leaks == "keep" else 0},
+    )
 
 
 class Lists:
@@ -134,14 +171,23 @@ class Lists:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.lines, self.spilled, self.items, self.clusters = [[] for _ in SPLITS], [[] for _ in SPLITS], [0] * len(SPLITS), [set() for _ in SPLITS]
+        self.lines, self.spilled, self.items, self.clusters = (
+            [[] for _ in SPLITS],
+            [[] for _ in SPLITS],
+            [0] * len(SPLITS),
+            [set() for _ in SPLITS],
+        )
 
     def __enter__(self):
-        for left in self.folder.glob(f"{SCRATCH}*"):  # of a killed conversion: the folder is locked, so that no other is at work
+        for left in self.folder.glob(
+            f"{SCRATCH}*"
+        ):  # of a killed conversion: the folder is locked, so that no other is at work
             shutil.rmtree(left, ignore_errors=True)
         with ExitStack() as stack:
             temporary = stack.enter_context(files.atomic_write(self.folder / "split.csv"))
-            self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH)))
+            self.scratch = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH))
+            )
             self.writer = csv.writer(stack.enter_context(open(temporary, "w", newline="")))
             self.writer.writerow(["item", "split", "cluster", "where"])
             stack.push(self._count)
@@ -175,7 +221,14 @@ class Lists:
     def _count(self, kind, *_) -> None:
         """Write split.json, unless there was an error."""
         if kind is None:
-            table = {name: {"items": self.items[i], "clusters": len(self.clusters[i]), "sha256 of the sorted column where": self._digest(i)} for i, name in enumerate(SPLITS)}
+            table = {
+                name: {
+                    "items": self.items[i],
+                    "clusters": len(self.clusters[i]),
+                    "sha256 of the sorted column where": self._digest(i),
+                }
+                for i, name in enumerate(SPLITS)
+            }
             with files.atomic_write(self.folder / "split.json") as temporary:
                 temporary.write_text(json.dumps(table, indent=1) + "\n")
 
@@ -199,6 +252,8 @@ def split_by_cluster(cluster: np.ndarray, n_held_out: int, seed: int) -> np.ndar
     """
     names = np.unique(cluster)
     if not 0 < n_held_out < len(names):
-        raise DataError(f"split: {n_held_out} clusters to hold out of {len(names)}; expected at least one on either side")
+        raise DataError(
+            f"split: {n_held_out} clusters to hold out of {len(names)}; expected at least one on either side"
+        )
     held_out = np.random.default_rng(seed).permutation(names)[:n_held_out]
     return np.isin(cluster, held_out).astype(np.uint8)

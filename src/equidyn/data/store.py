@@ -50,7 +50,9 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # else HDF5 would cut the file back to what is written
     with atomic_write(path) as temporary:
-        reserve(temporary, METADATA)  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
+        reserve(
+            temporary, METADATA
+        )  # on a full disk HDF5 cannot close its file, says so many times over, and may end the process
         with h5py.File(temporary, "w", userblock_size=content_digest.BLOCK) as file:
             for name, key in keys.items():
                 dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype, dcpl=early)
@@ -81,15 +83,29 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
             found = file.attrs.get("kind")
             if found != kind and (found, kind) != ("forces", "molecules"):
                 raise DataError(f"{path}: a dataset of kind {found!r}, expected {kind!r}")
-            missing = [name for name in keys if name not in file] + [name for name in ATTRIBUTES if name not in file.attrs]
+            missing = [name for name in keys if name not in file] + [
+                name for name in ATTRIBUTES if name not in file.attrs
+            ]
             if missing:
-                raise DataError(f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {advice}")
+                raise DataError(
+                    f"{path}: missing {missing}, expected in schema version {SCHEMA_VERSION}; {advice}"
+                )
             for name, key in keys.items():
                 if not stored(file[name], path.stat().st_size) or file[name].dtype != np.dtype(key.dtype):
-                    raise DataError(f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {advice}")
+                    raise DataError(
+                        f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {advice}"
+                    )
             arrays = {name: file[name][()] for name in keys}
             attributes = dict(file.attrs)
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, MemoryError) as error:  # what h5py raises where a file is not as expected
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        MemoryError,
+    ) as error:  # what h5py raises where a file is not as expected
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not readable ({error}); {advice}") from error
@@ -99,7 +115,12 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
 
 def stored(found, file_size: int) -> bool:
     """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than compression can have packed into its size."""
-    here = isinstance(found, h5py.Dataset) and found.shape is not None and not found.is_virtual and not found.external
+    here = (
+        isinstance(found, h5py.Dataset)
+        and found.shape is not None
+        and not found.is_virtual
+        and not found.external
+    )
     return here and found.size * found.dtype.itemsize <= DEFLATE * file_size
 
 

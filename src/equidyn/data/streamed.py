@@ -88,7 +88,9 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     return counts_of(writer.items, split, notes, reasons)
 
 
-def _contents(shard: conversion.Shard) -> tuple[list[ListedItem], dict[str, np.ndarray], list[ListedRejection]]:
+def _contents(
+    shard: conversion.Shard,
+) -> tuple[list[ListedItem], dict[str, np.ndarray], list[ListedRejection]]:
     lists, arrays = contents_of(shard.path)
     return lists.items, arrays, lists.rejected
 
@@ -97,7 +99,13 @@ class _Writer:
     """Writes the kept items of shard after shard into the arrays of a dataset file and into the list of the split."""
 
     def __init__(
-        self, file: h5py.File, lists: splits.Lists, kind: str, split: splits.Split, short: dict, notes: Counter
+        self,
+        file: h5py.File,
+        lists: splits.Lists,
+        kind: str,
+        split: splits.Split,
+        short: dict,
+        notes: Counter,
     ):
         self.file, self.lists, self.split, self.short, self.notes = file, lists, split, short, notes
         self.per = {name: key.per for name, key in KINDS[kind].items()}
@@ -107,7 +115,9 @@ class _Writer:
     def add(self, shard: conversion.Shard, items: list[ListedItem], arrays: dict, keep: np.ndarray) -> None:
         """The items of a shard, of which ``keep`` [n] are kept."""
         keep_rows = np.repeat(keep, [item.length for item in items]) if items else np.zeros(0, bool)
-        kept = {name: values[keep_rows if self.per[name] == "row" else keep] for name, values in arrays.items()}
+        kept = {
+            name: values[keep_rows if self.per[name] == "row" else keep] for name, values in arrays.items()
+        }
         for name, values in kept.items():
             at = self.rows if self.per[name] == "row" else self.items
             if len(values):
@@ -179,11 +189,18 @@ def _listed(
 def _refuse_list(settings: dict, sides: dict, titles: set[str], problem: str, expected: str) -> None:
     if titles:
         where, some = settings["split_list"]["file"], ", ".join(sorted(titles)[:3])
-        raise DataError(f"{where}: {len(titles)} of {len(sides)} items {problem}, e.g. {some}; expected {expected}")
+        raise DataError(
+            f"{where}: {len(titles)} of {len(sides)} items {problem}, e.g. {some}; expected {expected}"
+        )
 
 
 def _choose(
-    out: str, found: _Read, reader: Reader, settings: dict, sides: dict[str, int] | None, short: dict[str, str]
+    out: str,
+    found: _Read,
+    reader: Reader,
+    settings: dict,
+    sides: dict[str, int] | None,
+    short: dict[str, str],
 ) -> _Chosen:
     """The split of all items; copies, and what a list does not name, are not kept."""
     listed, held_out = np.ones(len(found.copy), bool), found.held_out
@@ -200,7 +217,9 @@ def _choose(
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
     published = held_out[once] if sides is not None or "held_out_files" in settings else None
     frames = reader.kind == "forces"
-    split = splits.assign(out, found.cluster[once], found.keys, settings, reader.unit, published, frames=frames)
+    split = splits.assign(
+        out, found.cluster[once], found.keys, settings, reader.unit, published, frames=frames
+    )
     keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason
     copied = dict.fromkeys(first[first != itself].tolist(), "")

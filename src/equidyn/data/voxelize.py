@@ -30,7 +30,16 @@ LANES = 16  # voxels of a row that the fast path treats at once; the published w
 ONE = np.float32(1)
 
 
-def voxelize(positions, channels, *, n_channels: int, grid: int, resolution: float, radius: float, compatible: bool = False) -> torch.Tensor:
+def voxelize(
+    positions,
+    channels,
+    *,
+    n_channels: int,
+    grid: int,
+    resolution: float,
+    radius: float,
+    compatible: bool = False,
+) -> torch.Tensor:
     """Occupancy grid of one molecule.
 
     Parameters
@@ -48,11 +57,29 @@ def voxelize(positions, channels, *, n_channels: int, grid: int, resolution: flo
         shapes, channels out of range, or positions that are not finite
     """
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
-    return voxelize_batch(positions, channels, [0, len(positions)], n_channels=n_channels, grid=grid, resolution=resolution, radius=radius, compatible=compatible)[0]
+    return voxelize_batch(
+        positions,
+        channels,
+        [0, len(positions)],
+        n_channels=n_channels,
+        grid=grid,
+        resolution=resolution,
+        radius=radius,
+        compatible=compatible,
+    )[0]
 
 
 def voxelize_batch(
-    positions, channels, offsets, *, n_channels: int, grid: int, resolution: float, radius: float, compatible: bool = False, out: torch.Tensor | None = None
+    positions,
+    channels,
+    offsets,
+    *,
+    n_channels: int,
+    grid: int,
+    resolution: float,
+    radius: float,
+    compatible: bool = False,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Occupancy grids of several molecules; molecule k owns atoms offsets[k] to offsets[k + 1], which may be none.
 
@@ -65,22 +92,41 @@ def voxelize_batch(
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
     n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)
-    if positions.shape != (n_atoms, 3) or channels.shape != (n_atoms,) or int(offsets[-1]) != n_atoms or int(offsets[0]) != 0 or (offsets.diff() < 0).any():
-        raise ArgumentError(f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets {offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n")
+    if (
+        positions.shape != (n_atoms, 3)
+        or channels.shape != (n_atoms,)
+        or int(offsets[-1]) != n_atoms
+        or int(offsets[0]) != 0
+        or (offsets.diff() < 0).any()
+    ):
+        raise ArgumentError(
+            f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets {offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n"
+        )
     if n_atoms and not 0 <= int(channels.min()) <= int(channels.max()) < n_channels:
-        raise ArgumentError(f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}")
+        raise ArgumentError(
+            f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}"
+        )
     if not torch.isfinite(positions).all():
         raise ArgumentError("voxelize: a position is not finite")
     if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
         if out is None:
             out = torch.empty(shape)
         elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
-            raise ArgumentError(f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}")
-        atoms, owners, starts = positions.numpy().astype(np.float64), channels.numpy().astype(np.int64), offsets.numpy()
+            raise ArgumentError(
+                f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}"
+            )
+        atoms, owners, starts = (
+            positions.numpy().astype(np.float64),
+            channels.numpy().astype(np.int64),
+            offsets.numpy(),
+        )
         settings = (resolution, radius, *_frame(grid, resolution, radius, compatible))
         threads = max(1, min(torch.get_num_threads(), shape[0]))
         cuts = np.linspace(0, shape[0], threads + 1).astype(int)
-        parts = [(atoms, owners, starts[a : b + 1], out.numpy()[a:b], *settings) for a, b in zip(cuts[:-1], cuts[1:])]
+        parts = [
+            (atoms, owners, starts[a : b + 1], out.numpy()[a:b], *settings)
+            for a, b in zip(cuts[:-1], cuts[1:])
+        ]
         if threads == 1:
             _fill(*parts[0])
         else:  # threads of our own: numba's parallel loops take 15 s to compile
@@ -121,7 +167,11 @@ def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
     scale = np.float32((resolution / (WIDTH * radius)) ** 2)
-    x, y, z = np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32), np.empty(n_window + 1, np.float32)
+    x, y, z = (
+        np.empty(n_window + 1, np.float32),
+        np.empty(n_window + 1, np.float32),
+        np.empty(n_window + 1, np.float32),
+    )
     lanes = np.zeros(LANES, np.float32)
     for k in range(len(offsets) - 1):
         for c in range(out.shape[1]):  # a channel at a time: its atoms find it in cache, just cleared
@@ -130,9 +180,15 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
             for a in range(offsets[k], offsets[k + 1]):
                 if channels[a] != c:
                     continue
-                x0, nx = _axis(positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x)
-                y0, ny = _axis(positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y)
-                z0, nz = _axis(positions[a, 2] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, z)
+                x0, nx = _axis(
+                    positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x
+                )
+                y0, ny = _axis(
+                    positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y
+                )
+                z0, nz = _axis(
+                    positions[a, 2] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, z
+                )
                 if nx <= 0 or ny <= 0 or nz <= 0:
                     continue
                 if nz <= LANES <= grid:  # a row of constant length, padded with zeros: one vector operation
@@ -166,18 +222,29 @@ def _torch(positions, channels, offsets, shape, resolution, radius, compatible):
     index = index.clamp(0, grid - 1)
     molecule = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff()).to(u.device)
     base = (molecule * shape[1] + channels.to(u.device).long())[:, None, None, None] * grid
-    place = ((base + index[:, 0, :, None, None]) * grid + index[:, 1, None, :, None]) * grid + index[:, 2, None, None, :]
-    empty = torch.zeros(math.prod(shape), device=u.device).index_add(0, place.reshape(-1), torch.log1p(-occupancy).reshape(-1))
+    place = ((base + index[:, 0, :, None, None]) * grid + index[:, 1, None, :, None]) * grid + index[
+        :, 2, None, None, :
+    ]
+    empty = torch.zeros(math.prod(shape), device=u.device).index_add(
+        0, place.reshape(-1), torch.log1p(-occupancy).reshape(-1)
+    )
     return -torch.expm1(empty).reshape(shape)
 
 
 def outside(positions: np.ndarray, offsets: np.ndarray, grid: int, resolution: float) -> np.ndarray:
     """Number of atoms of each molecule whose centre lies outside the box: [n_molecules]."""
     beyond = (np.abs(positions) > grid * resolution / 2).any(1)
-    return np.add.reduceat(np.concatenate([beyond, [False]]).astype(int), offsets[:-1]) * (np.diff(offsets) > 0)
+    return np.add.reduceat(np.concatenate([beyond, [False]]).astype(int), offsets[:-1]) * (
+        np.diff(offsets) > 0
+    )
 
 
-def fits(positions: np.ndarray, offsets: np.ndarray, grid: int, resolution: float, radius: float) -> np.ndarray:
+def fits(
+    positions: np.ndarray, offsets: np.ndarray, grid: int, resolution: float, radius: float
+) -> np.ndarray:
     """Whether a molecule lies in the box in every orientation, with a margin of 2 r, where an atom occupies 1 %: [n_molecules] bool."""
     far = np.linalg.norm(positions, axis=1) + 2 * radius > grid * resolution / 2
-    return np.add.reduceat(np.concatenate([far, [False]]).astype(int), offsets[:-1]) * (np.diff(offsets) > 0) == 0
+    return (
+        np.add.reduceat(np.concatenate([far, [False]]).astype(int), offsets[:-1]) * (np.diff(offsets) > 0)
+        == 0
+    )

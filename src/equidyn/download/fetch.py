@@ -41,7 +41,9 @@ class _Wrong(Refused):
     """Complete, and not what was expected."""
 
 
-def fetch_all(entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **manner) -> list[dict]:
+def fetch_all(
+    entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **manner
+) -> list[dict]:
     """Fetch every file of an entry, ``workers`` at a time; see ``fetch``. What arrived stays when others fail.
 
     Raises
@@ -53,7 +55,11 @@ def fetch_all(entry: dict, folder: str | Path, lock_path: str | Path, workers: i
         parts = table.expand(entry)
     if len(parts) == 1:
         return [fetch(parts[0], folder, lock_path, **manner)]
-    found, failed, how = [], [], Manner(**manner | {"progress": False})  # one line for all files instead of one each
+    found, failed, how = (
+        [],
+        [],
+        Manner(**manner | {"progress": False}),
+    )  # one line for all files instead of one each
 
     def one(part):
         try:
@@ -65,12 +71,19 @@ def fetch_all(entry: dict, folder: str | Path, lock_path: str | Path, workers: i
     with _explained(entry, folder), Lock(lock_path) as lock:
         pool = ThreadPoolExecutor(workers)
         try:
-            for part, result in zip(parts, tqdm(pool.map(one, parts), entry["name"], len(parts), unit="file", mininterval=interval())):
+            for part, result in zip(
+                parts,
+                tqdm(pool.map(one, parts), entry["name"], len(parts), unit="file", mininterval=interval()),
+            ):
                 (failed if isinstance(result, DataError) else found).append((part["file"], result))
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt waits for the files at work, not for the list
     if failed:
-        more = f"\nand {len(failed) - 3} more files: {' '.join(name for name, _ in failed[3:])}" if len(failed) > 3 else ""
+        more = (
+            f"\nand {len(failed) - 3} more files: {' '.join(name for name, _ in failed[3:])}"
+            if len(failed) > 3
+            else ""
+        )
         raise DataError("\n".join(str(error) for _, error in failed[:3]) + more)
     return [result for _, result in found]
 
@@ -117,7 +130,10 @@ def _explained(entry: dict, folder: str | Path) -> Iterator[None]:
     except Refused as error:
         text, cause = f"{title(entry)}: {target}: {error}; move it away to download it again", None
     except OSError as error:
-        text, cause = f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time", error
+        text, cause = (
+            f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time",
+            error,
+        )
     except DataError as error:
         text, cause = str(error), error.__cause__
     raise DataError(text + table.doubt(entry)) from cause
@@ -128,7 +144,9 @@ def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
     if target.exists():
         return _arrived(entry, target, target, known, lock, "a file put there by hand")
     if how.offline or not entry["urls"]:
-        raise DataError(_by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use"))
+        raise DataError(
+            _by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use")
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with _part(entry, target) as part:
         return _from_any(entry, target, part, known, lock, how)
@@ -147,14 +165,20 @@ def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock
             except _Wrong:
                 if not begun_before:
                     raise
-                return _from_one(entry, url, target, part, known, lock, how)  # what was continued may have been the wrong half
+                return _from_one(
+                    entry, url, target, part, known, lock, how
+                )  # what was continued may have been the wrong half
         except Refused as error:
             reasons.append(f"{url}: {error}")
     listed = "".join(f"\n  {reason}" for reason in reasons)
-    raise DataError(f"{title(entry)}: {entry['file']} could not be downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}")
+    raise DataError(
+        f"{title(entry)}: {entry['file']} could not be downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}"
+    )
 
 
-def _from_one(entry: dict, url: str, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
+def _from_one(
+    entry: dict, url: str, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner
+) -> dict:
     transfer = Transfer(entry, url, part, known, how.stall, how.progress)
     insist(transfer, how.retries, how.backoff)
     os.fsync(part.fileno())
@@ -178,11 +202,22 @@ def _arrived(entry: dict, path: Path, target: Path, known: dict, lock: Lock, ori
         found = sha256 if known["algorithm"] == "sha256" else _hash(path, known["algorithm"])
         if found != known["digest"]:
             raise Refused(f"{known['algorithm']} {found}, expected {known['digest']} ({known['origin']})")
-    elif reason := completeness.missing_end(path, entry["file"]):  # recorded, it would be the right file ever after
+    elif reason := completeness.missing_end(
+        path, entry["file"]
+    ):  # recorded, it would be the right file ever after
         raise Refused(reason)
     quoted = _as_quoted(entry, path, size)
     if not known["digest"]:
-        row = lock.add(table.key(entry), {"sha256": sha256, "size": size, "from": origin, "date": datetime.now(UTC).strftime("%Y-%m-%d"), **quoted})
+        row = lock.add(
+            table.key(entry),
+            {
+                "sha256": sha256,
+                "size": size,
+                "from": origin,
+                "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+                **quoted,
+            },
+        )
         if row["sha256"] != sha256:
             raise Refused(f"sha256 {sha256}, expected {row['sha256']} (recorded in {lock.path} meanwhile)")
     if path != target:
@@ -202,7 +237,10 @@ def _as_quoted(entry: dict, path: Path, size: int) -> dict:
     if algorithm and (found := _hash(path, algorithm)) != digest:
         differs.append(f"{algorithm} {found}, quoted {digest}")
     if differs:
-        print(f"WARNING: {title(entry)}: {entry['file']} is not the file that others quote: {'; '.join(differs)}; kept all the same{table.doubt(entry)}", file=sys.stderr)
+        print(
+            f"WARNING: {title(entry)}: {entry['file']} is not the file that others quote: {'; '.join(differs)}; kept all the same{table.doubt(entry)}",
+            file=sys.stderr,
+        )
     return {"quoted": "differs" if differs else "agrees"}
 
 
@@ -244,6 +282,10 @@ class _Named:
 
 def _by_hand(entry: dict, target: Path, known: dict, why: str) -> str:
     size = f"{known['size']} bytes" if known["size"] else "size not known"
-    digest = f"{known['algorithm']} {known['digest']}" if known["digest"] else "checksum not known, recorded at first use"
+    digest = (
+        f"{known['algorithm']} {known['digest']}"
+        if known["digest"]
+        else "checksum not known, recorded at first use"
+    )
     source = " or ".join([*entry["urls"], *([entry["page"]] if entry.get("page") else [])])
     return f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at {target.resolve()}"

@@ -10,7 +10,9 @@ from equidyn.download.table import key
 from equidyn.errors import DataError
 from equidyn.files import flock, same_file
 
-_ONE_THREAD = threading.Lock()  # writes a lock file: its temporary name is one per process, and outlives its renaming by a moment
+_ONE_THREAD = (
+    threading.Lock()
+)  # writes a lock file: its temporary name is one per process, and outlives its renaming by a moment
 
 
 class Lock:
@@ -50,9 +52,19 @@ class Lock:
         row = self.rows.get(key(entry))
         if entry["checksum"] is None and row:
             origin = f"recorded in {self.path} on {row['date']} from {row['from']}; remove the entry to accept another file"
-            return {"size": entry["size"] or row["size"], "algorithm": "sha256", "digest": row["sha256"], "origin": origin}
+            return {
+                "size": entry["size"] or row["size"],
+                "algorithm": "sha256",
+                "digest": row["sha256"],
+                "origin": origin,
+            }
         algorithm, _, hexadecimal = (entry["checksum"] or "").partition(":")
-        return {"size": entry["size"], "algorithm": algorithm, "digest": hexadecimal, "origin": "from the table of datasets"}
+        return {
+            "size": entry["size"],
+            "algorithm": algorithm,
+            "digest": hexadecimal,
+            "origin": "from the table of datasets",
+        }
 
 
 def read_lock(path: str | Path) -> dict[str, dict]:
@@ -65,7 +77,13 @@ def read_lock(path: str | Path) -> dict[str, dict]:
     """
     try:
         rows = json.loads(Path(path).read_text() or "{}")
-        if all(re.fullmatch("[0-9a-f]{64}", row["sha256"]) and type(row["size"]) is int and row["date"] and row["from"] for row in rows.values()):
+        if all(
+            re.fullmatch("[0-9a-f]{64}", row["sha256"])
+            and type(row["size"]) is int
+            and row["date"]
+            and row["from"]
+            for row in rows.values()
+        ):
             return rows
         raise ValueError("entries need sha256, size, date and from")
     except FileNotFoundError:
@@ -93,7 +111,9 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
             rows = read_lock(path)
             for name, row in new.items():
                 if rows.setdefault(name, row)["sha256"] != row["sha256"]:
-                    raise DataError(f"{path}: {name}: sha256 {row['sha256']}, expected {rows[name]['sha256']}, which another process has recorded meanwhile")
+                    raise DataError(
+                        f"{path}: {name}: sha256 {row['sha256']}, expected {rows[name]['sha256']}, which another process has recorded meanwhile"
+                    )
             with atomic_write(Path(path)) as temporary:
                 temporary.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
             return
@@ -102,8 +122,13 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
 def contradicted(lock_path: str | Path, list_path: str | Path) -> list[str]:
     """Files of a list of checked files that the lock file, as it is now, does not admit: edited, or come with another checkout."""
     try:
-        listed = {"/".join(Path(row["file"]).parts[-3:]): row["sha256"] for row in json.loads(Path(list_path).read_text())}
+        listed = {
+            "/".join(Path(row["file"]).parts[-3:]): row["sha256"]
+            for row in json.loads(Path(list_path).read_text())
+        }
     except (OSError, ValueError, LookupError, TypeError):
         return []
     rows = read_lock(lock_path)
-    return sorted(name for name, sha256 in listed.items() if rows.get(name, {"sha256": sha256})["sha256"] != sha256)
+    return sorted(
+        name for name, sha256 in listed.items() if rows.get(name, {"sha256": sha256})["sha256"] != sha256
+    )

@@ -12,9 +12,28 @@ import yaml
 
 from equidyn.errors import DataError
 
-FIELDS = ("name", "version", "task", "urls", "file", "size", "checksum", "licence", "citation", "purpose", "verified")
+FIELDS = (
+    "name",
+    "version",
+    "task",
+    "urls",
+    "file",
+    "size",
+    "checksum",
+    "licence",
+    "citation",
+    "purpose",
+    "verified",
+)
 OPTIONAL = ("note", "page", "ids", "ids_file", "quoted")
-DECIDING = ("version", "urls", "file", "size", "checksum", "quoted")  # which files an entry stands for and what they must be; the other fields are words
+DECIDING = (
+    "version",
+    "urls",
+    "file",
+    "size",
+    "checksum",
+    "quoted",
+)  # which files an entry stands for and what they must be; the other fields are words
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # names that cannot leave the folder
 CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})\Z")
 
@@ -29,7 +48,16 @@ def read_table(path: str | Path) -> dict[str, dict]:
     """
     try:
         rows = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, OverflowError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:  # of dates, numbers and tags that are none
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:  # of dates, numbers and tags that are none
         raise DataError(f"{path}: not readable as a table of datasets ({error})") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of entries")
@@ -38,7 +66,9 @@ def read_table(path: str | Path) -> dict[str, dict]:
         name = row.get("name")
         if wrong := _wrong(row) or (name in table and "name used twice"):
             raise DataError(f"{path}: entry {name}: {wrong}")
-        table[name] = row | ({"ids_file": str(Path(path).parent / row["ids_file"])} if "ids_file" in row else {})
+        table[name] = row | (
+            {"ids_file": str(Path(path).parent / row["ids_file"])} if "ids_file" in row else {}
+        )
     return table
 
 
@@ -53,7 +83,9 @@ def _wrong(row: dict) -> str | None:
         return f"without {missing}"
     if unknown := set(row) - {*FIELDS, *OPTIONAL}:
         return f"unknown fields {sorted(map(str, unknown))}"
-    if wrong := [field for field in ("name", "version", "file", "ids_file") if not isinstance(row.get(field, ""), str)]:
+    if wrong := [
+        field for field in ("name", "version", "file", "ids_file") if not isinstance(row.get(field, ""), str)
+    ]:
         return f"{wrong[0]} {row[wrong[0]]!r}, expected text, in quotes where it looks like a number"
     ids = row.get("ids", ["1abc" if "ids_file" in row else ""])
     if not isinstance(row["urls"], list) or not isinstance(ids, list):
@@ -69,7 +101,9 @@ def _wrong(row: dict) -> str | None:
         return f"urls {wrong}, expected http(s)"
     if wrong := _wrong_amount("", row) or ("quoted" in row and _wrong_quote(row["quoted"])):
         return wrong
-    if _many(row) and (row["size"] or row["checksum"] or "quoted" in row or len({str(i) for i in ids}) != len(ids)):
+    if _many(row) and (
+        row["size"] or row["checksum"] or "quoted" in row or len({str(i) for i in ids}) != len(ids)
+    ):
         return "size and checksum must be null and quoted absent where ids make many files, and ids unique"
     try:
         _filled(row, ids if _many(row) else [])
@@ -90,7 +124,12 @@ def _wrong_amount(where: str, row: dict) -> str | None:
 
 
 def _wrong_quote(quoted) -> str | None:
-    if not isinstance(quoted, dict) or not quoted or set(quoted) - {"size", "checksum"} or None in quoted.values():
+    if (
+        not isinstance(quoted, dict)
+        or not quoted
+        or set(quoted) - {"size", "checksum"}
+        or None in quoted.values()
+    ):
         return f"quoted {quoted!r}, expected size, checksum or both"
     return _wrong_amount("quoted ", quoted)
 
@@ -118,7 +157,9 @@ def ids_of(entry: dict) -> list[str]:
     for number, line in enumerate(lines, 1):
         if word := line.split("#")[0].strip():
             if not PLAIN.match(entry["file"].replace("{id}", word)) or word in seen:
-                raise DataError(f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, {expected}")
+                raise DataError(
+                    f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, {expected}"
+                )
             seen.add(word)
             ids.append(word)
     if not ids:
@@ -134,7 +175,15 @@ def expand(entry: dict) -> list[dict]:
 def _filled(entry: dict, ids: list) -> list[dict]:
     common = {field: value for field, value in entry.items() if field != "ids_file"}
     fill = [{"id": str(i), "middle": str(i)[1:3]} for i in ids]
-    return [common | {"file": entry["file"].format(**f), "urls": [url.format(**f) for url in entry["urls"]], "ids": [f["id"]]} for f in fill]
+    return [
+        common
+        | {
+            "file": entry["file"].format(**f),
+            "urls": [url.format(**f) for url in entry["urls"]],
+            "ids": [f["id"]],
+        }
+        for f in fill
+    ]
 
 
 def digest(path: str | Path, name: str) -> str:

@@ -51,7 +51,14 @@ class Transfer:
     """
 
     def __init__(self, entry, url, part, known, stall, progress):
-        self.entry, self.url, self.part, self.known, self.stall, self.progress = entry, url, part, known, stall, progress
+        self.entry, self.url, self.part, self.known, self.stall, self.progress = (
+            entry,
+            url,
+            part,
+            known,
+            stall,
+            progress,
+        )
         self.note = Path(f"{part.name}.json")
         self.ranges = True  # until the server refuses one
 
@@ -92,7 +99,12 @@ class Transfer:
         except pycurl.error as error:
             if self.error is not None:
                 raise self.error from None
-            self._explain(error.args[0], error.args[1], curl.getinfo(pycurl.RESPONSE_CODE), curl.getinfo(pycurl.RETRY_AFTER))
+            self._explain(
+                error.args[0],
+                error.args[1],
+                curl.getinfo(pycurl.RESPONSE_CODE),
+                curl.getinfo(pycurl.RETRY_AFTER),
+            )
         else:
             self._complete(curl.getinfo(pycurl.RESPONSE_CODE))
         finally:
@@ -133,12 +145,23 @@ class Transfer:
         """Before the first byte is written: is it the right length, and is there room?"""
         length = self.headers.get("content-length", "")
         total = self.start + int(length) if length.isdigit() else None
-        if total is None and self.status.startswith("HTTP/1") and "chunked" not in self.headers.get("transfer-encoding", "").lower():
+        if (
+            total is None
+            and self.status.startswith("HTTP/1")
+            and "chunked" not in self.headers.get("transfer-encoding", "").lower()
+        ):
             if not self.known["size"] and not self.known["digest"]:
-                raise Refused("the server does not say how long the file is, nor does the table: a cut could not be told from its end")
+                raise Refused(
+                    "the server does not say how long the file is, nor does the table: a cut could not be told from its end"
+                )
         if total is not None and self.known["size"] and total != self.known["size"]:
             raise Refused(f"{total} bytes announced, expected {self.known['size']}")
-        room(self.entry, self.url, Path(self.part.name).parent, (total or self.known["size"] or 0) - self.size())
+        room(
+            self.entry,
+            self.url,
+            Path(self.part.name).parent,
+            (total or self.known["size"] or 0) - self.size(),
+        )
         etag = self.headers.get("etag", "")
         validator = etag if etag and not etag.startswith("W/") else self.headers.get("last-modified")
         self.part.truncate(self.start)
@@ -146,7 +169,13 @@ class Transfer:
         self.note.write_text(json.dumps({"url": self.url, "validator": validator, "length": total}))
         self.begun = True
         self.bar = tqdm(
-            desc=self.entry["file"], total=total or self.known["size"], initial=self.start, unit="B", unit_scale=True, disable=not self.progress, mininterval=interval()
+            desc=self.entry["file"],
+            total=total or self.known["size"],
+            initial=self.start,
+            unit="B",
+            unit_scale=True,
+            disable=not self.progress,
+            mininterval=interval(),
         )
 
     def _complete(self, code: int) -> None:
@@ -166,7 +195,9 @@ class Transfer:
         if number in (c.E_ABORTED_BY_CALLBACK, c.E_WRITE_ERROR):
             raise KeyboardInterrupt  # only an interrupt at the door of a callback leaves no error behind
         if number == c.E_HTTP_RETURNED_ERROR:
-            raise (Passing(f"HTTP {code}", min(after or 0, 600)) if code in PASSING else Refused(f"HTTP {code}"))
+            raise (
+                Passing(f"HTTP {code}", min(after or 0, 600)) if code in PASSING else Refused(f"HTTP {code}")
+            )
         if number == c.E_RANGE_ERROR:
             self.ranges = False
             raise Passing("the server does not continue downloads, or its file has changed")
@@ -188,7 +219,9 @@ def room(entry: dict, url: str, folder: Path, needed: int) -> None:
     """DataError where the disk has no room for ``needed`` more bytes."""
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
-        raise DataError(f"{title(entry)}: {url}: needs {needed / 1e6:.0f} MB and {SPARE / 1e6:.0f} MB to spare in {folder.resolve()}, which has {free / 1e6:.0f} MB free")
+        raise DataError(
+            f"{title(entry)}: {url}: needs {needed / 1e6:.0f} MB and {SPARE / 1e6:.0f} MB to spare in {folder.resolve()}, which has {free / 1e6:.0f} MB free"
+        )
 
 
 def interval() -> float:

@@ -25,7 +25,9 @@ def draw(rows, paper, extra):
     columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
     width = style.COLUMN if columns == 1 else style.WIDE
-    figure, axes = plt.subplots(lines, columns, figsize=(width, 3.6 * lines + 0.2), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(width, 3.6 * lines + 0.2), sharey=True, squeeze=False
+    )
     for axis, (reference, runs) in zip(axes.flat, groups.items()):
         labels = {run: _label(points[run]["axes"]) for run in runs}
         at = {path: value for run in runs for path, value in points[run].get("reference_axes", {}).items()}
@@ -35,8 +37,22 @@ def draw(rows, paper, extra):
         published = _published(paper, rows[0]["task"], asked["axes"], condition)
         for i, curve in enumerate(published):
             label = f"paper, {len(published)} run" + "s" * (len(published) > 1) if i == 0 else None
-            axis.plot([r["step"] for r in curve], [r["percent"] for r in curve], "-", color="0.75", lw=0.8, zorder=0, label=label)
-        places = {run: _place(points[run]["axes"] if run != reference else at, parameters.get(run) if "model.size" in asked["axes"] else None) for run in labels}
+            axis.plot(
+                [r["step"] for r in curve],
+                [r["percent"] for r in curve],
+                "-",
+                color="0.75",
+                lw=0.8,
+                zorder=0,
+                label=label,
+            )
+        places = {
+            run: _place(
+                points[run]["axes"] if run != reference else at,
+                parameters.get(run) if "model.size" in asked["axes"] else None,
+            )
+            for run in labels
+        }
         ordered = sorted(labels, key=places.get)
         for run, colour in zip(ordered, style.sequence(len(ordered))):
             curve = tables.curve(rows, run, condition=condition)
@@ -45,25 +61,34 @@ def draw(rows, paper, extra):
         style.log_step(axis)
         axis.set_yscale("log")
         axis.set_title(style.LABEL.get(reference, reference) + (f", {condition}" if condition else ""))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if columns == 1 or len(ordered) > 3 else 1)
+        axis.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if columns == 1 or len(ordered) > 3 else 1
+        )
     for axis in list(axes.flat)[len(groups) :]:
         axis.set_axis_off()
     for axis in axes[:, 0]:
         axis.set_ylabel("equivariance error, %")
-    note = style.HOLLOW + ("\nthe paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else "")
+    note = style.HOLLOW + (
+        "\nthe paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else ""
+    )
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
 
 
 def _label(axes: dict) -> str:
-    return ", ".join(f"{path.split('.')[-1]} {'all' if value is None else value}" for path, value in axes.items())
+    return ", ".join(
+        f"{path.split('.')[-1]} {'all' if value is None else value}" for path, value in axes.items()
+    )
 
 
 def _place(axes: dict, parameters: int | None) -> tuple:
     """Order along an axis: models by their number of parameters, numbers by size (all of the data last), words by name."""
     if parameters is not None:
         return (parameters,)
-    return tuple((1, 0.0, "") if v is None else (0, float(v), "") if isinstance(v, (int, float)) else (0, 0.0, str(v)) for _, v in sorted(axes.items()))
+    return tuple(
+        (1, 0.0, "") if v is None else (0, float(v), "") if isinstance(v, (int, float)) else (0, 0.0, str(v))
+        for _, v in sorted(axes.items())
+    )
 
 
 def _published(paper, task, wanted, condition) -> list[list[dict]]:
@@ -71,7 +96,12 @@ def _published(paper, task, wanted, condition) -> list[list[dict]]:
     prefixes = tuple(prefix for axis in wanted if axis in AXES for prefix in PUBLISHED[AXES[axis]])
     curves: dict[str, list[dict]] = {}
     for r in paper:
-        if prefixes and (r["task"], r["quantity"]) == (task, "percent_published") and r["run"].startswith(prefixes) and (" " not in r["run"] or r["run"].endswith(f" {condition}")):
+        if (
+            prefixes
+            and (r["task"], r["quantity"]) == (task, "percent_published")
+            and r["run"].startswith(prefixes)
+            and (" " not in r["run"] or r["run"].endswith(f" {condition}"))
+        ):
             curves.setdefault(r["run"], []).append(r)
     return list(curves.values())
 

@@ -14,7 +14,9 @@ class Figure:
     module: str
     caption: str
     extra: str | None = None  # file or folder of every shown run
-    axes: tuple[str, ...] = ()  # of a matrix, by dotted key of the config: drawn where its runs vary one of them
+    axes: tuple[
+        str, ...
+    ] = ()  # of a matrix, by dotted key of the config: drawn where its runs vary one of them
 
 
 PERCENT = "Percent of held-out loss due to equivariance error"
@@ -26,7 +28,9 @@ CURVES = {  # by task
         "percent": Figure("percent", f"{PERCENT}, against training step"),
         "percent_linear": Figure("percent_linear", LINEAR),
         "losses": Figure("losses", f"{TERMS} and numerical floor"),
-        "contrast": Figure("contrast", "EScAIP, raw-direction transformer with and without augmentation, and the tied head"),
+        "contrast": Figure(
+            "contrast", "EScAIP, raw-direction transformer with and without augmentation, and the tied head"
+        ),
     },
     "voxels": {
         "percent": Figure("percent", f"{PERCENT} at both noise levels"),
@@ -87,7 +91,9 @@ DYNAMICS = {  # of tasks with a run that declares ``dynamics``; the head where o
         "landscape.h5",
     ),
     "head": Figure(
-        "head", "Deviation of the force head from the equivariant subspace, and the equivariance error", "head.csv"
+        "head",
+        "Deviation of the force head from the equivariant subspace, and the equivariance error",
+        "head.csv",
     ),
 }
 ALONG = {  # what varies, and the words for it

@@ -23,8 +23,17 @@ def draw(rows, paper, extra):
             depth = (trace[:, 2] - trace[:, 2].min()) / max(np.ptp(trace[:, 2]), 1e-9)
             colours = plt.cm.turbo(np.linspace(0.05, 0.95, len(trace)))
             for i in np.argsort((trace[1:, 2] + trace[:-1, 2]) / 2):  # far bonds first
-                axis.plot(*trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="butt", zorder=1)
-                axis.plot(*trace[i : i + 2, :2].T, "-", color=colours[i], lw=1.6 + 1.2 * depth[i], solid_capstyle="round", zorder=1)
+                axis.plot(
+                    *trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="butt", zorder=1
+                )
+                axis.plot(
+                    *trace[i : i + 2, :2].T,
+                    "-",
+                    color=colours[i],
+                    lw=1.6 + 1.2 * depth[i],
+                    solid_capstyle="round",
+                    zorder=1,
+                )
         line[0].set_ylabel(kind.replace("_", "-"), fontsize=8)
     figure.suptitle(f"run {folder.parent.name}, held-out chains: {source}", fontsize=8)
     for axis in axes.flat:

@@ -18,8 +18,19 @@ def draw(rows, paper, extra):
         condition = nearest(tables.conditions(rows, run))
         curve = [r for r in tables.curve(rows, run, condition=condition) if r["step"] > 0]
         time = [r["step"] * seconds[run] for r in curve]
-        for quantity, line, label in (("total", "-", "total"), ("twirled", "--", "twirled: what an exactly equivariant model would have")):
-            axis.plot(time, [r[quantity] for r in curve], line, marker="o", ms=2, color=style.QUANTITY[quantity], label=label)
+        for quantity, line, label in (
+            ("total", "-", "total"),
+            ("twirled", "--", "twirled: what an exactly equivariant model would have"),
+        ):
+            axis.plot(
+                time,
+                [r[quantity] for r in curve],
+                line,
+                marker="o",
+                ms=2,
+                color=style.QUANTITY[quantity],
+                label=label,
+            )
         step = break_even(curve)
         if step is not None:
             axis.axhline(curve[-1]["total"], color="0.6", lw=0.7, ls=":")
@@ -32,5 +43,7 @@ def draw(rows, paper, extra):
         axis.set_xlabel("training time, s")
         axis.set_title(f"{style.heading(run)}{', ' + condition if condition else ''}\n{title}", fontsize=7.5)
     axes[0][0].set_ylabel(f"held-out loss, {style.UNIT[rows[0]['task']]}")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(2, len(names)))
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(2, len(names))
+    )
     return figure

@@ -7,7 +7,11 @@ from matplotlib.ticker import NullFormatter
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
-PANELS = {"condition_number": "condition number", "largest": "largest eigenvalue", "effective_rank": "effective rank\n(trace / largest)"}
+PANELS = {
+    "condition_number": "condition number",
+    "largest": "largest eigenvalue",
+    "effective_rank": "effective rank\n(trace / largest)",
+}
 TERMS = {"twirled": "o", "equivariance": "s"}
 
 
@@ -21,21 +25,46 @@ def draw(rows, paper, extra):
         with open(path, newline="") as file:
             found += list(csv.DictReader(file))
     places = list(dict.fromkeys((r["run"], r["step"]) for r in found))
-    value = {(r["run"], r["step"], r["term"], quantity): float(r[quantity]) for r in found for quantity in PANELS}
-    figure, axes = plt.subplots(len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True)
+    value = {
+        (r["run"], r["step"], r["term"], quantity): float(r[quantity]) for r in found for quantity in PANELS
+    }
+    figure, axes = plt.subplots(
+        len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True
+    )
     for axis, (quantity, label) in zip(axes, PANELS.items()):
         for i, place in enumerate(places):
             pair = [value[(*place, term, quantity)] for term in TERMS]
             if min(pair) > 0:
                 axis.plot([i, i], pair, "-", color="0.75", lw=1.2, zorder=1)
-                axis.annotate(f"{pair[0] / pair[1]:.2g}", (i, (pair[0] * pair[1]) ** 0.5), xytext=(7, 0), textcoords="offset points", va="center", fontsize=7, color="0.3")
+                axis.annotate(
+                    f"{pair[0] / pair[1]:.2g}",
+                    (i, (pair[0] * pair[1]) ** 0.5),
+                    xytext=(7, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                    color="0.3",
+                )
         for term, marker in TERMS.items():
-            points = [(i, value[(*place, term, quantity)]) for i, place in enumerate(places) if value[(*place, term, quantity)] > 0]
-            axis.plot(*zip(*points), marker, ms=8 if marker == "o" else 4, color=style.QUANTITY[term], label=f"{term} error", zorder=2)
+            points = [
+                (i, value[(*place, term, quantity)])
+                for i, place in enumerate(places)
+                if value[(*place, term, quantity)] > 0
+            ]
+            axis.plot(
+                *zip(*points),
+                marker,
+                ms=8 if marker == "o" else 4,
+                color=style.QUANTITY[term],
+                label=f"{term} error",
+                zorder=2,
+            )
         axis.set_yscale("log")
         axis.margins(y=0.2)
         low, high = axis.get_ylim()
-        widen = max(1.0, (10 * low / high) ** 0.5)  # at least a decade, or differences of a percent fill the panel
+        widen = max(
+            1.0, (10 * low / high) ** 0.5
+        )  # at least a decade, or differences of a percent fill the panel
         axis.set_ylim(low / widen, high * widen)
         axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_ylabel(label)
@@ -43,7 +72,9 @@ def draw(rows, paper, extra):
     axes[0].axhline(1 / threshold, color="0.5", lw=0.9, ls=":", label="1 / threshold")
     axes[-1].set_xticks(range(len(places)), [f"{run}\nstep {step}" for run, step in places], fontsize=7)
     axes[-1].set_xlim(-0.5, len(places) - 0.3)
-    blocks = dict.fromkeys(f"{r['run']}: {r['block']}, {r['n_parameters']} parameters, {r['method']}" for r in found)
+    blocks = dict.fromkeys(
+        f"{r['run']}: {r['block']}, {r['n_parameters']} parameters, {r['method']}" for r in found
+    )
     note = f"eigenvalues below {threshold:.0e} of the largest count as zero\nnumbers: twirled / equivariance"
     figure.suptitle("\n".join([*blocks, note]), fontsize=7, color="0.35")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")

@@ -16,10 +16,22 @@ def names() -> list[tuple[str, str]]:
         values, vectors = np.linalg.eig(rotation)
         axis = np.real(vectors[:, np.argmin(np.abs(values - 1))])
         axis = np.round(axis / np.abs(axis).max()).astype(int)
-        turn = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
+        turn = np.array(
+            [
+                rotation[2, 1] - rotation[1, 2],
+                rotation[0, 2] - rotation[2, 0],
+                rotation[1, 0] - rotation[0, 1],
+            ]
+        )
         axis = axis * (-1 if turn @ axis < 0 or (angle == 180 and axis[np.flatnonzero(axis)[0]] < 0) else 1)
-        kind = "identity" if angle == 0 else f"{angle}° {'face' if abs(axis).sum() == 1 else 'edge' if abs(axis).sum() == 2 else 'corner'}"
-        result.append((kind, "" if angle == 0 else "".join(("-" if a < 0 else "") + str(abs(a)) for a in axis)))
+        kind = (
+            "identity"
+            if angle == 0
+            else f"{angle}° {'face' if abs(axis).sum() == 1 else 'edge' if abs(axis).sum() == 2 else 'corner'}"
+        )
+        result.append(
+            (kind, "" if angle == 0 else "".join(("-" if a < 0 else "") + str(abs(a)) for a in axis))
+        )
     return result
 
 
@@ -27,7 +39,9 @@ def draw(rows, paper, extra):
     """Figure with one panel per run; each bar relative to the mean over the 24, which is the equivariance error (in the legend)."""
     labels = names()
     order = sorted(range(24), key=lambda i: (labels[i][0] != "identity", labels[i]))
-    figure, axes = plt.subplots(len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True)
+    figure, axes = plt.subplots(
+        len(extra), 1, figsize=(style.WIDE, 2.1 * len(extra)), squeeze=False, sharex=True
+    )
     for axis, path in zip(axes[:, 0], extra):
         run = path.split("/")[-2]
         with content_digest.open_checked(path, "voxel_fields") as file:

@@ -10,7 +10,11 @@ from equidyn.results import tables
 def draw(rows, paper):
     """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as markers."""
     names = tables.runs(rows)
-    times = [c for c in tables.conditions(rows, names[0]) if not c.endswith("sc") and all(c in tables.conditions(rows, run) for run in names)]
+    times = [
+        c
+        for c in tables.conditions(rows, names[0])
+        if not c.endswith("sc") and all(c in tables.conditions(rows, run) for run in names)
+    ]
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 2.9))
     place, width = np.arange(len(times)), 0.8 / len(names)
     for k, run in enumerate(names):
@@ -18,12 +22,36 @@ def draw(rows, paper):
         x = place + (k + 0.5) * width - 0.4
         percent = np.array([r["percent"] for r in last])
         bars = [percent - [r["percent_lo"] for r in last], [r["percent_hi"] for r in last] - percent]
-        left.bar(x, percent, width, color=style.colour(run), label=style.LABEL.get(run, run), yerr=np.maximum(bars, 0), error_kw=dict(lw=0.8))
+        left.bar(
+            x,
+            percent,
+            width,
+            color=style.colour(run),
+            label=style.LABEL.get(run, run),
+            yerr=np.maximum(bars, 0),
+            error_kw=dict(lw=0.8),
+        )
         right.bar(x, [r["total"] / r["trivial_loss"] for r in last], width, color=style.colour(run))
     ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
-    left.plot([p for p, r in zip(place, ema) if r], [r[0]["percent"] for r in ema if r], "D", ms=4, mfc="none", mec="k", label=f"EMA weights, {names[0]}")
+    left.plot(
+        [p for p, r in zip(place, ema) if r],
+        [r[0]["percent"] for r in ema if r],
+        "D",
+        ms=4,
+        mfc="none",
+        mec="k",
+        label=f"EMA weights, {names[0]}",
+    )
     with_sc = [tables.curve(rows, names[0], condition=f"{c},sc")[-1:] for c in times]
-    left.plot([p for p, r in zip(place, with_sc) if r], [r[0]["percent"] for r in with_sc if r], "s", ms=4, mfc="none", mec="0.45", label=f"self-conditioning on, {names[0]}")
+    left.plot(
+        [p for p, r in zip(place, with_sc) if r],
+        [r[0]["percent"] for r in with_sc if r],
+        "s",
+        ms=4,
+        mfc="none",
+        mec="0.45",
+        label=f"self-conditioning on, {names[0]}",
+    )
     left.set_ylabel("equivariance error, % of held-out loss")
     right.set_ylabel("total loss / loss of the rescaled input")
     right.axhline(1, color=style.QUANTITY["zero"], ls="-.", lw=0.9)

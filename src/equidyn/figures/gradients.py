@@ -17,7 +17,11 @@ def draw(rows, paper, extra):
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in tables.read(extra):
         groups.setdefault((row["run"], row["condition"]), []).append(row)
-    groups = {key: sorted(group, key=lambda r: r["step"]) for key, group in groups.items() if max(r["percent"] for r in group) > TIED}
+    groups = {
+        key: sorted(group, key=lambda r: r["step"])
+        for key, group in groups.items()
+        if max(r["percent"] for r in group) > TIED
+    }
     conditions, runs = (list(dict.fromkeys(key[k] for key in groups if key[k])) for k in (1, 0))
     figure = plt.figure(figsize=(style.WIDE, 3.9))
     panels = figure.add_gridspec(2, 2, width_ratios=(1.25, 1))
@@ -27,9 +31,15 @@ def draw(rows, paper, extra):
         counts = {r["step"] for r in tables.curve(rows, run, condition=condition) if counted(r)}
         group = [r for r in group if r["percent"] > 0 and r["ratio"] > 0]
         used = np.array([r["step"] in counts for r in group])
-        x, y, steps = np.array([r["percent"] for r in group]), np.array([r["ratio"] for r in group]), style.steps(group)
+        x, y, steps = (
+            np.array([r["percent"] for r in group]),
+            np.array([r["ratio"] for r in group]),
+            style.steps(group),
+        )
         # flow times differ in colour and runs in marker; runs without conditions keep their own colour
-        colour = style.sequence(len(conditions))[conditions.index(condition)] if condition else style.colour(run)
+        colour = (
+            style.sequence(len(conditions))[conditions.index(condition)] if condition else style.colour(run)
+        )
         marker = MARKERS[runs.index(run) % len(MARKERS)]
         label = f"{style.LABEL.get(run, run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])
         scatter.plot(x, y, "-", lw=0.5, color=colour, alpha=0.4)
@@ -50,7 +60,11 @@ def draw(rows, paper, extra):
     style.log_step(cosine)
     cosine.axhline(0, color="0.6", lw=0.7, ls=":")
     cosine.set_ylabel("cosine")
-    figure.legend(loc="outside lower center", ncols=2, title="r: Pearson of logarithms, ρ: Spearman, over the checkpoints that count (filled; their number)")
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        title="r: Pearson of logarithms, ρ: Spearman, over the checkpoints that count (filled; their number)",
+    )
     return figure
 
 

@@ -8,7 +8,11 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
-PARTS = {"features_part": ("#44AA99", "features"), "head_part": ("#AA4499", "head (ΔW)"), "change": (style.QUANTITY["equivariance"], "both")}
+PARTS = {
+    "features_part": ("#44AA99", "features"),
+    "head_part": ("#AA4499", "head (ΔW)"),
+    "change": (style.QUANTITY["equivariance"], "both"),
+}
 TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
 
 
@@ -16,11 +20,16 @@ def draw(rows, paper, extra):
     """Figure from head.csv files: left log-log with the slope fitted to the checkpoints that count, right the two parts of ln(error / first error) along training."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.2))
     for path in extra:
-        table = sorted((r for r in tables.read([path]) if r["head_variance"] > TIED and r["quadratic_form"] > 0), key=lambda r: r["step"])
+        table = sorted(
+            (r for r in tables.read([path]) if r["head_variance"] > TIED and r["quadratic_form"] > 0),
+            key=lambda r: r["step"],
+        )
         if len(table) < 2:
             continue
         run, colour = table[0]["run"], style.colour(table[0]["run"])
-        x, y, measured = (np.array([r[key] for r in table]) for key in ("head_variance", "quadratic_form", "equivariance"))
+        x, y, measured = (
+            np.array([r[key] for r in table]) for key in ("head_variance", "quadratic_form", "equivariance")
+        )
         counts = {r["step"] for r in tables.curve(rows, run) if counted(r)}
         used = np.array([r["step"] in counts for r in table])
         slope = f": slope {fitted_slope(x[used], y[used]):.3g}" if used.sum() > 2 else ""
@@ -32,7 +41,14 @@ def draw(rows, paper, extra):
         left.plot(x, y[0] * x / x[0], ":", color="0.5", lw=1, label="head alone: slope 1")
         steps = style.steps(table)
         for key, (shade, name) in PARTS.items():
-            right.plot(steps, np.cumsum([0.0] + [r[key] for r in table[1:]]) / np.log(10), "o-", ms=2.5, color=shade, label=name)
+            right.plot(
+                steps,
+                np.cumsum([0.0] + [r[key] for r in table[1:]]) / np.log(10),
+                "o-",
+                ms=2.5,
+                color=shade,
+                label=name,
+            )
     left.set_xscale("log")
     left.set_yscale("log")
     low, high = left.get_xlim()

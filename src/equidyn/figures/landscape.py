@@ -18,7 +18,10 @@ def draw(rows, paper, extra):
     Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent of its level.
     """
     with content_digest.open_checked(extra[0], "curvature") as file:
-        found = [({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs)) for step in sorted(file, key=int)]
+        found = [
+            ({name: values[()] for name, values in file[step].items()}, dict(file[step].attrs))
+            for step in sorted(file, key=int)
+        ]
     attributes = found[-1][1]
     figure, axes = plt.subplots(len(found), 4, figsize=(style.WIDE, 1.95 * len(found) + 0.7), squeeze=False)
     for line, (grid, here) in zip(axes, found):
@@ -53,7 +56,9 @@ def scatter_of(values: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     x, y = (axis / np.abs(axis).max() for axis in np.meshgrid(a, b, indexing="ij"))
     terms = np.stack([(x**i * y**j).ravel() for i in range(degree + 1) for j in range(degree + 1 - i)], 1)
     residual = values.ravel() - terms @ np.linalg.lstsq(terms, values.ravel(), rcond=None)[0]
-    return float(np.sqrt(np.square(residual).sum() / max(1, len(residual) - terms.shape[1])) / np.abs(values).mean())
+    return float(
+        np.sqrt(np.square(residual).sum() / max(1, len(residual) - terms.shape[1])) / np.abs(values).mean()
+    )
 
 
 def percent(share: float) -> str:

@@ -17,13 +17,32 @@ def draw(rows, paper, linear=False):
             continue
         x = style.steps(curve)
         style.trajectory(axis, x, curve, colour, style.LABEL.get(run, run))
-        axis.fill_between(x, [max(r["percent_lo"], 1e-3) for r in curve], [r["percent_hi"] for r in curve], color=colour, alpha=0.2, lw=0)
+        axis.fill_between(
+            x,
+            [max(r["percent_lo"], 1e-3) for r in curve],
+            [r["percent_hi"] for r in curve],
+            color=colour,
+            alpha=0.2,
+            lw=0,
+        )
     published, label = PAPER.get(rows[0]["task"], (None, None))
-    points = [r for r in paper if (r["task"], r["run"]) == (rows[0]["task"], published) and r["quantity"] == "percent_published"]
+    points = [
+        r
+        for r in paper
+        if (r["task"], r["run"]) == (rows[0]["task"], published) and r["quantity"] == "percent_published"
+    ]
     if linear:  # the paper's steps are ten to a hundred times as many
         points = [r for r in points if r["step"] <= max(r["step"] for r in rows)]
     if points:
-        axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=4, mfc="none", mec="0.3", label=label)
+        axis.plot(
+            [r["step"] for r in points],
+            [r["percent"] for r in points],
+            "D",
+            ms=4,
+            mfc="none",
+            mec="0.3",
+            label=label,
+        )
     style.percent_scale(axis, linear)
     if not linear:
         axis.set_xlim(left=0.4)

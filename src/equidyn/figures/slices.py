@@ -8,7 +8,16 @@ from equidyn.figures.style import plt
 from equidyn.guards import content_digest
 
 COLUMNS = ("clean", "noisy", "denoised", "twirled")
-ELEMENT = ("#444444", "#bbbbbb", "#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")  # channels in order
+ELEMENT = (
+    "#444444",
+    "#bbbbbb",
+    "#D55E00",
+    "#0072B2",
+    "#009E73",
+    "#E69F00",
+    "#CC79A7",
+    "#56B4E9",
+)  # channels in order
 LEVEL, NOISE = 0.3, 2.5  # occupancy of the surface; on the noisy grid so many σ above it
 
 
@@ -31,8 +40,15 @@ def draw(rows, paper, extra):
                 if j == 0:
                     axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7.5)
             else:  # at LEVEL the noisy surface would be everywhere
-                _surface(figure.add_subplot(*place, projection="3d"), fields[name], fields["clean"], LEVEL + (NOISE * sigma if name == "noisy" else 0))
-    figure.supxlabel(f"surfaces at an occupancy of {LEVEL:g}; noisy: {LEVEL:g} + {NOISE:g} σ", fontsize=7.5, color="0.35")
+                _surface(
+                    figure.add_subplot(*place, projection="3d"),
+                    fields[name],
+                    fields["clean"],
+                    LEVEL + (NOISE * sigma if name == "noisy" else 0),
+                )
+    figure.supxlabel(
+        f"surfaces at an occupancy of {LEVEL:g}; noisy: {LEVEL:g} + {NOISE:g} σ", fontsize=7.5, color="0.35"
+    )
     return figure
 
 
@@ -48,7 +64,15 @@ def _surface(axis, field, clean, level):
     for channel, values in enumerate(field):
         if values.max() > level > values.min():
             points, faces, *_ = marching_cubes(np.pad(values, 1), level)
-            axis.plot_trisurf(*(points.T - 1)[:2], faces, (points.T - 1)[2], color=ELEMENT[channel % len(ELEMENT)], lw=0, alpha=0.9, rasterized=True)
+            axis.plot_trisurf(
+                *(points.T - 1)[:2],
+                faces,
+                (points.T - 1)[2],
+                color=ELEMENT[channel % len(ELEMENT)],
+                lw=0,
+                alpha=0.9,
+                rasterized=True,
+            )
     low, high = centre - half, centre + half
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     axis.set_axis_off()

@@ -13,9 +13,23 @@ from equidyn.results.verdicts import LEARNED, counted  # noqa: E402
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 
 HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × trivial predictors"
-QUANTITY = {"total": "#000000", "twirled": "#0072B2", "equivariance": "#D55E00", "zero": "#777777", "floor": "#CC79A7"}
+QUANTITY = {
+    "total": "#000000",
+    "twirled": "#0072B2",
+    "equivariance": "#D55E00",
+    "zero": "#777777",
+    "floor": "#CC79A7",
+}
 UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
-RUN = {"forces": "#009E73", "forces-raw": "#E69F00", "forces-raw-aug": "#56B4E9", "forces-control": "#882255", "voxels-0.3": "#009E73", "voxels-0.9": "#E69F00", "flow": "#009E73"}
+RUN = {
+    "forces": "#009E73",
+    "forces-raw": "#E69F00",
+    "forces-raw-aug": "#56B4E9",
+    "forces-control": "#882255",
+    "voxels-0.3": "#009E73",
+    "voxels-0.9": "#E69F00",
+    "flow": "#009E73",
+}
 OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
 LABEL = {
     "flow": "Proteina-style transformer",
@@ -62,7 +76,13 @@ def heading(run: str) -> str:
 
 def panels(names: list[str]):
     """(figure, axes [1, n]) with a panel per run, as wide as they need between one column and the page."""
-    return plt.subplots(1, len(names), figsize=(min(WIDE, max(COLUMN, 2.3 * len(names) + 0.8)), 2.9), sharey=True, squeeze=False)
+    return plt.subplots(
+        1,
+        len(names),
+        figsize=(min(WIDE, max(COLUMN, 2.3 * len(names) + 0.8)), 2.9),
+        sharey=True,
+        squeeze=False,
+    )
 
 
 def log_step(axis) -> None:
@@ -83,7 +103,16 @@ def steps(curve: list[dict]) -> list[float]:
     return [max(r["step"], 0.5) for r in curve]
 
 
-def trajectory(axis, x, curve: list[dict], colour, label: str | None = None, lw: float = 1.4, key: str = "percent", least: float = 1e-12) -> None:
+def trajectory(
+    axis,
+    x,
+    curve: list[dict],
+    colour,
+    label: str | None = None,
+    lw: float = 1.4,
+    key: str = "percent",
+    least: float = 1e-12,
+) -> None:
     """A curve of the column ``key`` with filled markers where the percentage counts and hollow ones where it does not."""
     y = [max(r[key], least) for r in curve]
     axis.plot(x, y, "-", lw=lw, color=colour, label=label)
@@ -95,13 +124,31 @@ def trajectory(axis, x, curve: list[dict], colour, label: str | None = None, lw:
 
 def star(axis, x: float, y: float, filled: bool, colour) -> None:
     """The last step, hollow where its percentage does not count."""
-    axis.plot([x], [y], "*", ms=10, color=colour, mfc=colour if filled else "white", mec="white" if filled else colour, mew=0.4 if filled else 0.9)
+    axis.plot(
+        [x],
+        [y],
+        "*",
+        ms=10,
+        color=colour,
+        mfc=colour if filled else "white",
+        mec="white" if filled else colour,
+        mew=0.4 if filled else 0.9,
+    )
 
 
 def two_percent(axis, side: str = "left") -> None:
     """The line that the claims are about, named at one end."""
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
-    axis.text(0.01 if side == "left" else 0.99, 2.1, "2 %", color="0.4", va="bottom", ha=side, fontsize=7, transform=axis.get_yaxis_transform())
+    axis.text(
+        0.01 if side == "left" else 0.99,
+        2.1,
+        "2 %",
+        color="0.4",
+        va="bottom",
+        ha=side,
+        fontsize=7,
+        transform=axis.get_yaxis_transform(),
+    )
 
 
 def percent_scale(axis, linear: bool) -> None:

@@ -10,14 +10,35 @@ def draw(rows, paper):
     run = tables.runs(rows)[0]
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
     columns = min(4, len(times))
-    figure, axes = plt.subplots(-(-len(times) // columns), columns, figsize=(style.WIDE, 2.1 * -(-len(times) // columns) + 0.4), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        -(-len(times) // columns),
+        columns,
+        figsize=(style.WIDE, 2.1 * -(-len(times) // columns) + 0.4),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
     for axis, condition in zip(axes.flat, times):
         curve = tables.curve(rows, run, condition=condition)
         x = style.steps(curve)
         for quantity in ("total", "twirled", "equivariance"):
-            axis.plot(x, [r[quantity] for r in curve], "--" if quantity == "twirled" else "-", marker="o", ms=2, color=style.QUANTITY[quantity], label=quantity)
+            axis.plot(
+                x,
+                [r[quantity] for r in curve],
+                "--" if quantity == "twirled" else "-",
+                marker="o",
+                ms=2,
+                color=style.QUANTITY[quantity],
+                label=quantity,
+            )
         axis.axhline(curve[0]["zero_loss"], color=style.QUANTITY["zero"], lw=0.9, label="zero predictor")
-        axis.axhline(curve[0]["trivial_loss"], color=style.QUANTITY["zero"], lw=0.9, ls="-.", label="rescaled input a(t)·x$_t$")
+        axis.axhline(
+            curve[0]["trivial_loss"],
+            color=style.QUANTITY["zero"],
+            lw=0.9,
+            ls="-.",
+            label="rescaled input a(t)·x$_t$",
+        )
         axis.set_title(condition, fontsize=8)
         style.log_step(axis)
         axis.set_xlabel("step (0 drawn at 0.5)")
@@ -27,6 +48,14 @@ def draw(rows, paper):
     for axis in axes[:-1].flat:
         axis.set_xlabel("")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    floor = max(r["floor"] for r in rows if r["run"] == run)  # 12 decades below: drawn it would flatten everything else
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²")
+    floor = max(
+        r["floor"] for r in rows if r["run"] == run
+    )  # 12 decades below: drawn it would flatten everything else
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=5,
+        title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²",
+    )
     return figure

@@ -9,7 +9,9 @@ from equidyn.results.verdicts import LEARNED, counted
 def draw(rows, paper, linear=False):
     """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over neighbouring checkpoints thick; diamonds: the paper's 60M run."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False
+    )
     for axis, run in zip(axes[0], names):
         times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
         for condition, colour in zip(times, style.sequence(len(times))):
@@ -22,13 +24,27 @@ def draw(rows, paper, linear=False):
             points = [
                 r
                 for r in paper
-                if (r["task"], r["run"], r["quantity"]) == ("flow", f"default-rep2 {condition}", "percent_published") and r["step"] <= (1 if linear else 20) * max(x)
+                if (r["task"], r["run"], r["quantity"])
+                == ("flow", f"default-rep2 {condition}", "percent_published")
+                and r["step"] <= (1 if linear else 20) * max(x)
             ]
-            axis.plot([r["step"] for r in points], [r["percent"] for r in points], "D", ms=3, mfc="none", mec=colour, mew=0.7)
+            axis.plot(
+                [r["step"] for r in points],
+                [r["percent"] for r in points],
+                "D",
+                ms=3,
+                mfc="none",
+                mec=colour,
+                mew=0.7,
+            )
         style.percent_scale(axis, linear)
         axis.set_title(style.LABEL.get(run, run), fontsize=8)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    axes[0][-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), title=f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\ndiamonds: paper,\n60M on PDB")
+    axes[0][-1].legend(
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        title=f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\ndiamonds: paper,\n60M on PDB",
+    )
     return figure
 
 

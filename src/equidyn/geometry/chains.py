@@ -13,7 +13,11 @@ def dihedrals(positions: np.ndarray) -> np.ndarray:
     bonds = np.diff(np.asarray(positions, dtype=np.float64), axis=0)
     before, axis, after = bonds[:-2], bonds[1:-1], bonds[2:]
     left, right = np.cross(before, axis), np.cross(axis, after)
-    return np.degrees(np.arctan2((np.cross(left, right) * axis).sum(1) / np.linalg.norm(axis, axis=1), (left * right).sum(1)))
+    return np.degrees(
+        np.arctan2(
+            (np.cross(left, right) * axis).sum(1) / np.linalg.norm(axis, axis=1), (left * right).sum(1)
+        )
+    )
 
 
 def radius_of_gyration(positions: np.ndarray) -> float:

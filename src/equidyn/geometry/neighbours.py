@@ -3,7 +3,9 @@
 import torch
 
 
-def neighbour_list(positions: torch.Tensor, mask: torch.Tensor, cutoff: float, n_neighbours: int) -> tuple[torch.Tensor, torch.Tensor]:
+def neighbour_list(
+    positions: torch.Tensor, mask: torch.Tensor, cutoff: float, n_neighbours: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The nearest neighbours of every atom of a padded batch; no periodic images.
 
     Parameters
@@ -16,7 +18,9 @@ def neighbour_list(positions: torch.Tensor, mask: torch.Tensor, cutoff: float, n
     """
     positions = positions.to(torch.float64)
     distance = torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")  # (b, a, a)
-    allowed = mask[:, :, None] & mask[:, None, :] & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    allowed = (
+        mask[:, :, None] & mask[:, None, :] & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+    )
     distance = distance.masked_fill(~allowed, torch.inf)
     m = min(n_neighbours, max(1, mask.shape[1] - 1))
     nearest, index = distance.topk(m, dim=-1, largest=False)
@@ -30,7 +34,9 @@ def flatten(numbers, positions, mask, neighbours, neighbour_mask):
     flat[mask.reshape(-1)] = torch.arange(int(mask.sum()), device=mask.device)
     start = torch.arange(b, device=mask.device)[:, None, None] * a
     source = (neighbours + start)[mask]  # (n, m), padded numbering
-    offset = positions.reshape(-1, 3)[source] - positions[mask][:, None, :]  # (n, m, 3) from the atom to its neighbour
+    offset = (
+        positions.reshape(-1, 3)[source] - positions[mask][:, None, :]
+    )  # (n, m, 3) from the atom to its neighbour
     distance = offset.norm(dim=-1)
     valid = neighbour_mask[mask]
     direction = offset / distance.clamp(min=1e-6)[..., None] * valid[..., None]

@@ -1,6 +1,5 @@
 """Padded chains of points: centring, and the bins that their pair distances fall into. b items, n residues; nm."""
 
-
 import torch
 
 
@@ -11,11 +10,16 @@ def centred(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 NEAREST = 0.1  # nm, where distance bins begin
-DISTOGRAM_BINS, DISTOGRAM_FARTHEST = 64, 1.0  # of the distogram that models predict; nm, where its last bin begins
+DISTOGRAM_BINS, DISTOGRAM_FARTHEST = (
+    64,
+    1.0,
+)  # of the distogram that models predict; nm, where its last bin begins
 
 
 def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:
     """Bin of every pairwise distance of x [b, n, 3] nm: [b, n, n] in 0 … bins − 1; the first ends at 0.1 nm, the last begins at ``farthest``."""
     x = x.detach()
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.bucketize(distance, torch.linspace(NEAREST, farthest, bins - 1, device=x.device, dtype=x.dtype))
+    return torch.bucketize(
+        distance, torch.linspace(NEAREST, farthest, bins - 1, device=x.device, dtype=x.dtype)
+    )

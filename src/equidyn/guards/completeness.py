@@ -14,11 +14,23 @@ import zlib
 from pathlib import Path
 
 PIECE = 1 << 20  # bytes
-GZIP, BZIP2, XZ, ZIP, HDF5, PICKLE = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK", b"\x89HDF\r\n\x1a\n", b"\x80"
+GZIP, BZIP2, XZ, ZIP, HDF5, PICKLE = (
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"PK",
+    b"\x89HDF\r\n\x1a\n",
+    b"\x80",
+)
 BEGINS = {
     ".gz": GZIP, ".tgz": GZIP, ".bz2": BZIP2, ".tbz2": BZIP2, ".xz": XZ, ".txz": XZ, ".zip": ZIP, ".npz": ZIP, ".hdf5": HDF5, ".h5": HDF5, ".pickle": PICKLE, ".pkl": PICKLE,
 }  # fmt: skip
-SUPERBLOCK = {0: (24, 13), 1: (28, 13), 2: (12, 9), 3: (12, 9)}  # of HDF5, by version: where its addresses begin, and where their width is stated
+SUPERBLOCK = {
+    0: (24, 13),
+    1: (28, 13),
+    2: (12, 9),
+    3: (12, 9),
+}  # of HDF5, by version: where its addresses begin, and where their width is stated
 
 
 def wrong_beginning(path: Path, name: str) -> str | None:
@@ -50,8 +62,21 @@ def missing_end(path: Path, name: str) -> str | None:
         return None
     try:
         reason = ENDS[BEGINS[suffix]](path)
-    except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, ValueError, LookupError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged directory of a zip makes it seek before the start
+    except (
+        EOFError,
+        OSError,
+        zlib.error,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+        struct.error,
+        ValueError,
+        LookupError,
+        RuntimeError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # a damaged directory of a zip makes it seek before the start
             raise
         reason = str(error)
     return reason and f"incomplete or damaged {suffix} of {path.stat().st_size} bytes: {reason}"

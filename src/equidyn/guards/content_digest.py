@@ -37,7 +37,9 @@ def write_digest(path: Path) -> None:
     with open(path, "r+b") as file:
         file.seek(BLOCK)
         if file.read(len(HDF5)) != HDF5:
-            raise DataError(f"{path}: no HDF5 file begins at byte {BLOCK}, expected one made with userblock_size={BLOCK}")
+            raise DataError(
+                f"{path}: no HDF5 file begins at byte {BLOCK}, expected one made with userblock_size={BLOCK}"
+            )
         file.seek(BLOCK)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
@@ -64,12 +66,18 @@ def open_checked(path: str | Path, rule: str) -> Iterator[h5py.File]:
         head = file.read(BLOCK)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not head.startswith(MARK):
-        raise DataError(f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {advice}")
+        raise DataError(
+            f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {advice}"
+        )
     if head != _head(found) and found.encode() in head:
-        raise DataError(f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {advice}")
+        raise DataError(
+            f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {advice}"
+        )
     if head != _head(found):
         expected = head[len(MARK) : len(MARK) + 64].decode("ascii", "replace")
-        raise DataError(f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {advice}")
+        raise DataError(
+            f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {advice}"
+        )
     with h5py.File(path, "r") as file:
         yield file
 

@@ -93,7 +93,11 @@ class _Machine:
     def __init__(self, file: _Bounded):
         self.file = file
         self.stack, self.marks = [], []  # values; heights of the stack at open marks
-        self.kept, self.batch, self.next = {}, {}, 0  # memo: strings and names; molecules and bytes of the batch; number of the next entry
+        self.kept, self.batch, self.next = (
+            {},
+            {},
+            0,
+        )  # memo: strings and names; molecules and bytes of the batch; number of the next entry
         self.kept_size = self.size = 0  # estimated bytes of the memo's strings; of everything
 
     def run(self) -> Iterator:
@@ -113,7 +117,9 @@ class _Machine:
             elif name in _ACTIONS:
                 yield from _ACTIONS[name](self, argument) or ()
             else:
-                raise DataError(f"opcode {name}, expected only those of lists, tuples, strings and RDKit Mols")
+                raise DataError(
+                    f"opcode {name}, expected only those of lists, tuples, strings and RDKit Mols"
+                )
 
     def push(self, value, size: int) -> None:
         self.stack.append(value)
@@ -122,7 +128,9 @@ class _Machine:
     def grow(self, size: int) -> None:
         self.size += size
         if self.size > LIMIT:
-            raise DataError(f"more than {LIMIT / 2**30:g} GiB before a batch of molecules ends, expected batches of 1000 molecules")
+            raise DataError(
+                f"more than {LIMIT / 2**30:g} GiB before a batch of molecules ends, expected batches of 1000 molecules"
+            )
 
     def pop(self):
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
@@ -187,7 +195,9 @@ class _Machine:
         value = self.kept.get(int(index), self.batch.get(int(index)))
         if value is None:
             raise DataError(f"memo entry {index}, expected a string, a name, or a molecule of the same batch")
-        self.push(value, getsizeof(value.data if type(value) is PickledMolecule else value))  # counted again: it may be written out again
+        self.push(
+            value, getsizeof(value.data if type(value) is PickledMolecule else value)
+        )  # counted again: it may be written out again
 
     def named(self, argument: str | None) -> None:
         """GLOBAL: one of the admitted names, of which none is ever imported."""
@@ -196,8 +206,14 @@ class _Machine:
         else:
             module, _, name = argument.partition(" ")
         if type(module) is not str or type(name) is not str or (module, name) not in ADMITTED:
-            shown = f"{module}.{name}"[:100] if type(module) is type(name) is str else f"a name that is a {describe(name)}"
-            raise DataError(f"the pickle asks for {shown}, expected only rdkit.Chem.rdchem.Mol; refused, nothing was run")
+            shown = (
+                f"{module}.{name}"[:100]
+                if type(module) is type(name) is str
+                else f"a name that is a {describe(name)}"
+            )
+            raise DataError(
+                f"the pickle asks for {shown}, expected only rdkit.Chem.rdchem.Mol; refused, nothing was run"
+            )
         self.push(ADMITTED[module, name], 0)
 
     def reduce(self, _) -> None:
@@ -217,7 +233,9 @@ class _Machine:
         """State of a molecule: RDKit writes the empty one."""
         state, target = self.pop(), self.top()
         if type(target) is not PickledMolecule or state not in ({}, ({},)):
-            raise DataError(f"state, a {describe(state)}, for a {describe(target)}, expected the empty one of an RDKit Mol")
+            raise DataError(
+                f"state, a {describe(state)}, for a {describe(target)}, expected the empty one of an RDKit Mol"
+            )
 
     def stop(self, _) -> list:
         result = self.pop()
@@ -232,7 +250,9 @@ def _dict_since_mark(machine, _) -> None:
     machine.push({}, 64)
 
 
-_CONSTANTS = frozenset("UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 NONE".split())
+_CONSTANTS = frozenset(
+    "UNICODE SHORT_BINUNICODE BINUNICODE BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 NONE".split()
+)
 _ACTIONS = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,

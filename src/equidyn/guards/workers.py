@@ -15,7 +15,9 @@ CPU_SECONDS, MEMORY = 600, 2 << 30  # of a worker for one chunk, beyond what it 
 
 def pool_of(workers: int) -> ProcessPoolExecutor:
     # Read by the workers: threads of numerical libraries in every one of them would only fight.
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    )
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_with_parent)
 
 
@@ -30,7 +32,9 @@ def bounded(seconds: int, function: Callable, *arguments):
     used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + seconds}
     with suppress(OSError):  # no /proc
-        limits[resource.RLIMIT_AS] = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+        limits[resource.RLIMIT_AS] = (
+            int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+        )
     for kind, soft in limits.items():
         with suppress(OSError, ValueError):  # a lower hard limit, or a system without
             resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))

@@ -16,8 +16,26 @@ from torch import nn
 
 from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis
 
-_FULL = dict(heads=8, n_gaussians=600, distance_width=512, atom_width=128, order_width=64, l_max=9, cutoff=12.0, n_neighbours=20)
-_MINI = dict(heads=4, n_gaussians=64, distance_width=32, atom_width=16, order_width=8, l_max=5, cutoff=6.0, n_neighbours=12)
+_FULL = dict(
+    heads=8,
+    n_gaussians=600,
+    distance_width=512,
+    atom_width=128,
+    order_width=64,
+    l_max=9,
+    cutoff=12.0,
+    n_neighbours=20,
+)
+_MINI = dict(
+    heads=4,
+    n_gaussians=64,
+    distance_width=32,
+    atom_width=16,
+    order_width=8,
+    l_max=5,
+    cutoff=6.0,
+    n_neighbours=12,
+)
 SIZES = {
     "tiny": dict(hidden=16, layers=1, **{**_MINI, "n_neighbours": 8}),
     "mini": dict(hidden=32, layers=2, **_MINI),
@@ -30,7 +48,12 @@ SIZES = {
 
 def feed_forward(width: int, multiplier: int = 2, dropout: float = 0.0) -> nn.Sequential:
     """Linear, GELU, linear."""
-    return nn.Sequential(nn.Linear(width, multiplier * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(multiplier * width, width))
+    return nn.Sequential(
+        nn.Linear(width, multiplier * width),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(multiplier * width, width),
+    )
 
 
 class EdgeAttributes(nn.Module):
@@ -42,10 +65,14 @@ class EdgeAttributes(nn.Module):
         self.order_source = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
         self.order_target = nn.Sequential(nn.Linear(l_max + 1, order_width), nn.GELU())
         self.atom_source, self.atom_target = nn.Embedding(110, atom_width), nn.Embedding(110, atom_width)
-        self.mix = nn.Sequential(nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden), nn.GELU())
+        self.mix = nn.Sequential(
+            nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden), nn.GELU()
+        )
 
     def forward(self, g):
-        source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[g["neighbours"]]  # (n, m, ·)
+        source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[
+            g["neighbours"]
+        ]  # (n, m, ·)
         target = torch.cat([self.order_target(g["order"]), self.atom_target(g["numbers"])], -1)  # (n, ·)
         target = target[:, None].expand(-1, source.shape[1], -1)
         return self.mix(torch.cat([self.distance(g["gaussians"]), source, target], -1))  # (n, m, H)
@@ -62,7 +89,9 @@ class NeighbourAttention(nn.Module):
 
     def forward(self, x, g):
         n, m, width = x.shape
-        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)  # (n, heads, m, ·)
+        q, k, v = (
+            self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        )  # (n, heads, m, ·)
         bias = self.angle_scale * g["cosine"] + g["key_bias"]  # (n, m, m)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None])
         return self.out(y.transpose(1, 2).reshape(n, m, width))  # (n, m, H)
@@ -78,7 +107,10 @@ class Block(nn.Module):
         self.attention = NeighbourAttention(hidden, heads)
         self.norm_node = nn.RMSNorm(hidden)
         self.norm_node2, self.norm_edge2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
-        self.ffn_node, self.ffn_edge = feed_forward(hidden, dropout=dropout), feed_forward(hidden, dropout=dropout)
+        self.ffn_node, self.ffn_edge = (
+            feed_forward(hidden, dropout=dropout),
+            feed_forward(hidden, dropout=dropout),
+        )
 
     def forward(self, node, edge, g):
         h = self.norm_node(node)
@@ -95,7 +127,10 @@ class Readout(nn.Module):
     def __init__(self, hidden, dropout):
         super().__init__()
         self.norm_node, self.norm_edge = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
-        self.ffn_node, self.ffn_edge = feed_forward(hidden, dropout=dropout), feed_forward(hidden, dropout=dropout)
+        self.ffn_node, self.ffn_edge = (
+            feed_forward(hidden, dropout=dropout),
+            feed_forward(hidden, dropout=dropout),
+        )
 
     def forward(self, node, edge):
         return node + self.ffn_node(self.norm_node(node)), edge + self.ffn_edge(self.norm_edge(edge))
@@ -109,10 +144,35 @@ def neighbour_mean(edge, g):
 class EScAIP(nn.Module):
     """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant control."""
 
-    def __init__(self, hidden, layers, heads, n_gaussians, distance_width, atom_width, order_width, l_max, cutoff, n_neighbours, dropout=0.0, tied=False):
+    def __init__(
+        self,
+        hidden,
+        layers,
+        heads,
+        n_gaussians,
+        distance_width,
+        atom_width,
+        order_width,
+        l_max,
+        cutoff,
+        n_neighbours,
+        dropout=0.0,
+        tied=False,
+    ):
         super().__init__()
-        self.cutoff, self.n_neighbours, self.n_gaussians, self.l_max = cutoff, n_neighbours, n_gaussians, l_max
-        embedding = dict(n_gaussians=n_gaussians, distance_width=distance_width, atom_width=atom_width, order_width=order_width, l_max=l_max)
+        self.cutoff, self.n_neighbours, self.n_gaussians, self.l_max = (
+            cutoff,
+            n_neighbours,
+            n_gaussians,
+            l_max,
+        )
+        embedding = dict(
+            n_gaussians=n_gaussians,
+            distance_width=distance_width,
+            atom_width=atom_width,
+            order_width=order_width,
+            l_max=l_max,
+        )
         self.attributes = EdgeAttributes(hidden, **embedding)
         self.norm_input, self.ffn_input = nn.RMSNorm(hidden), feed_forward(hidden, multiplier=1)
         self.blocks = nn.ModuleList(Block(hidden, heads, dropout, embedding) for _ in range(layers))
@@ -131,7 +191,9 @@ class EScAIP(nn.Module):
 
     def features(self, numbers, positions, mask, neighbours, neighbour_mask):
         """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and m_i."""
-        numbers, direction, distance, index, valid = flatten(numbers, positions, mask, neighbours, neighbour_mask)
+        numbers, direction, distance, index, valid = flatten(
+            numbers, positions, mask, neighbours, neighbour_mask
+        )
         cosine = direction @ direction.transpose(1, 2)  # (n, m, m)
         g = dict(
             numbers=numbers, neighbours=index, valid=valid, cosine=cosine,
@@ -159,7 +221,9 @@ class EScAIP(nn.Module):
         """
         f = self.features(numbers, positions, mask, neighbours, neighbour_mask)
         d = self.force(f["hidden"])  # (n, m, 3), or (n, m, 1) when tied
-        flat = f["magnitude"] * (d * f["direction"]).sum(1)  # (n, 3); directions of absent neighbours are zero
+        flat = f["magnitude"] * (d * f["direction"]).sum(
+            1
+        )  # (n, 3); directions of absent neighbours are zero
         forces = flat.new_zeros(*mask.shape, 3)
         forces[mask] = flat
         atomic = flat.new_zeros(mask.shape)

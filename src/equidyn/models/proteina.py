@@ -17,7 +17,12 @@ from equidyn.errors import ArgumentError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, distance_bins
 
 INDEX_WIDTH, TIME_WIDTH = 128, 256
-RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = 127, 128, 64, 3.0  # the last bin of x_sc and x_t begins at FARTHEST nm
+RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = (
+    127,
+    128,
+    64,
+    3.0,
+)  # the last bin of x_sc and x_t begins at FARTHEST nm
 
 _FULL = dict(conditioning=512, registers=10)
 SIZES = {
@@ -36,7 +41,10 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, width, conditioning):
         super().__init__()
-        self.norm, self.norm_condition = nn.LayerNorm(width, elementwise_affine=False), nn.LayerNorm(conditioning)
+        self.norm, self.norm_condition = (
+            nn.LayerNorm(width, elementwise_affine=False),
+            nn.LayerNorm(conditioning),
+        )
         self.scale, self.shift = nn.Linear(conditioning, width), nn.Linear(conditioning, width, bias=False)
 
     def forward(self, x, c, spread=lambda y: y):
@@ -61,7 +69,10 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width, multiplier):
         super().__init__()
-        self.up, self.down = nn.Linear(width, 2 * multiplier * width, bias=False), nn.Linear(multiplier * width, width, bias=False)
+        self.up, self.down = (
+            nn.Linear(width, 2 * multiplier * width, bias=False),
+            nn.Linear(multiplier * width, width, bias=False),
+        )
 
     def forward(self, x):
         gate, value = self.up(x).chunk(2, -1)
@@ -75,13 +86,19 @@ class PairBiasAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm, self.norm_q, self.norm_k = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.gate, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width), nn.Linear(width, width)
+        self.qkv, self.gate, self.out = (
+            nn.Linear(width, 3 * width, bias=False),
+            nn.Linear(width, width),
+            nn.Linear(width, width),
+        )
         self.norm_pair, self.to_bias = nn.LayerNorm(pair), nn.Linear(pair, heads, bias=False)
 
     def forward(self, x, bias):
         x = self.norm(x)
         q, k, v = self.qkv(x).chunk(3, -1)
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v))  # (b, h, N, D/h)
+        q, k, v = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v)
+        )  # (b, h, N, D/h)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(torch.sigmoid(self.gate(x)) * y.transpose(1, 2).flatten(2))  # (b, N, D)
 
@@ -91,8 +108,16 @@ class Layer(nn.Module):
 
     def __init__(self, width, heads, pair, conditioning):
         super().__init__()
-        self.norm, self.attention, self.scale = AdaptiveNorm(width, conditioning), PairBiasAttention(width, heads, pair), OutputScale(width, conditioning)
-        self.norm2, self.transition, self.scale2 = AdaptiveNorm(width, conditioning), SwiGLU(width, 4), OutputScale(width, conditioning)
+        self.norm, self.attention, self.scale = (
+            AdaptiveNorm(width, conditioning),
+            PairBiasAttention(width, heads, pair),
+            OutputScale(width, conditioning),
+        )
+        self.norm2, self.transition, self.scale2 = (
+            AdaptiveNorm(width, conditioning),
+            SwiGLU(width, 4),
+            OutputScale(width, conditioning),
+        )
 
     def forward(self, x, c, bias, spread):
         x = x + spread(self.scale(c)) * self.attention(self.norm(x, c, spread), bias)
@@ -124,8 +149,13 @@ class PairUpdate(nn.Module):
         super().__init__()
         hidden = min(pair, 196)
         self.norm, self.outer = nn.LayerNorm(width), nn.Linear(width, 2 * pair, bias=False)
-        self.outgoing, self.incoming = TriangleMultiplication(pair, hidden, True), TriangleMultiplication(pair, hidden, False)
-        self.transition = nn.Sequential(nn.LayerNorm(pair), nn.Linear(pair, 2 * pair), nn.ReLU(), nn.Linear(2 * pair, pair))
+        self.outgoing, self.incoming = (
+            TriangleMultiplication(pair, hidden, True),
+            TriangleMultiplication(pair, hidden, False),
+        )
+        self.transition = nn.Sequential(
+            nn.LayerNorm(pair), nn.Linear(pair, 2 * pair), nn.ReLU(), nn.Linear(2 * pair, pair)
+        )
 
     def forward(self, pair, x, valid):
         rows, columns = self.outer(self.norm(x)).chunk(2, -1)  # (b, n, P)
@@ -142,8 +172,12 @@ class Proteina(nn.Module):
         super().__init__()
         self.central = False  # the equivariant control: see ``equivariant_control``
         self.embed = nn.Linear(3, hidden, bias=False)
-        self.embed_features = nn.Linear(INDEX_WIDTH + 1 + 3, hidden, bias=False)  # residue index, chain break, x_sc
-        self.condition = nn.Sequential(nn.Linear(TIME_WIDTH, conditioning, bias=False), SwiGLU(conditioning, 2), SwiGLU(conditioning, 2))
+        self.embed_features = nn.Linear(
+            INDEX_WIDTH + 1 + 3, hidden, bias=False
+        )  # residue index, chain break, x_sc
+        self.condition = nn.Sequential(
+            nn.Linear(TIME_WIDTH, conditioning, bias=False), SwiGLU(conditioning, 2), SwiGLU(conditioning, 2)
+        )
         self.embed_pair = nn.Linear(RELATIVE_BINS + SC_BINS + XT_BINS, pair, bias=False)
         self.norm_pair, self.adapt_pair = nn.LayerNorm(pair), AdaptiveNorm(pair, conditioning)
         self.registers = nn.Parameter(torch.randn(registers, hidden) / math.sqrt(hidden))
@@ -152,7 +186,9 @@ class Proteina(nn.Module):
         self.updates = nn.ModuleDict({str(i): PairUpdate(hidden, pair) for i in updated})
         self.distances = nn.Linear(pair, DISTOGRAM_BINS) if update_every else None
         self.norm, self.decode = nn.LayerNorm(hidden), nn.Linear(hidden, 3, bias=False)
-        for linear in self.condition.modules():  # gains below 1 would leave almost nothing of the time after five linear maps
+        for linear in (
+            self.condition.modules()
+        ):  # gains below 1 would leave almost nothing of the time after five linear maps
             if isinstance(linear, nn.Linear):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
@@ -176,7 +212,9 @@ class Proteina(nn.Module):
             a model without pair updates, which has no distogram head
         """
         if self.distances is None:
-            raise ArgumentError("Proteina.distogram: this model has no pair updates, hence no distogram head; expected update_every > 0")
+            raise ArgumentError(
+                "Proteina.distogram: this model has no pair updates, hence no distogram head; expected update_every > 0"
+            )
         velocity, pair = self._run(x_t, t, mask, index, breaks, x_sc)
         return velocity, self.distances(pair + pair.transpose(1, 2))
 
@@ -210,9 +248,15 @@ class Proteina(nn.Module):
         b, n = index.shape
         half = RELATIVE_BINS // 2
         relative = (index[:, :, None] - index[:, None, :]).clamp(-half, half) + half
-        bins = [relative, distance_bins(x_sc, SC_BINS, FARTHEST) + RELATIVE_BINS, distance_bins(x_t, XT_BINS, FARTHEST) + RELATIVE_BINS + SC_BINS]
+        bins = [
+            relative,
+            distance_bins(x_sc, SC_BINS, FARTHEST) + RELATIVE_BINS,
+            distance_bins(x_t, XT_BINS, FARTHEST) + RELATIVE_BINS + SC_BINS,
+        ]
         # The linear map of three one-hot vectors is the sum of three of its columns; the one-hots (319 wide) are never made.
-        pair = F.embedding_bag(torch.stack(bins, -1).reshape(-1, 3), self.embed_pair.weight.t().contiguous(), mode="sum").reshape(b, n, n, -1)
+        pair = F.embedding_bag(
+            torch.stack(bins, -1).reshape(-1, 3), self.embed_pair.weight.t().contiguous(), mode="sum"
+        ).reshape(b, n, n, -1)
         return self.adapt_pair(self.norm_pair(pair), c[:, None])  # (b, n, n, P)
 
     def equivariant_control(self) -> "Proteina":
@@ -236,29 +280,41 @@ def pair_biases(attentions, pair, mask, registers):
     weight = torch.cat([a.to_bias.weight * a.norm_pair.weight for a in attentions])  # (layers h, P)
     constant = torch.cat([a.to_bias.weight @ a.norm_pair.bias for a in attentions])  # (layers h)
     z = F.layer_norm(pair, (width,)).reshape(b, n * n, width)
-    product = torch.bmm(weight.expand(b, -1, -1), z.transpose(1, 2)).reshape(b, -1, n, n)  # contiguous, heads first
+    product = torch.bmm(weight.expand(b, -1, -1), z.transpose(1, 2)).reshape(
+        b, -1, n, n
+    )  # contiguous, heads first
     keys = pair.new_zeros(b, 1, 1, registers + n)
     keys[..., registers:].masked_fill_(~mask[:, None, None, :], -1e9)
-    bias = F.pad(product, (registers, 0, registers, 0)).add_(keys + constant[:, None, None])  # (b, layers h, N, N)
+    bias = F.pad(product, (registers, 0, registers, 0)).add_(
+        keys + constant[:, None, None]
+    )  # (b, layers h, N, N)
     return bias.unflatten(1, (len(attentions), -1)).unbind(1)
 
 
 def time_embedding(t: torch.Tensor) -> torch.Tensor:
     """Sines and cosines of 2000 t at frequencies from 1 down to 1/2000: [b] → [b, 256]."""
     half = TIME_WIDTH // 2
-    angle = 2000 * t[:, None] * torch.exp(-math.log(2000) * torch.arange(half, device=t.device, dtype=t.dtype) / (half - 1))
+    angle = (
+        2000
+        * t[:, None]
+        * torch.exp(-math.log(2000) * torch.arange(half, device=t.device, dtype=t.dtype) / (half - 1))
+    )
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def index_embedding(index: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Sines and cosines of residue numbers, base 2056: [b, n] → [b, n, 128]."""
     half = INDEX_WIDTH // 2
-    angle = index[..., None] * torch.exp(-math.log(2056) * torch.arange(half, device=index.device, dtype=dtype) / half)
+    angle = index[..., None] * torch.exp(
+        -math.log(2056) * torch.arange(half, device=index.device, dtype=dtype) / half
+    )
     return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 def central_field(scalars: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Equivariant vectors [b, n, 3]: one scalar times x_i, another times the mean of x_j − x_i under a Gaussian of the distance (0.5 nm)."""
-    weight = torch.exp(-2 * torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2) * mask[:, None, :]
+    weight = (
+        torch.exp(-2 * torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2) * mask[:, None, :]
+    )
     pull = weight @ x / weight.sum(-1, keepdim=True).clamp(min=1e-6) - x
     return scalars[..., :1] * x + scalars[..., 1:2] * pull

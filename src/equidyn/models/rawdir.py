@@ -59,9 +59,13 @@ class RawDirectionTransformer(nn.Module):
 
     def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
-        numbers, direction, distance, index, valid = flatten(numbers, positions, mask, neighbours, neighbour_mask)
+        numbers, direction, distance, index, valid = flatten(
+            numbers, positions, mask, neighbours, neighbour_mask
+        )
         atom = self.atom(numbers)  # (n, H)
-        pair = self.distance(gaussian_basis(distance, self.n_gaussians, self.cutoff)) + self.direction(direction)
+        pair = self.distance(gaussian_basis(distance, self.n_gaussians, self.cutoff)) + self.direction(
+            direction
+        )
         edge = self.edge(pair + atom[:, None] + atom[index])  # (n, m, H)
         node = atom
         for layer in self.layers:

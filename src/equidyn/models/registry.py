@@ -31,7 +31,9 @@ def build(architecture: str, size: str, seed: int = 0, **options) -> "torch.nn.M
     import torch
 
     if architecture not in ARCHITECTURES:
-        raise UnknownNameError(f"model architecture {architecture!r}, expected one of {sorted(ARCHITECTURES)}")
+        raise UnknownNameError(
+            f"model architecture {architecture!r}, expected one of {sorted(ARCHITECTURES)}"
+        )
     module_name, class_name = ARCHITECTURES[architecture]
     module = importlib.import_module(module_name)
     if size not in module.SIZES:

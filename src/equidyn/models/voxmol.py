@@ -19,7 +19,9 @@ PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=
 SIZES = {
     "tiny": dict(width=4, multipliers=(1, 2), attention=(1,), blocks=1, n_groups=4, dropout=0.1),
     "mini": dict(width=8, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),
-    "small": dict(width=16, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),  # 1.46M
+    "small": dict(
+        width=16, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0
+    ),  # 1.46M
     "7M": dict(width=8, **PUBLISHED),  # 6.98M
     "28M": dict(width=16, **PUBLISHED),  # 27.90M
     "111M": dict(width=32, **PUBLISHED),  # 111.52M
@@ -37,7 +39,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, width_in, width_out, n_groups, dropout):
         super().__init__()
         self.norm1, self.conv1 = group_norm(width_in, n_groups), nn.Conv3d(width_in, width_out, 3, padding=1)
-        self.norm2, self.conv2 = group_norm(width_out, n_groups), nn.Conv3d(width_out, width_out, 3, padding=1)
+        self.norm2, self.conv2 = (
+            group_norm(width_out, n_groups),
+            nn.Conv3d(width_out, width_out, 3, padding=1),
+        )
         self.dropout = nn.Dropout(dropout)
         self.shortcut = nn.Conv3d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
@@ -92,9 +97,14 @@ class VoxMol(nn.Module):
             if level < len(widths) - 1:
                 self.down.append(nn.Conv3d(current, current, 3, stride=2, padding=1))
                 skips.append(current)
-        self.middle = nn.Sequential(Stage(current, current, **settings, attention=True), Stage(current, current, **settings, attention=False))
+        self.middle = nn.Sequential(
+            Stage(current, current, **settings, attention=True),
+            Stage(current, current, **settings, attention=False),
+        )
         for level, wide in reversed(list(enumerate(widths))):
-            for target in [wide] * blocks + [widths[level - 1] if level > 0 else width]:  # the last block of a level changes width
+            for target in [wide] * blocks + [
+                widths[level - 1] if level > 0 else width
+            ]:  # the last block of a level changes width
                 self.up.append(Stage(current + skips.pop(), target, **settings, attention=level in attention))
                 current = target
             if level > 0:

@@ -19,7 +19,9 @@ class Column:
 RUN = Column("", "name of the run", text=True)
 TASK = Column("", "forces, voxels or flow", text=True)
 STEP = Column("1", "training step of the checkpoint")
-CONDITION = Column("", "under which the loss is measured, a flow time; empty where a task has none", text=True)
+CONDITION = Column(
+    "", "under which the loss is measured, a flow time; empty where a task has none", text=True
+)
 N_ITEMS = Column("1", "held-out items")
 N_ROTATIONS = Column("1", "rotations per item")
 SECONDS = Column("s", "time that the row took; not reproducible")
@@ -32,7 +34,9 @@ DECOMPOSITION = {
     "condition": CONDITION,
     "weights": Column("", "live, or ema (exponential moving average)", text=True),
     "rotations": Column("", "haar; cube, from or all of the 24; cube-24, all of them", text=True),
-    "loss": Column("", "mse; l2, mean length of the error, jackknifed over rotations; l2-plugin, without", text=True),
+    "loss": Column(
+        "", "mse; l2, mean length of the error, jackknifed over rotations; l2-plugin, without", text=True
+    ),
     "total": Column("loss", "mean loss over items and rotations"),
     "twirled": Column("loss", "loss of the twirled prediction: total less equivariance"),
     "equivariance": Column("loss", "equivariance error"),
@@ -41,8 +45,12 @@ DECOMPOSITION = {
     "percent_hi": Column("%", "upper end of its 95 % interval"),
     "zero_loss": Column("loss", "of predicting zero"),
     "zero_ratio_hi": Column("1", "upper end of the 95 % interval of total over zero_loss"),
-    "trivial_loss": Column("loss", "of the best rescaling of the input; zero_loss where there is none better"),
-    "relative_equivariance": Column("1", "equivariance error over the size of the prediction in the same loss"),
+    "trivial_loss": Column(
+        "loss", "of the best rescaling of the input; zero_loss where there is none better"
+    ),
+    "relative_equivariance": Column(
+        "1", "equivariance error over the size of the prediction in the same loss"
+    ),
     "floor": Column("loss", "equivariance error of an exactly equivariant control: rounding, interpolation"),
     "n_items": N_ITEMS,
     "n_rotations": N_ROTATIONS,
@@ -174,7 +182,12 @@ TEXT = {name for table in TABLES.values() for name, column in table.items() if c
 
 def markdown() -> str:
     """The tables as a page of documentation, ``docs/tables.md``."""
-    lines = ["# Columns of the tables", "", "Written by `python -m equidyn.results.columns`; a test compares.", ""]
+    lines = [
+        "# Columns of the tables",
+        "",
+        "Written by `python -m equidyn.results.columns`; a test compares.",
+        "",
+    ]
     for file, table in TABLES.items():
         lines += [f"## {file}", "", "| column | unit | meaning |", "|---|---|---|"]
         lines += [f"| {name} | {column.unit} | {column.meaning} |" for name, column in table.items()]

@@ -24,12 +24,17 @@ def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dic
 def _ends(curve: list[dict]) -> str:
     """Where a curve ends: percentage, interval, what was learned, verdict."""
     last = curve[-1]
-    where, ratio = f"{last['run']}{', ' + last['condition'] if last['condition'] else ''}", last["total"] / last["zero_loss"]
+    where, ratio = (
+        f"{last['run']}{', ' + last['condition'] if last['condition'] else ''}",
+        last["total"] / last["zero_loss"],
+    )
     if last["equivariance"] <= 10 * last["floor"]:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at {ratio:.3g} × the zero-predictor loss; at most 2 %: {verdict(curve)}."
     if ratio >= 0.8:
-        text += " So close to the zero predictor a low percentage is mostly that of predicting next to nothing."
+        text += (
+            " So close to the zero predictor a low percentage is mostly that of predicting next to nothing."
+        )
     if (lowest := min(curve, key=lambda r: r["percent"])) and not counted(lowest):
         text += f" Its lowest percentage, {lowest['percent']:.2g} % at step {lowest['step']:.0f}, stands at {lowest['total'] / lowest['zero_loss']:.3g} × and does not count."
     return text
@@ -53,7 +58,10 @@ def _rises(curves: dict) -> str:
     """Curves that rise, after their first counted step, to at least ``RISE`` times the lowest percentage before: from, to, end."""
     told = []
     for (run, condition), curve in curves.items():
-        rows, worst = [r for r in curve if counted(r) and r["equivariance"] > 10 * r["floor"]], (1.0, None, None)
+        rows, worst = (
+            [r for r in curve if counted(r) and r["equivariance"] > 10 * r["floor"]],
+            (1.0, None, None),
+        )
         for k, peak in enumerate(rows[1:], 1):
             low = min(rows[:k], key=lambda r: r["percent"])
             worst = max(worst, (peak["percent"] / low["percent"], low, peak), key=lambda w: w[0])
@@ -71,8 +79,15 @@ def _rises(curves: dict) -> str:
 def _published_rises(paper: list[dict]) -> str:
     """Flow times of the paper's 60M run whose last percentage is at least ``RISE`` times its lowest published milestone."""
     told = []
-    for run in dict.fromkeys(r["run"] for r in paper if r["task"] == "flow" and r["run"].startswith("default-rep2 ")):
-        curve = [r for r in paper if (r["task"], r["run"]) == ("flow", run) and r["quantity"] in ("percent_published", "dip", "last")]
+    for run in dict.fromkeys(
+        r["run"] for r in paper if r["task"] == "flow" and r["run"].startswith("default-rep2 ")
+    ):
+        curve = [
+            r
+            for r in paper
+            if (r["task"], r["run"]) == ("flow", run)
+            and r["quantity"] in ("percent_published", "dip", "last")
+        ]
         low, last = min(curve, key=lambda r: r["percent"]), max(curve, key=lambda r: r["step"])
         if last["percent"] >= RISE * low["percent"]:
             told.append(f"{run.split()[-1]} {low['percent']:.2g} to {last['percent']:.2g} %")
@@ -86,8 +101,14 @@ def _hand(chirality: list[dict]) -> list[str]:
         mine = [r for r in chirality if r["run"] == run]
         last = [r for r in mine if r["step"] == max(r["step"] for r in mine)]
         knows = [r["condition"] for r in last if r["lo"] > 0]
-        learned = f"at {', '.join(knows)}, and nowhere else" if knows else "at no flow time: this run has not learned the hand of its chains (docs/log.md)"
-        told.append(f"{run}: mirrored held-out chains have a higher twirled loss (95 % interval above 0) {learned}.")
+        learned = (
+            f"at {', '.join(knows)}, and nowhere else"
+            if knows
+            else "at no flow time: this run has not learned the hand of its chains (docs/log.md)"
+        )
+        told.append(
+            f"{run}: mirrored held-out chains have a higher twirled loss (95 % interval above 0) {learned}."
+        )
     return told
 
 

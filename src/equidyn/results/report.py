@@ -26,7 +26,10 @@ TEMPLATE = "report.html.jinja"
 # Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim come last.
 SHOWN = {
     "C1": (["losses", "time_losses"], "decomposition.csv"),
-    "C2": (["percent", "percent_linear", "times", "times_linear", "final_times", "contrast"], "decomposition.csv"),
+    "C2": (
+        ["percent", "percent_linear", "times", "times_linear", "final_times", "contrast"],
+        "decomposition.csv",
+    ),
     "C3": (["axis_size"], "decomposition.csv"),
     "C4": (["axis_data"], "decomposition.csv"),
     "C5": (["axis_optimizer"], "decomposition.csv"),
@@ -36,7 +39,11 @@ SHOWN = {
     "C9": (["head"], "head.csv"),
     "C10": (["cost"], "decomposition.csv"),
 }
-TITLES = {"forces": "Forces", "voxels": "Denoising voxels", "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)"}
+TITLES = {
+    "forces": "Forces",
+    "voxels": "Denoising voxels",
+    "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)",
+}
 NOTES = {
     "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup value for other models. Rows l2 are the mean length of the force "
     "error, with the jackknife over rotations; l2-plugin is the same without it.",
@@ -53,12 +60,21 @@ def dataset_row(folder: Path) -> dict:
     with open(folder / "rejected.csv", newline="") as file:
         reasons = Counter(row["reason"].split(" (")[0] for row in csv.DictReader(file))
     source = yaml.safe_load((folder / "config.yaml").read_text())
-    named = {"conformers": "generated conformers of listed molecules", "backbones": "synthetic Cα traces, no real protein"}.get(source["source"], source["source"])
+    named = {
+        "conformers": "generated conformers of listed molecules",
+        "backbones": "synthetic Cα traces, no real protein",
+    }.get(source["source"], source["source"])
     if source["source"] == "conformers":
         named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
     if (measured := folder / "grids.h5").exists():
         with content_digest.open_checked(measured, "grids") as file:
-            reasons.update({f"not measured, {k}" if "not fit" in k else k: n for k, n in json.loads(file.attrs["counts"]).items() if "outside" in k or "not fit" in k})
+            reasons.update(
+                {
+                    f"not measured, {k}" if "not fit" in k else k: n
+                    for k, n in json.loads(file.attrs["counts"]).items()
+                    if "outside" in k or "not fit" in k
+                }
+            )
     return dict(
         name=folder.name, source=named, kept=sum(s["items"] for s in split.values()), held_out=split["held_out"]["items"],
         rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
@@ -72,16 +88,33 @@ def _short(value: str) -> str:
         return value
 
 
-def pages_of(claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path) -> list[dict]:
+def pages_of(
+    claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path
+) -> list[dict]:
     """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder ``start``."""
     pages = []
     for claim, (names, table) in SHOWN.items():
         rows = [r for r in claims if r["claim"] == claim]
         words = [r["verdict"] for r in rows]
-        counts = "; ".join(f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words))
+        counts = "; ".join(
+            f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words)
+        )
         shown = [figures[stem] for stem in figures if stem.split("-", 1)[1] in names]
-        links = [os.path.relpath(path, start) for path in tables if path.name == table] if words != ["not run"] else []
-        pages.append(dict(claim=claim, statement=STATEMENTS.get(claim, (rows[0]["statement"],))[0], verdicts=counts, rows=rows, figures=shown, links=links))
+        links = (
+            [os.path.relpath(path, start) for path in tables if path.name == table]
+            if words != ["not run"]
+            else []
+        )
+        pages.append(
+            dict(
+                claim=claim,
+                statement=STATEMENTS.get(claim, (rows[0]["statement"],))[0],
+                verdicts=counts,
+                rows=rows,
+                figures=shown,
+                links=links,
+            )
+        )
     return pages
 
 
@@ -131,7 +164,9 @@ def context(sources: Sources, start: Path) -> dict:
         titles=TITLES,
         notes=NOTES,
         reached=_reached(rows),
-        pages=pages_of(_shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start),
+        pages=pages_of(
+            _shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start
+        ),
         figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
         more=[("/".join(path.parts[-2:]), _shortened(path)) for path in sources.shown],
         summaries=[json.loads(path.read_text()) for path in sources.summaries],

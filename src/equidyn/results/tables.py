@@ -30,14 +30,28 @@ def read(paths) -> list[dict]:
             try:
                 rows.append({k: v if k in TEXT else float(v) for k, v in row.items()})
             except (TypeError, ValueError) as error:
-                raise DataError(f"{path}: {error}; expected numbers in all columns but {sorted(TEXT)}") from error
+                raise DataError(
+                    f"{path}: {error}; expected numbers in all columns but {sorted(TEXT)}"
+                ) from error
     return rows
 
 
-def curve(rows: list[dict], run: str, loss: str = "mse", rotations: str | None = None, weights: str = "live", condition: str = "") -> list[dict]:
+def curve(
+    rows: list[dict],
+    run: str,
+    loss: str = "mse",
+    rotations: str | None = None,
+    weights: str = "live",
+    condition: str = "",
+) -> list[dict]:
     """Rows of one curve, by step; rotations None are those of every checkpoint: ``MAIN`` of the task."""
     wanted = (run, loss, weights, condition)
-    chosen = [r for r in rows if (r["run"], r["loss"], r["weights"], r["condition"]) == wanted and r["rotations"] == (rotations or MAIN[r["task"]])]
+    chosen = [
+        r
+        for r in rows
+        if (r["run"], r["loss"], r["weights"], r["condition"]) == wanted
+        and r["rotations"] == (rotations or MAIN[r["task"]])
+    ]
     return sorted(chosen, key=lambda r: r["step"])
 
 
@@ -54,7 +68,10 @@ def runs(rows: list[dict]) -> list[str]:
 def read_paper(path) -> list[dict]:
     """The paper's numbers, by step: task, run, quantity, step, percent (or what else the quantity names)."""
     with open(path, newline="") as file:
-        rows = [{**row, "step": float(row["step"]), "percent": float(row["percent"])} for row in csv.DictReader(file)]
+        rows = [
+            {**row, "step": float(row["step"]), "percent": float(row["percent"])}
+            for row in csv.DictReader(file)
+        ]
     return sorted(rows, key=lambda row: row["step"])
 
 

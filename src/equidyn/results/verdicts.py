@@ -4,14 +4,17 @@ A constant output is perfectly equivariant, and so is the input rescaled; both a
 counts only where the total loss lies at least a tenth below both (``counted``), with its interval. "≤ 2 %" is judged with the 95 % interval of the percentage.
 """
 
-
-
-
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
 
-HOLDS, DIP, FAILS, UNTESTABLE, NOT_RUN = VERDICTS = ("holds", "holds only at the dip", "does not hold here", "not testable at this scale", "not run")
+HOLDS, DIP, FAILS, UNTESTABLE, NOT_RUN = VERDICTS = (
+    "holds",
+    "holds only at the dip",
+    "does not hold here",
+    "not testable at this scale",
+    "not run",
+)
 
 
 def baseline(row: dict) -> float:
@@ -26,7 +29,14 @@ def counted(row: dict) -> bool:
 
 def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:
     """First counted step with at most ``percent`` of the loss from equivariance error *and* total below ratio × ``baseline``; None if there is none."""
-    return next((r["step"] for r in curve if counted(r) and r["percent"] <= percent and r["total"] < ratio * baseline(r)), None)
+    return next(
+        (
+            r["step"]
+            for r in curve
+            if counted(r) and r["percent"] <= percent and r["total"] < ratio * baseline(r)
+        ),
+        None,
+    )
 
 
 def dip(curve: list[dict]) -> dict | None:
@@ -91,4 +101,6 @@ def agree(curves: list[list[dict]]) -> str:
 
 def _close(rows):
     percents = [r["percent"] for r in rows]
-    return max(percents) <= AGREE * min(percents) or max(r["percent_lo"] for r in rows) <= min(r["percent_hi"] for r in rows)
+    return max(percents) <= AGREE * min(percents) or max(r["percent_lo"] for r in rows) <= min(
+        r["percent_hi"] for r in rows
+    )

@@ -38,7 +38,9 @@ def step(main: Callable[[], None]) -> None:
 
 def parser_of_step(description: str) -> argparse.ArgumentParser:
     """The options of steps that measure a trained run; their names are the parameters of ``equidyn.steps``."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", required=True, type=Path, help="settings of the run (YAML)")
     parser.add_argument("--data", required=True, type=Path, help="dataset file")
     parser.add_argument("--checkpoints", required=True, type=Path, help="folder of step_*.pt")

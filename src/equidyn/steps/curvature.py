@@ -29,7 +29,10 @@ from equidyn.steps.run import Run, checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
 from equidyn.training import checkpoint
 
-FRESH = {"haar": 10, "cube": 4}  # rotations per item and point of the landscape with fresh draws: as published
+FRESH = {
+    "haar": 10,
+    "cube": 4,
+}  # rotations per item and point of the landscape with fresh draws: as published
 
 
 def curvature(
@@ -119,7 +122,9 @@ def _at_checkpoint(run: Run, step: int, condition: str) -> tuple[list[dict], tup
     context = model, task.predict, batches, task.actions, task.output
     spectra = spectra_of(*context, rotations, block, order)
     seconds = round(time.monotonic() - started, 3)
-    named = dict(run=run.settings["run"], task=task.name, step=step, condition=condition, block=dynamic["block"])
+    named = dict(
+        run=run.settings["run"], task=task.name, step=step, condition=condition, block=dynamic["block"]
+    )
     drawn = dict(n_items=n_items, n_rotations=n, rotations=group, seconds=seconds)
     rows = []
     for term, found in spectra.items():

@@ -12,7 +12,9 @@ with optional_packages():
     import yaml
 
 
-def dataset(config: Path, out: Path, code: str = "", workers: int = 2, downloads: Path = Path("downloads")) -> None:
+def dataset(
+    config: Path, out: Path, code: str = "", workers: int = 2, downloads: Path = Path("downloads")
+) -> None:
     """Write the dataset file and the lists beside it, and print counts.
 
     Parameters
@@ -33,7 +35,9 @@ def located(settings: dict, downloads: Path) -> dict:
     """
     settings = dict(settings)
     for key in ("", "held_out_"):
-        if paths := [row["file"] for entry in settings.get(f"{key}download", []) for row in listed(entry, downloads)]:
+        if paths := [
+            row["file"] for entry in settings.get(f"{key}download", []) for row in listed(entry, downloads)
+        ]:
             settings[f"{key}files"] = paths
     return settings
 
@@ -42,9 +46,14 @@ def listed(entry: str, downloads: Path) -> list[dict]:
     """Rows of the list of checked files of an entry: file, size, sha256."""
     path = downloads / f"{entry}.json"
     try:
-        return [row | {"file": row["file"], "size": row["size"], "sha256": row["sha256"]} for row in json.loads(path.read_text())]
+        return [
+            row | {"file": row["file"], "size": row["size"], "sha256": row["sha256"]}
+            for row in json.loads(path.read_text())
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a list of checked files ({error}), expected what `snakemake --cores 1 downloads/{entry}.json` writes") from error
+        raise DataError(
+            f"{path}: not a list of checked files ({error}), expected what `snakemake --cores 1 downloads/{entry}.json` writes"
+        ) from error
 
 
 def checked(settings: dict, downloads: Path) -> dict:
@@ -60,8 +69,13 @@ def checked(settings: dict, downloads: Path) -> dict:
         for row in listed(entry, downloads):
             if reason := changed(row):
                 again = f"delete {downloads / entry}.json and run `snakemake --cores 1 downloads/{entry}.json`, which compares it with the table and the lock file"
-                raise DataError(f"{row['file']}: {reason} (listed in {downloads / entry}.json); it has changed since it was checked: {again}")
-            downloaded.append({"entry": entry, "file": Path(row["file"]).name, "sha256": row["sha256"]} | {key: row[key] for key in ("quoted",) if key in row})
+                raise DataError(
+                    f"{row['file']}: {reason} (listed in {downloads / entry}.json); it has changed since it was checked: {again}"
+                )
+            downloaded.append(
+                {"entry": entry, "file": Path(row["file"]).name, "sha256": row["sha256"]}
+                | {key: row[key] for key in ("quoted",) if key in row}
+            )
     return settings | ({"downloaded": downloaded} if downloaded else {})
 
 

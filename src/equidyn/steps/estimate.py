@@ -1,9 +1,9 @@
 """Disk, memory and hours of a config, before anything of it runs.
 
-    snakemake estimate --cores 1 --configfile config/paper.yaml
-    equidyn estimate --configfile config/paper.yaml --device-name H100 --device-flops 67e12 --utilisation 0.3
-    equidyn estimate --measure-cpu                                    # adds this machine to the table of throughputs
-    equidyn estimate --add-gpu docs/results/gpu/check.json            # adds what `make gpu-check` wrote
+snakemake estimate --cores 1 --configfile config/paper.yaml
+equidyn estimate --configfile config/paper.yaml --device-name H100 --device-flops 67e12 --utilisation 0.3
+equidyn estimate --measure-cpu                                    # adds this machine to the table of throughputs
+equidyn estimate --add-gpu docs/results/gpu/check.json            # adds what `make gpu-check` wrote
 """
 
 import json

@@ -36,7 +36,9 @@ def gradients(
         for condition in conditions:
             started = time.monotonic()
             batches = task.held_out(model, condition)
-            found = analysis.gradients(model, task.predict, batches, task.actions, task.output, rotations, order)
+            found = analysis.gradients(
+                model, task.predict, batches, task.actions, task.output, rotations, order
+            )
             seconds = round(time.monotonic() - started, 3)
             named = dict(run=settings["run"], task=task.name, step=saved["step"], condition=condition)
             rows.append(dict(**named, **vars(found), seconds=seconds))

@@ -58,7 +58,12 @@ def plans_of(task: Task, main: Rotations, whole: Rotations, last: bool) -> list[
 
 
 def measured_rows(
-    run: str, task: Task, model: torch.nn.Module, saved: dict, plan: Plan, now: Callable[[], float] = time.monotonic
+    run: str,
+    task: Task,
+    model: torch.nn.Module,
+    saved: dict,
+    plan: Plan,
+    now: Callable[[], float] = time.monotonic,
 ) -> Iterator[dict]:
     """Rows of one plan at one checkpoint, in the columns of ``results.columns.DECOMPOSITION``.
 
@@ -71,7 +76,9 @@ def measured_rows(
     for condition in plan.conditions:
         started = now()
         batches = task.held_out(model, condition)
-        measured = measure_losses(model, task.predict, batches, task.actions, task.output, drawn, losses, order)
+        measured = measure_losses(
+            model, task.predict, batches, task.actions, task.output, drawn, losses, order
+        )
         seconds = now() - started
         floors = floor(task, model, batches, drawn, losses, order)
         how = dict(condition=condition, weights=plan.weights, rotations=plan.rotations.name)
@@ -96,7 +103,12 @@ def off_grid_row(run: str, task: Task, model: torch.nn.Module, saved: dict, n_ro
 
 
 def floor(
-    task: Task, model: torch.nn.Module, batches: list[Batch], rotations: torch.Tensor, losses: dict, order: int | None
+    task: Task,
+    model: torch.nn.Module,
+    batches: list[Batch],
+    rotations: torch.Tensor,
+    losses: dict,
+    order: int | None,
 ) -> dict[str, Decomposition]:
     """Decomposition of the exactly equivariant control, by loss: one batch and four rotations."""
     middle = len(batches) // 2

@@ -37,7 +37,9 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
     runs = sorted((results / "runs").glob("*/"))
     decompositions = [run / "decomposition.csv" for run in runs if (run / "decomposition.csv").is_file()]
     if not decompositions or not (results / "claims.csv").is_file():
-        raise DataError(f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow finished")
+        raise DataError(
+            f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow finished"
+        )
 
     def of_runs(*names: str) -> list[Path]:
         return [path for run in runs for name in names if (path := run / name).is_file()]

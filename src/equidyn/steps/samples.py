@@ -32,7 +32,11 @@ def samples(config: Path, data: Path, model: Path, out: Path, table: Path, threa
     shutil.rmtree(out, ignore_errors=True)
     os.replace(staged, out)
     both = {"generated": made, "held out": real}
-    write_table(table, [dict(chains=name, **sampling.statistics(found)) for name, found in both.items()], list(SAMPLES))
+    write_table(
+        table,
+        [dict(chains=name, **sampling.statistics(found)) for name, found in both.items()],
+        list(SAMPLES),
+    )
 
 
 def _write_chains(folder: Path, name: str, title: str, chains: list) -> None:

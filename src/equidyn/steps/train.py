@@ -19,5 +19,12 @@ def train(config: Path, data: Path, out: Path, code: str = "", threads: int = 1)
     settings = read_settings(config)
     run = load(settings, data, threads=threads)
     device = str(next(run.model.parameters()).device.type)
-    identity = [config.read_text(), code, torch.__version__, str(threads), device, content_digest.stored_digest(data)]
+    identity = [
+        config.read_text(),
+        code,
+        torch.__version__,
+        str(threads),
+        device,
+        content_digest.stored_digest(data),
+    ]
     loop.train(run.model, run.task, settings["training"], out, "\n".join(identity), settings["seed"])

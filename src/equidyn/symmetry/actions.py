@@ -29,16 +29,22 @@ class Action:
     def _aligned(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Float64 rotation on x's device, with axes inserted so that [n_items, 3, 3] broadcasts along x's first axis."""
         if rotation.shape[-2:] != (3, 3) or rotation.ndim not in (2, 3):
-            raise ArgumentError(f"{self}: rotation has shape {list(rotation.shape)}, expected [3, 3] or [n_items, 3, 3]")
+            raise ArgumentError(
+                f"{self}: rotation has shape {list(rotation.shape)}, expected [3, 3] or [n_items, 3, 3]"
+            )
         if rotation.ndim == 3:
             if x.ndim <= self.rank or len(rotation) != len(x):
-                raise ArgumentError(f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per entry of the first axis")
+                raise ArgumentError(
+                    f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per entry of the first axis"
+                )
             rotation = rotation.reshape(len(rotation), *[1] * max(0, x.ndim - 1 - self.rank), 3, 3)
         return rotation.to(device=x.device, dtype=torch.float64)
 
     def _check_trailing(self, x: torch.Tensor) -> None:
         if tuple(x.shape[-self.rank :]) != (3,) * self.rank:
-            raise ArgumentError(f"{self}: x has shape {list(x.shape)}, expected trailing axes {[3] * self.rank}")
+            raise ArgumentError(
+                f"{self}: x has shape {list(x.shape)}, expected trailing axes {[3] * self.rank}"
+            )
 
 
 class Scalar(Action):
@@ -99,8 +105,15 @@ class Grid(Action):
         matrix = rotation.to(device="cpu", dtype=torch.float64)
         rounded = matrix.round()
         signed_permutation = bool((rounded.abs().sum(0) == 1).all() and (rounded.abs().sum(1) == 1).all())
-        if matrix.shape != (3, 3) or not signed_permutation or (matrix - rounded).abs().max() > 1e-9 or torch.linalg.det(rounded) < 0:
-            raise ArgumentError(f"Grid(): rotation {matrix.tolist()} is not one of the 24 rotations of the cube; a grid cannot be turned otherwise")
+        if (
+            matrix.shape != (3, 3)
+            or not signed_permutation
+            or (matrix - rounded).abs().max() > 1e-9
+            or torch.linalg.det(rounded) < 0
+        ):
+            raise ArgumentError(
+                f"Grid(): rotation {matrix.tolist()} is not one of the 24 rotations of the cube; a grid cannot be turned otherwise"
+            )
         source = rounded.abs().argmax(dim=1).tolist()  # new axis i runs along old axis source[i]
         batch = list(range(x.ndim - 3))
         moved = x.permute(*batch, *[x.ndim - 3 + axis for axis in source])

@@ -67,10 +67,19 @@ class ItemSums:
     def join(parts: "list[ItemSums]") -> "ItemSums":
         """One ItemSums from the ItemSums of consecutive batches."""
         names = ("count", "total", "equivariance", "zero", "power", "within")
-        return ItemSums(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].n_rotations, parts[0].group_order)
+        return ItemSums(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in names),
+            parts[0].n_rotations,
+            parts[0].group_order,
+        )
 
 
-def accumulate(twisted: Iterable[torch.Tensor], target: torch.Tensor, mask: torch.Tensor | None = None, group_order: int | None = None) -> ItemSums:
+def accumulate(
+    twisted: Iterable[torch.Tensor],
+    target: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    group_order: int | None = None,
+) -> ItemSums:
     """Squared-loss sums of a batch of items in one pass over rotations (Welford, float64): memory of two predictions.
 
     Parameters are those of ``decompose``.
@@ -108,7 +117,9 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
     """
     n_items, count = len(sums.count), sums.count.sum()
     if n_items == 0 or count == 0:
-        raise ArgumentError("decomposition: no valid element to average over (no items, or everything is masked)")
+        raise ArgumentError(
+            "decomposition: no valid element to average over (no items, or everything is masked)"
+        )
     if clusters is None:
         clusters = torch.arange(n_items)
     if len(clusters) != n_items:
@@ -119,7 +130,9 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
     scale = sums.count.clamp(min=1)
     rotations = (sums.within / scale**2).mean().item()
     n, order = sums.n_rotations, sums.group_order
-    of_mean = rotations / n if order is None else rotations * (order - n) / (n * (order - 1))  # nothing when the whole group was drawn
+    of_mean = (
+        rotations / n if order is None else rotations * (order - n) / (n * (order - 1))
+    )  # nothing when the whole group was drawn
     items = (sums.total / scale).var().item() - of_mean if n_items > 1 else float("nan")
     power = (sums.power.sum() / count).item()
     return Decomposition(
@@ -204,7 +217,9 @@ def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters
     """100 · Σ numerator / Σ denominator with its 95 % delete-one-cluster jackknife interval (Student t)."""
     _, index = torch.unique(clusters, return_inverse=True)
     n = int(index.max()) + 1
-    top, bottom = (torch.zeros(n, dtype=torch.float64).index_add_(0, index, x.cpu()) for x in (numerator, denominator))
+    top, bottom = (
+        torch.zeros(n, dtype=torch.float64).index_add_(0, index, x.cpu()) for x in (numerator, denominator)
+    )
     percent = (100 * top.sum() / bottom.sum()).item() if bottom.sum() > 0 else 0.0
     if n < 2 or bottom.sum() <= 0:
         return percent, float("nan"), float("nan"), n
@@ -223,8 +238,14 @@ def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
     """1 where an element counts, else 0, in the shape of ``like``, float64; ``mask`` may lack trailing axes."""
     if mask is None:
         return torch.ones_like(like, dtype=torch.float64)
-    if mask.ndim > like.ndim or any(m not in (1, s) for m, s in zip(mask.shape, like.shape)) or len(mask) != len(like):
-        raise ArgumentError(f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of {list(like.shape)}")
+    if (
+        mask.ndim > like.ndim
+        or any(m not in (1, s) for m, s in zip(mask.shape, like.shape))
+        or len(mask) != len(like)
+    ):
+        raise ArgumentError(
+            f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of {list(like.shape)}"
+        )
     mask = mask.reshape(*mask.shape, *[1] * (like.ndim - mask.ndim))
     return mask.to(device=like.device, dtype=torch.float64).expand(like.shape)
 
@@ -239,7 +260,9 @@ def _finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def _checked(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     if prediction.shape != target.shape:
-        raise ArgumentError(f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target {list(target.shape)}")
+        raise ArgumentError(
+            f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target {list(target.shape)}"
+        )
     if not torch.isfinite(prediction).all():
         raise ArgumentError("decomposition: a prediction is not finite (NaN or infinity)")
     return prediction.to(torch.float64)
@@ -249,4 +272,6 @@ def _check_rotations(n: int, group_order: int | None) -> None:
     if n < 2:
         raise ArgumentError(f"decomposition: {n} rotation(s), expected at least 2")
     if group_order is not None and n > group_order:
-        raise ArgumentError(f"decomposition: {n} rotations without replacement from a group of order {group_order}")
+        raise ArgumentError(
+            f"decomposition: {n} rotations without replacement from a group of order {group_order}"
+        )

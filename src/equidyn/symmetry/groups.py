@@ -82,7 +82,9 @@ def subset_per_item(group: torch.Tensor, n_rotations: int, n_items: int, seed: i
     """
     order = len(group)
     if not 1 <= n_rotations <= order:
-        raise ArgumentError(f"subset_per_item: n_rotations = {n_rotations}, expected 1 to {order} (the order of the group)")
+        raise ArgumentError(
+            f"subset_per_item: n_rotations = {n_rotations}, expected 1 to {order} (the order of the group)"
+        )
     keys = np.random.default_rng(seed).random(size=(n_items, order))
     picks = np.argsort(keys, axis=1)[:, :n_rotations].T.copy()
     return group[torch.from_numpy(picks)]

@@ -36,10 +36,14 @@ class Batch:
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch({k: v.to(device) for k, v in self.inputs.items()}, self.target.to(device), mask, self.clusters)
+        return Batch(
+            {k: v.to(device) for k, v in self.inputs.items()}, self.target.to(device), mask, self.clusters
+        )
 
 
-def rotate(inputs: dict[str, torch.Tensor], actions: dict[str, Action], rotation: torch.Tensor) -> dict[str, torch.Tensor]:
+def rotate(
+    inputs: dict[str, torch.Tensor], actions: dict[str, Action], rotation: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """Rotate every field by its declared action; ``rotation`` is [3, 3] or [n_items, 3, 3].
 
     Raises
@@ -49,11 +53,15 @@ def rotate(inputs: dict[str, torch.Tensor], actions: dict[str, Action], rotation
     """
     undeclared = sorted(set(inputs) - set(actions))
     if undeclared:
-        raise UnknownNameError(f"rotate: no action declared for {undeclared}; a field that must not rotate is declared Fixed()")
+        raise UnknownNameError(
+            f"rotate: no action declared for {undeclared}; a field that must not rotate is declared Fixed()"
+        )
     return {name: actions[name].apply(rotation, value) for name, value in inputs.items()}
 
 
-def twisted_predictions(predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor) -> Iterable[torch.Tensor]:
+def twisted_predictions(
+    predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor
+) -> Iterable[torch.Tensor]:
     """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64, one at a time."""
     for rotation in rotations:
         prediction = predict(rotate(batch.inputs, actions, rotation))
@@ -95,7 +103,9 @@ def chunks(batches: list[Batch], rotations: torch.Tensor) -> Iterator[tuple[Batc
     """Batches with their part of rotations [n_rotations, n_items of all batches, 3, 3]."""
     n_items = sum(len(batch) for batch in batches)
     if n_items != rotations.shape[1]:
-        raise ArgumentError(f"measure: rotations for {rotations.shape[1]} items, but the batches hold {n_items}")
+        raise ArgumentError(
+            f"measure: rotations for {rotations.shape[1]} items, but the batches hold {n_items}"
+        )
     yield from zip(batches, rotations.split([len(batch) for batch in batches], 1))
 
 
@@ -107,7 +117,16 @@ def check_eval(model: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def measure_losses(model, predict, batches, actions, output, rotations, losses: dict[str, Callable | None], group_order: int | None = None) -> dict[str, Decomposition]:
+def measure_losses(
+    model,
+    predict,
+    batches,
+    actions,
+    output,
+    rotations,
+    losses: dict[str, Callable | None],
+    group_order: int | None = None,
+) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
     With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch at a time.

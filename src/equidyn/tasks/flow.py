@@ -26,11 +26,16 @@ DISTOGRAM_FROM = 0.3  # the distogram loss counts later than this
 
 def draw_times(n: int, rng: np.random.Generator) -> torch.Tensor:
     """n training times from 0.02 U(0, 1) + 0.98 Beta(1.9, 1): float32 [n]."""
-    uniform, beta = rng.random(n), rng.random(n) ** (1 / 1.9)  # the inverse distribution function of Beta(a, 1) is u^(1/a)
+    uniform, beta = (
+        rng.random(n),
+        rng.random(n) ** (1 / 1.9),
+    )  # the inverse distribution function of Beta(a, 1) is u^(1/a)
     return torch.from_numpy(np.where(rng.random(n) < 0.02, uniform, beta)).float()
 
 
-def distogram_loss(logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+def distogram_loss(
+    logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, t: torch.Tensor
+) -> torch.Tensor:
     """Cross-entropy of the pair distances of x_1 [b, n, 3], mean over the pairs of an item: [b], zero where t ≤ 0.3."""
     target = distance_bins(x_1, DISTOGRAM_BINS, DISTOGRAM_FARTHEST)
     pairs = (mask[:, :, None] & mask[:, None, :]).to(logits.dtype)
@@ -73,7 +78,9 @@ class Flow:
         self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
         self.times = {f"t={t:g}": float(t) for t in measured.get("times", TIMES)}
         self.conditions = tuple(self.times)
-        self.conditions_sc = tuple(f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values()))
+        self.conditions_sc = tuple(
+            f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values())
+        )
         self._trivial_losses = {}
 
     def _chains(self, items: torch.Tensor):
@@ -81,7 +88,11 @@ class Flow:
         width = int(self.mask[items].sum(1).max())
         mask = self.mask[items, :width].to(self.device)
         index = torch.arange(1, width + 1, device=self.device).expand(mask.shape)
-        return self.positions[items, :width].to(self.device), mask, dict(mask=mask, index=index, breaks=self.breaks[items, :width].to(self.device))
+        return (
+            self.positions[items, :width].to(self.device),
+            mask,
+            dict(mask=mask, index=index, breaks=self.breaks[items, :width].to(self.device)),
+        )
 
     def _noise(self, items: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
         """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its padding."""
@@ -102,7 +113,9 @@ class Flow:
 
         x_1, mask, fixed = self._chains(self.train[items])
         rotation = groups.haar(len(items), step_seed)
-        rotation[torch.from_numpy(rng(1).random(len(items)) >= training["augment"])] = torch.eye(3, dtype=torch.float64)
+        rotation[torch.from_numpy(rng(1).random(len(items)) >= training["augment"])] = torch.eye(
+            3, dtype=torch.float64
+        )
         x_1 = Vector().apply(rotation, x_1)  # x_0 is isotropic
         x_0 = centred(torch.from_numpy(rng(2).normal(size=x_1.shape)).to(x_1), mask)
         t = draw_times(len(items), rng(3)).to(x_1)
@@ -118,7 +131,10 @@ class Flow:
             auxiliary = distogram_loss(logits, x_1, mask, t)
         error = (x_1 - inputs["x_t"] - remaining * velocity).square() * mask[..., None]
         flow = error.sum((1, 2)) / (3 * mask.sum(1)) / ((1 - t) ** 2 + 1e-5)  # (b,)
-        return (flow + auxiliary).mean(), {"flow_loss": flow.mean().item(), "distogram_loss": auxiliary.mean().item()}
+        return (flow + auxiliary).mean(), {
+            "flow_loss": flow.mean().item(),
+            "distogram_loss": auxiliary.mean().item(),
+        }
 
     @torch.no_grad()
     def first_estimate(self, model, inputs: dict) -> torch.Tensor:
@@ -140,7 +156,12 @@ class Flow:
         batches = []
         for items in self.test.split(self.settings["measure"]["batch_size"]):
             x_t, target, mask, fixed = self._noised(items, t, seeds.FLOW_NOISE)
-            inputs = dict(x_t=x_t, t=torch.full((len(items),), t, device=x_t.device), **fixed, x_sc=torch.zeros_like(x_t))
+            inputs = dict(
+                x_t=x_t,
+                t=torch.full((len(items),), t, device=x_t.device),
+                **fixed,
+                x_sc=torch.zeros_like(x_t),
+            )
             if self_conditioning:
                 inputs["x_sc"] = self.first_estimate(model, inputs)
             batches.append(Batch(inputs, target, mask, self.cluster[items]))
@@ -167,7 +188,9 @@ class Flow:
     def _parse(self, condition: str) -> tuple[float, bool]:
         condition = condition or self.conditions[0]
         if condition not in self.conditions + self.conditions_sc:
-            raise UnknownNameError(f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}")
+            raise UnknownNameError(
+                f"flow: condition {condition!r}, expected one of {[*self.conditions, *self.conditions_sc]}"
+            )
         return float(condition.removesuffix(",sc").removeprefix("t=")), condition.endswith(",sc")
 
     def predict(self, model, inputs):
@@ -185,9 +208,15 @@ class Flow:
         dot = power = 0.0
         for items in torch.from_numpy(subset(self.train.numpy(), N_FIT)).split(100):
             x_t, velocity, _, _ = self._noised(items, t, seeds.FLOW_FIT_NOISE)
-            dot, power = dot + (x_t.double() * velocity).sum().item(), power + x_t.double().square().sum().item()
+            dot, power = (
+                dot + (x_t.double() * velocity).sum().item(),
+                power + x_t.double().square().sum().item(),
+            )
         loss = count = 0.0
         for items in self.test.split(100):
             x_t, velocity, mask, _ = self._noised(items, t, seeds.FLOW_NOISE)
-            loss, count = loss + (velocity.double() - dot / power * x_t).square().sum().item(), count + 3 * mask.sum().item()
+            loss, count = (
+                loss + (velocity.double() - dot / power * x_t).square().sum().item(),
+                count + 3 * mask.sum().item(),
+            )
         return loss / count

@@ -24,7 +24,9 @@ class Forces:
     """See the module; ``settings`` are the keys ``training`` and, for measuring, ``measure`` of a run's config."""
 
     name = "forces"
-    actions = dict(numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed())
+    actions = dict(
+        numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed()
+    )
     output = Vector()
     losses = {"l2": l2_norm}  # measured beside the squared loss
     group = "haar"
@@ -36,7 +38,9 @@ class Forces:
         self._pad(arrays)
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
-        self.test = torch.from_numpy(held_out_items(arrays, dataset, settings.get("measure", {}).get("n_items")))
+        self.test = torch.from_numpy(
+            held_out_items(arrays, dataset, settings.get("measure", {}).get("n_items"))
+        )
         self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
         self._reference_energies()
 
@@ -55,21 +59,36 @@ class Forces:
     def _reference_energies(self) -> None:
         """Fit Σ_z n_z e_z to the training energies; keep the residual in units of its spread."""
         counts = torch.zeros(len(self.numbers), 110, dtype=torch.float64)
-        counts.scatter_add_(1, self.numbers.long(), self.mask.double())  # a one-hot table would need 110 numbers per atom
-        reference = torch.linalg.lstsq(counts[self.train], self.energy[self.train][:, None], driver="gelsd").solution
+        counts.scatter_add_(
+            1, self.numbers.long(), self.mask.double()
+        )  # a one-hot table would need 110 numbers per atom
+        reference = torch.linalg.lstsq(
+            counts[self.train], self.energy[self.train][:, None], driver="gelsd"
+        ).solution
         residual = self.energy - (counts @ reference).squeeze(1)
         self.energy_scale = max(residual[self.train].std(correction=0).item(), 1e-6)
         self.scaled_energy = (residual / self.energy_scale).float()
 
-    def _inputs(self, model, items: torch.Tensor, rotation: torch.Tensor | None = None) -> tuple[dict, torch.Tensor]:
+    def _inputs(
+        self, model, items: torch.Tensor, rotation: torch.Tensor | None = None
+    ) -> tuple[dict, torch.Tensor]:
         mask = self.mask[items]
         width = int(mask.sum(1).max())
         mask, numbers = mask[:, :width].to(self.device), self.numbers[items, :width].to(self.device)
-        positions, forces = self.positions[items, :width].to(self.device), self.forces[items, :width].to(self.device)
+        positions, forces = (
+            self.positions[items, :width].to(self.device),
+            self.forces[items, :width].to(self.device),
+        )
         if rotation is not None:
             positions, forces = Vector().apply(rotation, positions), Vector().apply(rotation, forces)
         neighbours, neighbour_mask = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
-        return dict(numbers=numbers, positions=positions, mask=mask, neighbours=neighbours, neighbour_mask=neighbour_mask), forces
+        return dict(
+            numbers=numbers,
+            positions=positions,
+            mask=mask,
+            neighbours=neighbours,
+            neighbour_mask=neighbour_mask,
+        ), forces
 
     def training_loss(self, model, items, step_seed):
         """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the probability of a Haar rotation."""

@@ -17,7 +17,9 @@ class Task(Protocol):
     output: Action  # how the prediction transforms
     losses: dict[str, Callable]  # convex losses measured beside the squared one, by name
     group: str  # that held-out items are rotated by: "haar" (SO(3)) or "cube" (24 elements)
-    conditions: tuple[str, ...]  # under which the loss is measured, e.g. flow times; ("",) where there are none
+    conditions: tuple[
+        str, ...
+    ]  # under which the loss is measured, e.g. flow times; ("",) where there are none
     n_train: int
 
     def training_loss(

@@ -39,16 +39,25 @@ class Voxels:
         self.grids = grids
         self.settings, self.device, self.sigma = settings, device, settings["training"]["sigma"]
         box = geometry(attributes, dataset)
-        self.shape = dict(n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"])
+        self.shape = dict(
+            n_channels=len(box["elements"]),
+            grid=box["grid"],
+            resolution=box["resolution"],
+            radius=box["radius"],
+        )
         self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
         few = torch.from_numpy(subset(training, N_POWER))
-        sums = [self.clean(part.numpy()).double().square().mean().item() * len(part) for part in few.split(32)]  # all published grids at once would be 4 GB
+        sums = [
+            self.clean(part.numpy()).double().square().mean().item() * len(part) for part in few.split(32)
+        ]  # all published grids at once would be 4 GB
         self.power = sum(sums) / len(few)  # of the clean training grids: the loss of the zero predictor
 
-    def clean(self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None) -> torch.Tensor:
+    def clean(
+        self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""
         rows = [slice(self.offsets[i], self.offsets[i + 1]) for i in items]
         lengths = torch.tensor([row.stop - row.start for row in rows])
@@ -67,12 +76,16 @@ class Voxels:
         training = self.settings["training"]
         chance = np.random.default_rng([step_seed, 1])
         rotation = SAMPLERS[training["sampler"]](len(items), step_seed)
-        rotation[torch.from_numpy(chance.random(len(items)) >= training["augment"])] = torch.eye(3, dtype=torch.float64)
+        rotation[torch.from_numpy(chance.random(len(items)) >= training["augment"])] = torch.eye(
+            3, dtype=torch.float64
+        )
         shift = torch.from_numpy(chance.uniform(-1, 1, (len(items), 3)) * training["shift"]).float()
         clean = self.clean(self.train[items.numpy()], rotation, shift)
         generator = torch.Generator(self.device).manual_seed(step_seed)
         noisy = clean + self.sigma * torch.randn(clean.shape, generator=generator, device=self.device)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=training["autocast"] == "bf16"):
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=training["autocast"] == "bf16"
+        ):
             prediction = model(noisy)
         loss = (prediction.float() - clean).square().mean()
         return loss / self.power, {"mse": loss.item()}
@@ -86,8 +99,15 @@ class Voxels:
                 )
             chosen = subset(np.arange(len(data["item"])), wanted)
             data = {name: value[chosen] for name, value in data.items()}
-            noise = np.stack([np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32) for seed in data["noise_seed"]])
-            self._held_out = {name: torch.from_numpy(value) for name, value in data.items()} | {"noise": torch.from_numpy(noise)}
+            noise = np.stack(
+                [
+                    np.random.default_rng(seed).standard_normal(data["grid"].shape[1:], dtype=np.float32)
+                    for seed in data["noise_seed"]
+                ]
+            )
+            self._held_out = {name: torch.from_numpy(value) for name, value in data.items()} | {
+                "noise": torch.from_numpy(noise)
+            }
         return self._held_out
 
     def held_out(self, model, condition=""):
@@ -106,7 +126,13 @@ class Voxels:
         """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of mean square s."""
         if not hasattr(self, "_trivial"):
             data, a = self._frozen(), self.power / (self.power + self.sigma**2)
-            self._trivial = (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"]).double().square().mean().item()
+            self._trivial = (
+                (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"])
+                .double()
+                .square()
+                .mean()
+                .item()
+            )
         return self._trivial
 
     @torch.no_grad()
@@ -129,11 +155,20 @@ class Voxels:
             def twisted(rows=rows, noise=noise):
                 for k, rotation in enumerate(rotations[:, rows]):
                     turned, spread = resample(noise, rotation)
-                    rim = np.stack([np.random.default_rng([seed, int(row), k]).standard_normal(noise.shape[1:], dtype=np.float32) for row in rows])
+                    rim = np.stack(
+                        [
+                            np.random.default_rng([seed, int(row), k]).standard_normal(
+                                noise.shape[1:], dtype=np.float32
+                            )
+                            for row in rows
+                        ]
+                    )
                     rim = torch.from_numpy(rim).to(noise)
                     turned = torch.where(_outside(rotation, noise), rim, turned / spread)
                     noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned
-                    yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[0]
+                    yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[
+                        0
+                    ]
 
             mask = ball.expand(len(rows), target.shape[1], *ball.shape)
             parts.append(accumulate(twisted(), target, mask))

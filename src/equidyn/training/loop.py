@@ -44,7 +44,9 @@ def learning_rate(step: int, settings: dict) -> float:
     return settings["lr"] * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def batch_items(step: int, n_train: int, batch_size: int, seed: int, lengths: np.ndarray | None = None) -> torch.Tensor:
+def batch_items(
+    step: int, n_train: int, batch_size: int, seed: int, lengths: np.ndarray | None = None
+) -> torch.Tensor:
     """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end is dropped.
 
     With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that little is padded, and
@@ -62,7 +64,9 @@ def batch_items(step: int, n_train: int, batch_size: int, seed: int, lengths: np
     return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
 
 
-def accumulate_gradient(model: torch.nn.Module, task, items: torch.Tensor, step_seed: int, micro_batch: int | None = None) -> tuple[float, dict[str, float]]:
+def accumulate_gradient(
+    model: torch.nn.Module, task, items: torch.Tensor, step_seed: int, micro_batch: int | None = None
+) -> tuple[float, dict[str, float]]:
     """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole does not fit the device; returns loss and log.
 
     The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own, so the draws differ from those of the whole batch.
@@ -78,7 +82,15 @@ def accumulate_gradient(model: torch.nn.Module, task, items: torch.Tensor, step_
     return total, logged
 
 
-def train(model: torch.nn.Module, task, settings: dict, out: Path, identity: str, seed: int, resume_every: float = 15.0) -> None:
+def train(
+    model: torch.nn.Module,
+    task,
+    settings: dict,
+    out: Path,
+    identity: str,
+    seed: int,
+    resume_every: float = 15.0,
+) -> None:
     """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in ``out``.
 
     Parameters
@@ -103,13 +115,21 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
     optimizer, ema = optimizer_for(model, settings), copy.deepcopy(model)
     state = _restore(resume, identity, model, ema, optimizer)
     rows, spent = state["rows"], state["seconds"]
-    steps, wanted = settings["steps"], set(checkpoint.log_spaced(settings["steps"], settings["n_checkpoints"]))
+    steps, wanted = (
+        settings["steps"],
+        set(checkpoint.log_spaced(settings["steps"], settings["n_checkpoints"])),
+    )
     started = last_saved = time.monotonic()
     width = len(str(steps))
     model.train()
-    for step in tqdm(range(state["step"], steps + 1), initial=state["step"], total=steps + 1, desc=out.name, mininterval=5):
+    for step in tqdm(
+        range(state["step"], steps + 1), initial=state["step"], total=steps + 1, desc=out.name, mininterval=5
+    ):
         if step in wanted:
-            checkpoint.save(resume / "checkpoints" / f"step_{step:0{width}d}.pt", {"step": step, "live": model.state_dict(), "ema": ema.state_dict()})
+            checkpoint.save(
+                resume / "checkpoints" / f"step_{step:0{width}d}.pt",
+                {"step": step, "live": model.state_dict(), "ema": ema.state_dict()},
+            )
         if step == steps:
             break
         if time.monotonic() - last_saved > resume_every:
@@ -118,13 +138,19 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         rate = learning_rate(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
+        torch.manual_seed(
+            (seed * 1_000_003 + step) % 2**63
+        )  # dropout of a step depends on (seed, step) alone
         items = batch_items(step, task.n_train, settings["batch_size"], seed, getattr(task, "lengths", None))
         optimizer.zero_grad(set_to_none=True)
-        loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, settings.get("micro_batch"))
+        loss, log = accumulate_gradient(
+            model, task, items, seed * 1_000_003 + step, settings.get("micro_batch")
+        )
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
         if not math.isfinite(loss) or not math.isfinite(norm.item()):
-            raise TrainingError(f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip")
+            raise TrainingError(
+                f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip"
+            )
         optimizer.step()
         decay = min(settings["ema"], (1 + step) / (10 + step))
         with torch.no_grad():
@@ -148,7 +174,15 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
 
 
 def _store(resume, identity, step, model, ema, optimizer, rows, seconds):
-    state = {"identity": identity, "step": step, "model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), "rows": rows, "seconds": seconds}
+    state = {
+        "identity": identity,
+        "step": step,
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rows": rows,
+        "seconds": seconds,
+    }
     checkpoint.save(resume / "state.pt", state)
 
 

@@ -49,7 +49,10 @@ class AdamWithoutEps(torch.optim.Optimizer):
                 if not state:
                     state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
                 state["step"] += 1
-                mean, square = state["exp_avg"].lerp_(p.grad, 1 - beta1), state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                mean, square = (
+                    state["exp_avg"].lerp_(p.grad, 1 - beta1),
+                    state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2),
+                )
                 scale = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.sub_(torch.where(square > 0, mean * square.rsqrt(), 0.0), alpha=group["lr"] * scale)
@@ -66,11 +69,23 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
     matrices = [p for p in decay if p.ndim == 2] if settings["optimizer"] == "muon" else []
     if matrices:
         decay = [p for p in decay if p.ndim > 2]
-    parameters = [dict(params=decay, weight_decay=settings["weight_decay"]), dict(params=rest, weight_decay=0.0)]
+    parameters = [
+        dict(params=decay, weight_decay=settings["weight_decay"]),
+        dict(params=rest, weight_decay=0.0),
+    ]
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
     betas, eps = tuple(settings.get("betas", (0.9, 0.999))), settings.get("eps", 1e-8)
-    adamw = torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps) if eps > 0 else AdamWithoutEps(parameters, settings["lr"], betas)
+    adamw = (
+        torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps)
+        if eps > 0
+        else AdamWithoutEps(parameters, settings["lr"], betas)
+    )
     if not matrices:
         return adamw
-    return Together(torch.optim.Muon(matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"), adamw)
+    return Together(
+        torch.optim.Muon(
+            matrices, lr=settings["lr"], weight_decay=settings["weight_decay"], adjust_lr_fn="match_rms_adamw"
+        ),
+        adamw,
+    )

@@ -13,7 +13,10 @@ def curve(radius, degrees, rise, n=30):
     return np.stack([radius * np.cos(turn), radius * np.sin(turn), rise * np.arange(n)], axis=1)
 
 
-HELIX, MIRRORED = curve(2.3, 100, 1.5), curve(2.3, -100, 1.5)  # the alpha helix of textbooks: 3.6 residues and 5.4 angstrom a turn
+HELIX, MIRRORED = (
+    curve(2.3, 100, 1.5),
+    curve(2.3, -100, 1.5),
+)  # the alpha helix of textbooks: 3.6 residues and 5.4 angstrom a turn
 STRAND = curve(0.9, -170, 3.3)
 
 
@@ -23,9 +26,15 @@ def built():
 
 
 def test_geometry_of_known_curves():
-    assert np.allclose(chains.dihedrals(HELIX), 50, atol=1.5) and np.allclose(chains.dihedrals(MIRRORED), -chains.dihedrals(HELIX))
+    assert np.allclose(chains.dihedrals(HELIX), 50, atol=1.5) and np.allclose(
+        chains.dihedrals(MIRRORED), -chains.dihedrals(HELIX)
+    )
     assert np.allclose(chains.bond_lengths(HELIX), 3.8, atol=0.05) and len(chains.dihedrals(HELIX)) == 27
-    assert chains.helix_handedness(HELIX) == (27, 0) and chains.helix_handedness(MIRRORED) == (0, 27) and chains.helix_handedness(STRAND) == (0, 0)
+    assert (
+        chains.helix_handedness(HELIX) == (27, 0)
+        and chains.helix_handedness(MIRRORED) == (0, 27)
+        and chains.helix_handedness(STRAND) == (0, 0)
+    )
     assert np.allclose(np.abs(chains.dihedrals(STRAND)), 170, atol=3)
     assert chains.radius_of_gyration(np.array([[3.0, 4, 0], [-3, -4, 0]])) == pytest.approx(5)
 
@@ -37,23 +46,35 @@ def test_geometry_under_rotation_and_reflection(seed):
     x, rotation = rng.normal(size=(8, 3)), np.linalg.qr(rng.normal(size=(3, 3)))[0]
     sign, moved = np.sign(np.linalg.det(rotation)), x @ rotation.T + rng.normal(size=3)
     assert np.abs((chains.dihedrals(moved) - sign * chains.dihedrals(x) + 180) % 360 - 180).max() < 1e-6
-    assert np.allclose(chains.bond_lengths(moved), chains.bond_lengths(x)) and np.isclose(chains.radius_of_gyration(moved), chains.radius_of_gyration(x))
+    assert np.allclose(chains.bond_lengths(moved), chains.bond_lengths(x)) and np.isclose(
+        chains.radius_of_gyration(moved), chains.radius_of_gyration(x)
+    )
 
 
 def test_ideal_geometry_of_every_residue():
     phi, psi = np.random.default_rng(0).uniform(-np.pi, np.pi, (2, 40))
     n, ca, c = (backbones._grow(phi, psi)[k::3] for k in range(3))
     norm = np.linalg.norm
-    for found, length in ((norm(ca - n, axis=1), 1.458), (norm(c - ca, axis=1), 1.525), (norm(n[1:] - c[:-1], axis=1), 1.329)):
+    for found, length in (
+        (norm(ca - n, axis=1), 1.458),
+        (norm(c - ca, axis=1), 1.525),
+        (norm(n[1:] - c[:-1], axis=1), 1.329),
+    ):
         assert np.allclose(found, length)
-    for first, middle, last, degrees in ((n, ca, c, 111.0), (ca[:-1], c[:-1], n[1:], 117.2), (c[:-1], n[1:], ca[1:], 121.7)):
+    for first, middle, last, degrees in (
+        (n, ca, c, 111.0),
+        (ca[:-1], c[:-1], n[1:], 117.2),
+        (c[:-1], n[1:], ca[1:], 121.7),
+    ):
         a, b = first - middle, last - middle
         assert np.allclose(np.degrees(np.arccos((a * b).sum(1) / norm(a, axis=1) / norm(b, axis=1))), degrees)
 
     def torsions(*atoms):
         return np.array([chains.dihedrals(np.stack(four))[0] for four in zip(*atoms)])
 
-    assert np.allclose(torsions(c[:-1], n[1:], ca[1:], c[1:]), np.degrees(phi[1:])) and np.allclose(torsions(n[:-1], ca[:-1], c[:-1], n[1:]), np.degrees(psi[:-1]))
+    assert np.allclose(torsions(c[:-1], n[1:], ca[1:], c[1:]), np.degrees(phi[1:])) and np.allclose(
+        torsions(n[:-1], ca[:-1], c[:-1], n[1:]), np.degrees(psi[:-1])
+    )
     assert np.allclose(np.abs(torsions(ca[:-1], c[:-1], n[1:], ca[1:])), 180)
     helix = backbones._grow(*np.radians([[-63.0] * 20, [-42.0] * 20]))[1::3]
     assert np.allclose(chains.dihedrals(helix), 50, atol=6) and chains.helix_handedness(helix) == (17, 0)
@@ -73,10 +94,19 @@ def test_a_turn_about_the_c_alpha_is_a_change_of_its_torsions():
 
 def test_chains_are_protein_like(built):
     chains, rejected = built
-    assert len(chains) == 48 and sum(rejected.values()) < 48 and set(rejected) <= {"overlap", "radius of gyration"}
+    assert (
+        len(chains) == 48
+        and sum(rejected.values()) < 48
+        and set(rejected) <= {"overlap", "radius of gyration"}
+    )
     helical, right, left = [], 0, 0
     for x in chains:
-        assert x.dtype == np.float32 and x.shape[1] == 3 and 50 <= len(x) <= 90 and np.abs(x.mean(0)).max() < 1e-4
+        assert (
+            x.dtype == np.float32
+            and x.shape[1] == 3
+            and 50 <= len(x) <= 90
+            and np.abs(x.mean(0)).max() < 1e-4
+        )
         assert np.abs(chains.bond_lengths(x) - 3.8).max() < 0.1
         i, j = np.triu_indices(len(x), 3)
         assert np.linalg.norm(x[i] - x[j], axis=1).min() > 3.99
@@ -88,7 +118,9 @@ def test_chains_are_protein_like(built):
     assert min(helical) < 0.1 and max(helical) > 0.5 and len({len(x) for x in chains}) > 20
     angles = np.concatenate([chains.dihedrals(x) for x in chains])
     shares = np.histogram(angles, [-180, -130, -40, 30, 70, 160, 180])[0] / len(angles)
-    assert shares[3] > 0.3 and shares[0] + shares[5] > 0.15 and shares[2] < 0.1  # helices, strands, and the gap between them
+    assert (
+        shares[3] > 0.3 and shares[0] + shares[5] > 0.15 and shares[2] < 0.1
+    )  # helices, strands, and the gap between them
 
 
 def test_compositions_are_kept_apart():

@@ -80,8 +80,12 @@ def test_what_pickle_writes_is_read_back(tmp_path, molecules, protocol, rewritte
 def test_pythons_own_pickler_lists_over_one_batch_and_shared_objects(tmp_path, molecules):
     buffer = io.BytesIO()
     shared = molecules[0][1][0]
-    many = [(smiles, [*mols, shared, shared]) for smiles, mols in molecules]  # a molecule twice in a record is written once
-    many += [(smiles, [Chem.Mol(m) for m in mols]) for _ in range(900) for smiles, mols in molecules]  # strings recur in later batches
+    many = [
+        (smiles, [*mols, shared, shared]) for smiles, mols in molecules
+    ]  # a molecule twice in a record is written once
+    many += [
+        (smiles, [Chem.Mol(m) for m in mols]) for _ in range(900) for smiles, mols in molecules
+    ]  # strings recur in later batches
     pickle._Pickler(buffer, 4).dump(many)
     found = read(written(tmp_path, buffer.getvalue()))
     assert [(r[2], r[3]) for r in found] == [(smiles, [m.ToBinary() for m in mols]) for smiles, mols in many]
@@ -91,7 +95,12 @@ def test_records_are_plain_data_that_workers_can_be_sent(tmp_path, valid):
     for record in geom.records(written(tmp_path, valid)):
         assert pickle.loads(pickle.dumps(record)) == record
         path, number, smiles, conformers = record
-        assert type(path) is str and type(number) is int and type(smiles) is str and {type(c) for c in conformers} == {bytes}
+        assert (
+            type(path) is str
+            and type(number) is int
+            and type(smiles) is str
+            and {type(c) for c in conformers} == {bytes}
+        )
 
 
 def test_items_are_the_molecules(tmp_path, molecules, valid):
@@ -100,7 +109,11 @@ def test_items_are_the_molecules(tmp_path, molecules, valid):
         assert len(items) == len(mols) and {item.cluster for item in items} == {Chem.CanonSmiles(smiles)}
         for k, (item, molecule) in enumerate(zip(items, mols), 1):
             expected = molecule.GetConformer().GetPositions()
-            assert item.rows["numbers"].dtype == np.uint8 and item.rows["positions"].dtype == np.float32 and not item.bare
+            assert (
+                item.rows["numbers"].dtype == np.uint8
+                and item.rows["positions"].dtype == np.float32
+                and not item.bare
+            )
             assert item.rows["numbers"].tolist() == [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
             assert np.abs(item.rows["positions"] - (expected - expected.mean(0))).max() < 1e-5
             assert item.where == f"{record[0]}, molecule {record[1]}, conformer {k}"
@@ -112,17 +125,23 @@ def test_real_molecules_round_trip(tmp_path):
         pytest.skip("real data absent")
     real = [m for m in Chem.SDMolSupplier(str(path), removeHs=False) if m is not None]
     data = [(Chem.MolToSmiles(Chem.RemoveHs(m)), [m]) for m in real]
-    items = [item for record in read(written(tmp_path, pickle.dumps(data))) for item in geom.parse(record, {})]
+    items = [
+        item for record in read(written(tmp_path, pickle.dumps(data))) for item in geom.parse(record, {})
+    ]
     assert len(items) == len(real) > 40 and all(isinstance(item, Item) for item in items)
     for item, molecule, (smiles, _) in zip(items, real, data):
         positions = molecule.GetConformer().GetPositions()
-        assert np.abs(item.rows["positions"] - (positions - positions.mean(0))).max() < 1e-4 and item.cluster == Chem.CanonSmiles(smiles)
+        assert np.abs(
+            item.rows["positions"] - (positions - positions.mean(0))
+        ).max() < 1e-4 and item.cluster == Chem.CanonSmiles(smiles)
 
 
 def test_settings_cut_conformers_and_atoms(molecules):
     smiles, mols = molecules[0]
     record = ("f", 1, smiles, [mols[0].ToBinary()] * 8)
-    assert len(geom.parse(record, {})) == geom.N_CONFORMERS and len(geom.parse(record, {"n_conformers": 7})) == 7
+    assert (
+        len(geom.parse(record, {})) == geom.N_CONFORMERS and len(geom.parse(record, {"n_conformers": 7})) == 7
+    )
     n, admit = mols[0].GetNumAtoms(), READERS["geom"].admit
     assert {type(admit(item, {"max_atoms": n})) for item in geom.parse(record, {})} == {Item}
     assert {admit(item, {"max_atoms": n - 1}).reason for item in geom.parse(record, {})} == {"too many atoms"}
@@ -171,16 +190,37 @@ def touch(path):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_calls_are_refused_by_name_and_not_run(tmp_path, molecules, protocol):
     flag = tmp_path / "ran"
-    calls = [(os.system, f"touch {flag}"), (subprocess.Popen, ["touch", str(flag)]), (eval, touch(flag)), (exec, touch(flag)), (getattr, os, "system"), (CALLED.append, 1)]
-    calls += [(open, str(flag), "w"), (__import__, "antigravity"), (bytearray, 2**40), (np.zeros, 5), (Chem.MolFromSmiles, "C")]
+    calls = [
+        (os.system, f"touch {flag}"),
+        (subprocess.Popen, ["touch", str(flag)]),
+        (eval, touch(flag)),
+        (exec, touch(flag)),
+        (getattr, os, "system"),
+        (CALLED.append, 1),
+    ]
+    calls += [
+        (open, str(flag), "w"),
+        (__import__, "antigravity"),
+        (bytearray, 2**40),
+        (np.zeros, 5),
+        (Chem.MolFromSmiles, "C"),
+    ]
     for function, *arguments in calls:
-        for content in (Hostile(function, *arguments), [Hostile(function, *arguments)], [*molecules, ("C", [Hostile(function, *arguments)])]):
+        for content in (
+            Hostile(function, *arguments),
+            [Hostile(function, *arguments)],
+            [*molecules, ("C", [Hostile(function, *arguments)])],
+        ):
             try:
                 data = pickle.dumps(content, protocol)
             except (pickle.PicklingError, TypeError):  # a module as an argument
                 continue
             message = refused(tmp_path, data, "the pickle asks for|opcode")
-            assert "asks for" not in message or getattr(function, "__name__", "") in message or "getattr" in message
+            assert (
+                "asks for" not in message
+                or getattr(function, "__name__", "") in message
+                or "getattr" in message
+            )
     assert not flag.exists() and not CALLED and "antigravity" not in sys.modules
 
 
@@ -253,7 +293,22 @@ def test_unpickling_leaves_no_trace_in_the_reader(tmp_path, molecules):
 
 
 @pytest.mark.parametrize(
-    "content", [{}, ("C", []), "text", None, [["C"]], [("C", [], [])], [(b"C", [])], [([], "C")], [("C", [1.5])], [("C", ["C"])], [("C", None)], [[[[[]]]]]], ids=repr
+    "content",
+    [
+        {},
+        ("C", []),
+        "text",
+        None,
+        [["C"]],
+        [("C", [], [])],
+        [(b"C", [])],
+        [([], "C")],
+        [("C", [1.5])],
+        [("C", ["C"])],
+        [("C", None)],
+        [[[[[]]]]],
+    ],
+    ids=repr,
 )
 def test_other_structures_are_refused(tmp_path, content):
     refused(tmp_path, pickle.dumps(content, 4), "expected")
@@ -270,7 +325,19 @@ def test_truncated_files_are_refused_after_their_whole_batches(tmp_path, valid, 
     assert read(written(tmp_path, pickle.dumps([]))) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00", b"<!DOCTYPE html><html></html>", b"\x1f\x8b\x08\x00rest", b"\x89HDF\r\n\x1a\n", b"hello world\n", b"PK\x03\x04", b"\xff" * 100])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        b"<!DOCTYPE html><html></html>",
+        b"\x1f\x8b\x08\x00rest",
+        b"\x89HDF\r\n\x1a\n",
+        b"hello world\n",
+        b"PK\x03\x04",
+        b"\xff" * 100,
+    ],
+)
 def test_other_files_are_refused(tmp_path, content):
     refused(tmp_path, content)
     with pytest.raises(DataError, match="no such file"):
@@ -287,24 +354,40 @@ def peak(function):
 
 
 @pytest.mark.parametrize("size", [2**25, 2**33, 2**62, 2**64 - 1])
-@pytest.mark.parametrize("opcode", [b"\x8e", b"\x8d", b"\x96", b"\x95"], ids=["BINBYTES8", "BINUNICODE8", "BYTEARRAY8", "FRAME"])
+@pytest.mark.parametrize(
+    "opcode", [b"\x8e", b"\x8d", b"\x96", b"\x95"], ids=["BINBYTES8", "BINUNICODE8", "BYTEARRAY8", "FRAME"]
+)
 def test_lengths_that_the_file_claims_allocate_nothing(tmp_path, opcode, size):
     content = b"\x80\x04](" + opcode + struct.pack("<Q", size) + b"abc"
     assert peak(lambda: refused(tmp_path, content)) < 2**21
 
 
-@pytest.mark.parametrize("opcode", [b"T", b"B", b"X", b"\x8b"], ids=["BINSTRING", "BINBYTES", "BINUNICODE", "LONG4"])
+@pytest.mark.parametrize(
+    "opcode", [b"T", b"B", b"X", b"\x8b"], ids=["BINSTRING", "BINBYTES", "BINUNICODE", "LONG4"]
+)
 def test_shorter_lengths_allocate_nothing_either(tmp_path, opcode):
-    assert peak(lambda: refused(tmp_path, b"\x80\x04](" + opcode + struct.pack("<I", 2**31 - 1) + b"abc")) < 2**21
+    assert (
+        peak(lambda: refused(tmp_path, b"\x80\x04](" + opcode + struct.pack("<I", 2**31 - 1) + b"abc"))
+        < 2**21
+    )
 
 
 def test_huge_memo_numbers_allocate_nothing(tmp_path):
-    assert peak(lambda: refused(tmp_path, b"\x80\x04]" + short("a") + b"r" + struct.pack("<I", 2**32 - 1) + b"h\x00")) < 2**21
+    assert (
+        peak(
+            lambda: refused(
+                tmp_path, b"\x80\x04]" + short("a") + b"r" + struct.pack("<I", 2**32 - 1) + b"h\x00"
+            )
+        )
+        < 2**21
+    )
 
 
 def test_lines_without_end_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(geom, "LONGEST", 2**16)
-    assert peak(lambda: refused(tmp_path, b"(lV" + b"a" * 2**20)) < 2**20 + 2**21  # the content of the test itself
+    assert (
+        peak(lambda: refused(tmp_path, b"(lV" + b"a" * 2**20)) < 2**20 + 2**21
+    )  # the content of the test itself
     refused(tmp_path, b"\x80\x04](B" + struct.pack("<I", 2**17) + b"a" * 2**17, "at most 65536")
 
 
@@ -316,11 +399,19 @@ def test_what_one_batch_holds_is_bounded(tmp_path, monkeypatch, molecules):
         "list without end": b"(" + b"]" * 10**6,
         "strings without end": b"(" + short("a") * 10**6,
         "memo": b"(" + b"".join(short(f"{i:06d}") + b"\x94" for i in range(10**5)),
-        "one molecule again and again": b"](" + MOL + b"B" + struct.pack("<I", 4000) + b"a" * 4000 + b"\x85R\x94" + b"h\x00" * 10**6,
+        "one molecule again and again": b"]("
+        + MOL
+        + b"B"
+        + struct.pack("<I", 4000)
+        + b"a" * 4000
+        + b"\x85R\x94"
+        + b"h\x00" * 10**6,
     }
     for name, bomb in bombs.items():
         assert peak(lambda bomb=bomb: refused(tmp_path, b"\x80\x04]" + bomb)) < 2**23, name
-    laughs = short("ha") + b"\x85\x94" + b"".join(b"(" + b"h%c" % i * 10 + b"t\x94" for i in range(40))  # 10^40 if tuples could be recalled
+    laughs = (
+        short("ha") + b"\x85\x94" + b"".join(b"(" + b"h%c" % i * 10 + b"t\x94" for i in range(40))
+    )  # 10^40 if tuples could be recalled
     refused(tmp_path, b"\x80\x04](" + laughs, "memo entry 0")
 
 
@@ -355,7 +446,10 @@ def test_machine_is_not_slow_on_long_input(tmp_path):
 def test_mutations_give_records_or_data_error(tmp_path_factory, valid, data):
     content = bytearray(valid)
     for _ in range(data.draw(st.integers(1, 8))):
-        kind, place = data.draw(st.sampled_from(["byte", "insert", "delete", "copy"])), data.draw(st.integers(0, len(content)))
+        kind, place = (
+            data.draw(st.sampled_from(["byte", "insert", "delete", "copy"])),
+            data.draw(st.integers(0, len(content))),
+        )
         chunk = data.draw(st.binary(max_size=8))
         if kind == "byte":
             content[place : place + len(chunk)] = chunk
@@ -369,7 +463,13 @@ def test_mutations_give_records_or_data_error(tmp_path_factory, valid, data):
 
 
 OPCODES = st.sampled_from([opcode.code.encode("latin-1") for opcode in pickletools.opcodes])
-PIECES = st.one_of(OPCODES, st.binary(max_size=6), st.sampled_from([MOL, DATA, short("Mol"), short("rdkit.Chem.rdchem"), b"\x85R", b"}\x85b", b"](", b"e\x86"]))
+PIECES = st.one_of(
+    OPCODES,
+    st.binary(max_size=6),
+    st.sampled_from(
+        [MOL, DATA, short("Mol"), short("rdkit.Chem.rdchem"), b"\x85R", b"}\x85b", b"](", b"e\x86"]
+    ),
+)
 
 
 @given(st.lists(PIECES, max_size=40))

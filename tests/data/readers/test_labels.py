@@ -29,7 +29,11 @@ def test_leaner_parser_agrees_with_ase(many):
         found = [extxyz.frame_of(text) for _, text in extxyz.records(path)]
         assert len(found) == len(expected)
         for (numbers, positions, forces, info), atoms in zip(found, expected):
-            assert np.array_equal(numbers, atoms.numbers) and np.array_equal(positions, atoms.positions) and np.array_equal(forces, atoms.get_forces())
+            assert (
+                np.array_equal(numbers, atoms.numbers)
+                and np.array_equal(positions, atoms.positions)
+                and np.array_equal(forces, atoms.get_forces())
+            )
             assert info["energy"] == atoms.get_potential_energy()
 
 
@@ -37,7 +41,12 @@ def test_leaner_parser_agrees_with_ase(many):
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, start):
     path = tmp_path_factory.getbasetemp() / "junk.xyz"
-    lines = [b"2", b'Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"', b"H 0 0 0 0 0 0", b"H 0 0 0.75 0 0 0"]
+    lines = [
+        b"2",
+        b'Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"',
+        b"H 0 0 0 0 0 0",
+        b"H 0 0 0.75 0 0 0",
+    ]
     path.write_bytes(b"\n".join(lines[:start] + [junk] + lines[start:]))
     try:
         conversion.read(records.Reader("forces", extxyz.records, extxyz.parse), path)
@@ -46,12 +55,17 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
 
 
 def test_a_bad_frame_costs_no_other(tmp_path):
-    lines = "".join(f"3\nenergy=-138 Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 {z} 0 0 1\nH 0.96 0 {z} 0 0 0\nH -0.24 0.93 {z} 0 0 -1\n" for z in range(60))
+    lines = "".join(
+        f"3\nenergy=-138 Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 {z} 0 0 1\nH 0.96 0 {z} 0 0 0\nH -0.24 0.93 {z} 0 0 -1\n"
+        for z in range(60)
+    )
     rows = lines.splitlines()
     rows[5 * 7] = "4"  # swallows the next frame's first line
     rows.insert(5 * 30, "stray words\nand more of them")
     (tmp_path / "w.xyz").write_text("\n".join(rows))
-    items, rejected = conversion.read(records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "w.xyz")
+    items, rejected = conversion.read(
+        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "w.xyz"
+    )
     assert 57 <= len(items) <= 59 and len(rejected) >= 2 and all("w.xyz, frame" in r.where for r in rejected)
 
 
@@ -84,7 +98,9 @@ def test_a_number_of_atoms_or_a_line_without_end_is_no_memory(tmp_path):
     assert not items and len(rejected) == 1 and rejected[0].reason.startswith("does not parse")
     good = f"2\nenergy=-1 {ATOMS}\nH 0 0 0 0 0 0\nH 0 0 0.75 0 0 0\n"
     (tmp_path / "l.xyz").write_text(good + "1\n" + "x" * (2 << 20))
-    items, rejected = conversion.read(records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "l.xyz")
+    items, rejected = conversion.read(
+        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "l.xyz"
+    )
     assert len(items) == 1 and "breaks off" in rejected[-1].reason
 
 
@@ -96,7 +112,11 @@ def test_smiles_of_the_comment_line_is_the_cluster(tmp_path):
         frame.info["smiles"] = smiles
     ase.io.write(tmp_path / "s.xyz", atoms, format="extxyz")
     items, _ = conversion.read(EXTXYZ, tmp_path / "s.xyz")
-    assert items[0].cluster == items[1].cluster == "CO" and Chem.MolFromSmiles(items[2].cluster) is not None and items[2].cluster != "CO"
+    assert (
+        items[0].cluster == items[1].cluster == "CO"
+        and Chem.MolFromSmiles(items[2].cluster) is not None
+        and items[2].cluster != "CO"
+    )
 
 
 UNITS = {"eV": 1.0, "kcal/mol": units.KCAL_PER_MOL, "hartree": units.HARTREE}
@@ -111,7 +131,10 @@ def test_wrong_energy_unit_is_named(tmp_path, true, declared):
         frame.arrays["forces"] = frame.arrays["forces"] / UNITS[true]
     ase.io.write(tmp_path / "u.xyz", atoms, format="extxyz")
     if true == declared:
-        assert len(conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})[0]) == 24
+        assert (
+            len(conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})[0])
+            == 24
+        )
         return
     with pytest.raises(DataError, match=f"u.xyz.*likely: the forces are in {true}"):
         conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})
@@ -134,7 +157,10 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
     for _ in range(12):
         frame = ase.Atoms(start.numbers, start.positions + 0.03 * rng.normal(size=start.positions.shape))
         energy, forces = conformers.label(frame.numbers, frame.positions)
-        frame.info["energy"], frame.arrays["forces"] = energy / units.HARTREE, forces / (units.HARTREE / units.BOHR)
+        frame.info["energy"], frame.arrays["forces"] = (
+            energy / units.HARTREE,
+            forces / (units.HARTREE / units.BOHR),
+        )
         atoms.append(frame)
     ase.io.write(tmp_path / "b.xyz", atoms, format="extxyz")
     with pytest.raises(DataError, match="11 pairs.*likely: they are in hartree/bohr"):
@@ -172,7 +198,9 @@ def test_few_suspect_frames_are_rejected_many_refuse_the_file(tmp_path):
             atoms[10 + i].arrays["forces"] *= 100
         ase.io.write(tmp_path / "m.xyz", atoms, format="extxyz")
         if refused:
-            with pytest.raises(DataError, match=f"{bad} of 40 records cannot be right; .*frame 11: {labels.TOO_STRONG}"):
+            with pytest.raises(
+                DataError, match=f"{bad} of 40 records cannot be right; .*frame 11: {labels.TOO_STRONG}"
+            ):
                 conversion.read(EXTXYZ, tmp_path / "m.xyz")
         else:
             items, rejected = conversion.read(EXTXYZ, tmp_path / "m.xyz")
@@ -208,8 +236,12 @@ def test_npz_in_an_archive(tmp_path):
         for name in ("ethanol", "benzene"):
             archive.add(REAL / f"rmd17_{name}_train_01.npz", f"rmd17/npz_data/rmd17_{name}.npz")
     reader = registry.READERS["npz"]
-    items, rejected = conversion.read(reader, tmp_path / "r.tar.bz2", {"energy_unit": "kcal/mol", "source": "npz"})
-    plain, _ = conversion.read(reader, REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol", "source": "npz"})
+    items, rejected = conversion.read(
+        reader, tmp_path / "r.tar.bz2", {"energy_unit": "kcal/mol", "source": "npz"}
+    )
+    plain, _ = conversion.read(
+        reader, REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol", "source": "npz"}
+    )
     assert len(items) == 2000 and not rejected and len({i.cluster for i in items}) == 2
     for a, b in zip(items, plain):
         assert a.values == b.values and all(np.array_equal(a.rows[k], b.rows[k]) for k in a.rows)
@@ -220,8 +252,17 @@ def tarred(path, members):
     with tarfile.open(path, "w") as archive:
         for name, (atoms, energy, force) in members.items():
             packed = io.BytesIO()
-            positions, energies, forces = (np.array(values) for values in zip(*((a.positions, a.info["energy"], a.arrays["forces"]) for a in atoms)))
-            np.savez(packed, nuclear_charges=atoms[0].numbers, coords=positions, energies=energies / energy, forces=forces / force)
+            positions, energies, forces = (
+                np.array(values)
+                for values in zip(*((a.positions, a.info["energy"], a.arrays["forces"]) for a in atoms))
+            )
+            np.savez(
+                packed,
+                nuclear_charges=atoms[0].numbers,
+                coords=positions,
+                energies=energies / energy,
+                forces=forces / force,
+            )
             info = tarfile.TarInfo(name)
             info.size = len(packed.getvalue())
             archive.addfile(info, io.BytesIO(packed.getvalue()))
@@ -231,14 +272,19 @@ def tarred(path, members):
 KCAL = units.KCAL_PER_MOL
 
 
-@pytest.mark.parametrize("unit, energy, force", [("kJ/mol/angstrom", KCAL / 4.184, KCAL / 4.184), ("kcal/mol/bohr", KCAL, KCAL / units.BOHR)])
+@pytest.mark.parametrize(
+    "unit, energy, force",
+    [("kJ/mol/angstrom", KCAL / 4.184, KCAL / 4.184), ("kcal/mol/bohr", KCAL, KCAL / units.BOHR)],
+)
 @pytest.mark.parametrize("chunk", [1, 256])  # the members in shards of their own, and all in one
 def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, unit, energy, force, chunk):
     atoms = {name: frames(12, i, names=(name,)) for i, name in enumerate(("CH3OH", "C2H6", "H2O"))}
     good = {f"{name}.npz": (found, KCAL, KCAL) for name, found in atoms.items()}
     monkeypatch.setitem(registry.READERS, "npz", replace(registry.READERS["npz"], chunk=chunk))
     config = dict(source="npz", energy_unit="kcal/mol", licence="x", n_held_out=1, seed=0)
-    counts = build.build({**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1)
+    counts = build.build(
+        {**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1
+    )
     assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 9
     path = tarred(tmp_path / "bad.tar", {**good, "C2H6.npz": (atoms["C2H6"], energy, force)})
     with pytest.raises(DataError, match=f"bad.tar, C2H6.npz: forces are .*likely: the forces are in {unit}"):
@@ -250,16 +296,26 @@ def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, 
 def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
     """Of 14 members with three frames ten are checked; of members with one frame the first shard, as one."""
     checked = []
-    reader = replace(EXTXYZ, check=lambda path, items, settings: checked.append([item.where for item in items]) or {}, chunk=9)
+    reader = replace(
+        EXTXYZ,
+        check=lambda path, items, settings: checked.append([item.where for item in items]) or {},
+        chunk=9,
+    )
     for name, n in (("three", 3), ("one", 1)):
         with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
             for i in range(14):
                 ase.io.write(tmp_path / "f.xyz", frames(n, i, names=("H2O",)), format="extxyz")
                 archive.add(tmp_path / "f.xyz", f"{i:02d}.xyz")
         checked.clear()
-        list(conversion.shards(reader, [conversion.Input((str(tmp_path / f"{name}.tar"),))], {}, tmp_path / name))
+        list(
+            conversion.shards(
+                reader, [conversion.Input((str(tmp_path / f"{name}.tar"),))], {}, tmp_path / name
+            )
+        )
         if name == "three":
-            assert len(checked) == conversion.PARTS and all(len(set(map(records.part, found))) == 1 and len(found) >= conversion.FEW for found in checked)
+            assert len(checked) == conversion.PARTS and all(
+                len(set(map(records.part, found))) == 1 and len(found) >= conversion.FEW for found in checked
+            )
         else:
             assert [len(found) for found in checked] == [9]
 
@@ -289,5 +345,16 @@ def test_charged_molecules_are_compared_with_their_own_charge():
             calculator = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / units.BOHR, charge=charge)
             calculator.set("verbosity", 0)
             forces = -calculator.singlepoint().get("gradient") * (units.HARTREE / units.BOHR)
-            items.append(records.Item(f"f, frame {i}", name, {"numbers": atoms.numbers.astype(np.uint8), "positions": atoms.positions, "forces": forces}, {"energy": 0.0}))
+            items.append(
+                records.Item(
+                    f"f, frame {i}",
+                    name,
+                    {
+                        "numbers": atoms.numbers.astype(np.uint8),
+                        "positions": atoms.positions,
+                        "forces": forces,
+                    },
+                    {"energy": 0.0},
+                )
+            )
         assert label_checks.check_units("f", items, 1.0)["items compared with GFN2-xTB"] == 3

@@ -59,9 +59,15 @@ def scaled(source, path, factors):
             conformer.SetAtomPosition(k, Point3D(*x))
         found.append(molecule)
     if source == "geom":
-        path.write_bytes(pickle.dumps([(Chem.MolToSmiles(Chem.RemoveHs(molecule)), [molecule]) for molecule in found]))
+        path.write_bytes(
+            pickle.dumps([(Chem.MolToSmiles(Chem.RemoveHs(molecule)), [molecule]) for molecule in found])
+        )
     else:
-        path.write_text("".join(Chem.MolToMolBlock(m) + "$$$$\n" if source == "sdf" else Chem.MolToXYZBlock(m) for m in found))
+        path.write_text(
+            "".join(
+                Chem.MolToMolBlock(m) + "$$$$\n" if source == "sdf" else Chem.MolToXYZBlock(m) for m in found
+            )
+        )
     return path
 
 
@@ -69,27 +75,45 @@ def scaled(source, path, factors):
 @pytest.mark.parametrize("source", ["xyz", "sdf", "geom"])
 def test_molecules_in_another_unit_of_length_are_refused_by_its_name(tmp_path, source, unit, factor):
     path = scaled(source, tmp_path / "m", [factor] * 5)  # one that is water
-    with pytest.raises(DataError, match=f"m: all 5 records cannot be right; .*{molecules.NOT_POSITIONS}.*likely: the positions are in {unit}"):
+    with pytest.raises(
+        DataError,
+        match=f"m: all 5 records cannot be right; .*{molecules.NOT_POSITIONS}.*likely: the positions are in {unit}",
+    ):
         conversion.read(READERS[source], path)
     few = scaled(source, tmp_path / "few", [1.0] * 15 + [factor] + [1.0] * 24)
     items, rejected = conversion.read(READERS[source], few)
-    assert len(items) == 39 and [(r.reason, r.suspect) for r in rejected] == [(molecules.NOT_POSITIONS, f"the positions are in {unit}")]
+    assert len(items) == 39 and [(r.reason, r.suspect) for r in rejected] == [
+        (molecules.NOT_POSITIONS, f"the positions are in {unit}")
+    ]
     many = scaled(source, tmp_path / "many", [1.0] * 15 + [factor] * 3 + [1.0] * 22)
-    with pytest.raises(DataError, match=f"many: 3 of 40 records cannot be right; .*likely: the positions are in {unit}"):
+    with pytest.raises(
+        DataError, match=f"many: 3 of 40 records cannot be right; .*likely: the positions are in {unit}"
+    ):
         conversion.read(READERS[source], many)
     assert len(conversion.read(READERS[source], scaled(source, tmp_path / "good", [1.0] * 5))[0]) == 5
 
 
 def test_what_is_far_apart_and_atoms_on_each_other(tmp_path):
-    (tmp_path / "m.xyz").write_text("2\n\nAr 0 0 0\nAr 0 0 3.8\n1\n\nHe 0 0 0\n" + WATER.format("") * 30 + "3\n\nO 0 0 0\nO 0 0 0.5\nH 0 0 1\n")
+    (tmp_path / "m.xyz").write_text(
+        "2\n\nAr 0 0 0\nAr 0 0 3.8\n1\n\nHe 0 0 0\n"
+        + WATER.format("") * 30
+        + "3\n\nO 0 0 0\nO 0 0 0.5\nH 0 0 1\n"
+    )
     items, rejected = read_xyz(tmp_path / "m.xyz")
-    assert len(items) == 32 and [(r.reason, r.suspect) for r in rejected] == [(molecules.NOT_POSITIONS, "broken positions")]
+    assert len(items) == 32 and [(r.reason, r.suspect) for r in rejected] == [
+        (molecules.NOT_POSITIONS, "broken positions")
+    ]
 
 
 def test_one_canonical_form_for_all_readers(tmp_path):
     from rdkit import Chem
 
-    for smiles in ("OCC", "[H]OC([H])([H])C", "[OH:3][CH2:1][CH3:2]", "[O:1]([H:9])[C:2]([H:3])([H:4])[C:5]([H:6])([H:7])[H:8]"):
+    for smiles in (
+        "OCC",
+        "[H]OC([H])([H])C",
+        "[OH:3][CH2:1][CH3:2]",
+        "[O:1]([H:9])[C:2]([H:3])([H:4])[C:5]([H:6])([H:7])[H:8]",
+    ):
         assert molecules.canonical_smiles(smiles) == "CCO"
         assert molecules.canonical(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
     for nothing in ("", "no smiles", "C\ud800"):
@@ -97,7 +121,9 @@ def test_one_canonical_form_for_all_readers(tmp_path):
     (tmp_path / "m.sdf").write_text(sdf_of("OCC"))
     (record,) = sdf.records(tmp_path / "m.sdf")
     mapped = Chem.AddHs(Chem.MolFromSmiles("[OH:1][CH2:2][CH3:3]"))
-    (geom,) = READERS["geom"].parse(("f", 1, Chem.MolToSmiles(mapped), [Chem.MolFromMolBlock(record[1], removeHs=False).ToBinary()]), {})
+    (geom,) = READERS["geom"].parse(
+        ("f", 1, Chem.MolToSmiles(mapped), [Chem.MolFromMolBlock(record[1], removeHs=False).ToBinary()]), {}
+    )
     assert sdf.parse(record, {})[0].cluster == geom.cluster == "CCO"
 
 
@@ -107,8 +133,15 @@ def test_xyz_in_its_dialects(tmp_path):
     plain, rejected = read_xyz(tmp_path / "plain.xyz")
     raw, rejected_raw = read_xyz(tmp_path / "qm9.xyz")
     assert len(plain) == 2 and len(raw) == 1 and not rejected and not rejected_raw
-    assert np.allclose(plain[0].rows["positions"], raw[0].rows["positions"], atol=1e-6) and plain[0].cluster == raw[0].cluster  # same positions, same cluster
-    assert np.abs(plain[0].rows["positions"].mean(0)).max() < 1e-6 and plain[0].rows["numbers"].tolist() == [8, 1, 1]
+    assert (
+        np.allclose(plain[0].rows["positions"], raw[0].rows["positions"], atol=1e-6)
+        and plain[0].cluster == raw[0].cluster
+    )  # same positions, same cluster
+    assert np.abs(plain[0].rows["positions"].mean(0)).max() < 1e-6 and plain[0].rows["numbers"].tolist() == [
+        8,
+        1,
+        1,
+    ]
 
 
 def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
@@ -117,7 +150,9 @@ def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
     assert len(kept) == 2 and not rejected
     (tmp_path / "tail.xyz").write_text(WATER.format("a") + "and so on\n" + WATER.format("b"))
     kept, rejected = read_xyz(tmp_path / "tail.xyz")
-    assert len(kept) == 2 and len(rejected) == 1 and "frame 2" in rejected[0].where  # reading goes on at the next number of atoms
+    assert (
+        len(kept) == 2 and len(rejected) == 1 and "frame 2" in rejected[0].where
+    )  # reading goes on at the next number of atoms
 
 
 def test_archives_are_read_in_memory_only(tmp_path):
@@ -172,9 +207,16 @@ def test_broken_files_are_errors_or_rejections(tmp_path):
 def test_foreign_elements_are_rejected_and_listed(tmp_path):
     texts = [sdf_of(s) for s in ("CCO", "CCP", "CCI", "CCCl", "CC", "CCC")]
     (tmp_path / "m.sdf").write_text("".join(texts))
-    settings = dict(source="sdf", files=[str(tmp_path / "m.sdf")], licence="x", n_held_out=1, seed=0, voxels=VOXELS)
+    settings = dict(
+        source="sdf", files=[str(tmp_path / "m.sdf")], licence="x", n_held_out=1, seed=0, voxels=VOXELS
+    )
     counts = build(settings, str(tmp_path / "d.h5"))
-    assert counts["items"] == 4 and counts["rejected: element outside the channels: P"] == 1 == counts["rejected: element outside the channels: I"]
+    assert (
+        counts["items"] == 4
+        and counts["rejected: element outside the channels: P"]
+        == 1
+        == counts["rejected: element outside the channels: I"]
+    )
     lines = (tmp_path / "d/rejected.csv").read_text().splitlines()
     assert len(lines) == 3 and "record 2" in lines[1] and "record 3" in lines[2]
     arrays, attributes = store.read(tmp_path / "d.h5", "molecules")
@@ -193,7 +235,9 @@ def test_real_files(tmp_path):
     kept, rejected = read_xyz(REAL / "qm7_xyz.tar.gz")
     assert len(kept) == 5673 and not rejected
     kept, rejected = read_sdf(REAL / "MiniDrugBank.sdf")
-    assert len(kept) + len(rejected) == 371 and sum(r.reason == "does not parse (RDKit)" for r in rejected) == 19
+    assert (
+        len(kept) + len(rejected) == 371 and sum(r.reason == "does not parse (RDKit)" for r in rejected) == 19
+    )
     kept, rejected = read_sdf(REAL / "bzr.sdf")
     assert len(kept) == 163 and sum(item.bare for item in kept) > 100  # heavy atoms only
     kept, rejected = read_xyz(REAL / "dsgdb9nsd_000212.xyz")
@@ -211,4 +255,7 @@ def test_no_real_molecule_passes_in_another_unit(unit, factor):
         for item in read_sdf(REAL / name)[0]:
             numbers, positions = item.rows["numbers"], item.rows["positions"].astype(float)
             assert molecules.wrong_unit("", numbers, positions) is None
-            assert molecules.wrong_unit("", numbers, positions * factor).suspect == f"the positions are in {unit}", item.where
+            assert (
+                molecules.wrong_unit("", numbers, positions * factor).suspect
+                == f"the positions are in {unit}"
+            ), item.where

@@ -15,7 +15,12 @@ from equidyn.errors import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces/SPICE-1.1.4_n2.hdf5"
 READER = registry.READERS["spice"]
-MOLECULES = {"water": "[H:2][O:1][H:3]", "methane": "[C:1]([H:2])([H:3])([H:4])[H:5]", "ammonium": "[N+:1]([H:2])([H:3])([H:4])[H:5]", "methyl chloride": "CCl"}
+MOLECULES = {
+    "water": "[H:2][O:1][H:3]",
+    "methane": "[C:1]([H:2])([H:3])([H:4])[H:5]",
+    "ammonium": "[N+:1]([H:2])([H:3])([H:4])[H:5]",
+    "methyl chloride": "CCl",
+}
 SETTINGS = dict(source="spice", licence="x", n_held_out=1, seed=0)
 real = pytest.mark.skipif(not REAL.is_file(), reason="no real SPICE file on this machine")
 
@@ -34,27 +39,41 @@ def write(path, n=6, length=BOHR, energy=HARTREE, names=("bohr", "hartree", "har
             labels = [conformers.label(atoms.numbers, x) for x in positions]
             group = file.create_group(name)
             group["smiles"], group["atomic_numbers"] = [MOLECULES[name]], atoms.numbers.astype(np.int16)
-            group["conformations"], group["dft_total_energy"] = positions / length, np.array([e for e, _ in labels]) / energy
+            group["conformations"], group["dft_total_energy"] = (
+                positions / length,
+                np.array([e for e, _ in labels]) / energy,
+            )
             group["dft_total_gradient"] = np.array([-f for _, f in labels], np.float32) / (energy / length)
             for key, unit in zip(spice.KEYS[2:], names):
                 group[key].attrs["units"] = unit
     return path
 
 
-@pytest.mark.parametrize("length, energy, names", [(BOHR, HARTREE, ("bohr", "hartree", "hartree/bohr")), (1.0, 1.0, ("angstrom", "eV", "eV/angstrom"))])
+@pytest.mark.parametrize(
+    "length, energy, names",
+    [(BOHR, HARTREE, ("bohr", "hartree", "hartree/bohr")), (1.0, 1.0, ("angstrom", "eV", "eV/angstrom"))],
+)
 def test_items_in_ev_and_angstrom_whatever_the_stated_units(tmp_path, length, energy, names):
-    items, rejected = conversion.read(READER, write(tmp_path / "s.hdf5", length=length, energy=energy, names=names))
+    items, rejected = conversion.read(
+        READER, write(tmp_path / "s.hdf5", length=length, energy=energy, names=names)
+    )
     assert len(items) == 24 and not rejected and {i.cluster for i in items} == {"O", "C", "[NH4+]", "CCl"}
     for item in (i for i in items if "water" in i.where):
         energy, forces = conformers.label(item.rows["numbers"], item.rows["positions"])
-        assert energy == pytest.approx(item.values["energy"], abs=1e-4) and np.abs(forces - item.rows["forces"]).max() < 1e-3
+        assert (
+            energy == pytest.approx(item.values["energy"], abs=1e-4)
+            and np.abs(forces - item.rows["forces"]).max() < 1e-3
+        )
 
 
 def test_filters(tmp_path):
     path = write(tmp_path / "s.hdf5")
     config = {**SETTINGS, "files": [str(path)], "elements": ["H", "C", "N", "O"], "neutral": True}
     counts = build.build(config, str(tmp_path / "d.h5"), workers=1)
-    assert counts["items"] == 12 and counts["rejected: charged"] == 6 == counts["rejected: element that is not wanted: Cl"]
+    assert (
+        counts["items"] == 12
+        and counts["rejected: charged"] == 6 == counts["rejected: element that is not wanted: Cl"]
+    )
     arrays, _ = store.read(tmp_path / "d.h5")
     assert not set(arrays["cluster"][arrays["split"] == 0]) & set(arrays["cluster"][arrays["split"] == 1])
 
@@ -78,8 +97,12 @@ def test_wrong_units_are_named(tmp_path, names, message):
 def test_every_group_is_held_to_its_own_units(tmp_path):
     path = write(tmp_path / "m.hdf5")
     with h5py.File(path, "r+") as file:
-        file["methyl chloride/dft_total_gradient"].attrs["units"] = "hartree/angstrom"  # the third of the four groups
-    with pytest.raises(DataError, match="m.hdf5, methyl chloride: forces are .*likely: the forces are in hartree/bohr"):
+        file["methyl chloride/dft_total_gradient"].attrs["units"] = (
+            "hartree/angstrom"  # the third of the four groups
+        )
+    with pytest.raises(
+        DataError, match="m.hdf5, methyl chloride: forces are .*likely: the forces are in hartree/bohr"
+    ):
         conversion.read(READER, path)
 
 
@@ -94,7 +117,11 @@ def test_groups_of_another_layout_are_rejected(tmp_path):
         file["note"] = [1, 2]
         file["away"] = h5py.ExternalLink("/etc/passwd", "x")
     items, rejected = conversion.read(READER, path)
-    assert {i.cluster for i in items} == {"CCl"} and {r.reason for r in rejected} >= {"not the layout of SPICE", "shapes disagree", "unknown element"}
+    assert {i.cluster for i in items} == {"CCl"} and {r.reason for r in rejected} >= {
+        "not the layout of SPICE",
+        "shapes disagree",
+        "unknown element",
+    }
     assert not any("away" in r.where for r in rejected)
     for name, content in (("t.hdf5", path.read_bytes()[:3000]), ("e.hdf5", b"nothing")):
         (tmp_path / name).write_bytes(content)
@@ -105,7 +132,12 @@ def test_groups_of_another_layout_are_rejected(tmp_path):
 @real
 def test_real_file(tmp_path):
     items, rejected = conversion.read(READER, REAL)
-    assert len(items) == 55 and not rejected and len({i.cluster for i in items}) == 2 and "C#C.[Na+]" in {i.cluster for i in items}
+    assert (
+        len(items) == 55
+        and not rejected
+        and len({i.cluster for i in items}) == 2
+        and "C#C.[Na+]" in {i.cluster for i in items}
+    )
     kept, rejected = conversion.read(READER, REAL, {"elements": ["H", "C", "N"]})
     assert len(kept) == 50 and {r.reason for r in rejected} == {"element that is not wanted: Na"}
     kept, rejected = conversion.read(READER, REAL, {"neutral": True})

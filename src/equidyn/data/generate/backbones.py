@@ -31,18 +31,30 @@ BASINS = np.array(
         (LOOP, 1.00, 57, 42, 8),  # left-handed helix, as glycine and asparagine have it
     ]
 )
-COMPOSITIONS = {"alpha": (0.25, 1.0), "beta": (0.20, 0.0), "mixed": (0.55, 0.4)}  # share of the chains, share of helices among their segments
+COMPOSITIONS = {
+    "alpha": (0.25, 1.0),
+    "beta": (0.20, 0.0),
+    "mixed": (0.55, 0.4),
+}  # share of the chains, share of helices among their segments
 LENGTHS = {HELIX: (7, 17), STRAND: (4, 8), LOOP: (3, 8)}  # residues, shortest and longest
 SHORTEST = 20  # residues of a chain
 CLOSEST = 4.0  # Å between C-alphas three or more apart along the chain
-RG_TARGET, RG_TOLERANCE = (0.95, 1.08), 0.03  # in units of 2.2 n^0.38 Å: range of the targets; relative: of a chain about its target
+RG_TARGET, RG_TOLERANCE = (
+    (0.95, 1.08),
+    0.03,
+)  # in units of 2.2 n^0.38 Å: range of the targets; relative: of a chain about its target
 STEPS, ATTEMPTS = 200, 100  # moves per residue, runs per chain
 LOOP_MOVES, FRESH = 0.6, 0.2  # shares of the moves: in loops, and redrawn rather than shifted (at first)
 STEP, LAST_STEP = 0.6, 0.05  # size of the shifts in standard deviations, at first and at last
-PER_OVERLAP, PER_RG = 4.0, 200.0  # energies in units of the first temperature: of 1 Å of overlap, of a relative deviation of 1
+PER_OVERLAP, PER_RG = (
+    4.0,
+    200.0,
+)  # energies in units of the first temperature: of 1 Å of overlap, of a relative deviation of 1
 
 
-def build(n_chains: int, min_residues: int, max_residues: int, seed: int, workers: int = 1) -> tuple[list[np.ndarray], dict[str, int]]:
+def build(
+    n_chains: int, min_residues: int, max_residues: int, seed: int, workers: int = 1
+) -> tuple[list[np.ndarray], dict[str, int]]:
     """Fold n_chains chains of min_residues to max_residues residues; chain i depends on seed and i alone, not on workers (threads).
 
     Returns
@@ -55,7 +67,9 @@ def build(n_chains: int, min_residues: int, max_residues: int, seed: int, worker
         lengths below ``SHORTEST`` or in the wrong order; a length that does not fold in ``ATTEMPTS`` attempts
     """
     if n_chains < 1 or not SHORTEST <= min_residues <= max_residues:
-        raise DataError(f"backbones: {n_chains} chains of {min_residues} to {max_residues} residues; expected at least 1 chain and {SHORTEST} <= min <= max")
+        raise DataError(
+            f"backbones: {n_chains} chains of {min_residues} to {max_residues} residues; expected at least 1 chain and {SHORTEST} <= min <= max"
+        )
     chains, rejected = [], {}
     with ThreadPoolExecutor(workers) as pool:  # the folding is compiled and releases the interpreter lock
         jobs = pool.map(lambda i: _chain(min_residues, max_residues, seed, i), range(n_chains))
@@ -70,14 +84,18 @@ def _chain(min_residues: int, max_residues: int, seed: int, index: int) -> tuple
     generator, reasons = np.random.default_rng([seed, index]), []
     n = int(generator.integers(min_residues, max_residues + 1))
     # Drawn once for all attempts: all-beta chains fail more often, and must not become rarer for it.
-    helices = list(COMPOSITIONS.values())[generator.choice(len(COMPOSITIONS), p=[share for share, _ in COMPOSITIONS.values()])][1]
+    helices = list(COMPOSITIONS.values())[
+        generator.choice(len(COMPOSITIONS), p=[share for share, _ in COMPOSITIONS.values()])
+    ][1]
     for _ in range(ATTEMPTS):
         target = 2.2 * n**0.38 * generator.uniform(*RG_TARGET)
         alphas, overlap, rg = _fold(_segments(n, helices, generator), target, generator)
         if overlap < 1e-9 and abs(rg / target - 1) < RG_TOLERANCE:
             return (alphas - alphas.mean(0)).astype(np.float32), reasons
         reasons.append("overlap" if overlap >= 1e-9 else "radius of gyration")
-    raise DataError(f"backbones: chain {index} of {n} residues did not fold in {ATTEMPTS} attempts: {reasons.count('overlap')} overlaps, the rest not compact")
+    raise DataError(
+        f"backbones: chain {index} of {n} residues did not fold in {ATTEMPTS} attempts: {reasons.count('overlap')} overlaps, the rest not compact"
+    )
 
 
 def _segments(n: int, helices: float, generator: np.random.Generator) -> np.ndarray:
@@ -114,7 +132,9 @@ def _place(atoms, k, length, angle, torsion):
     normal = np.cross(atoms[k - 2] - atoms[k - 3], axis)
     normal /= np.sqrt((normal**2).sum())
     across = np.cross(normal, axis)
-    atoms[k] = atoms[k - 1] + length * (-np.cos(angle) * axis + np.sin(angle) * (np.cos(torsion) * across + np.sin(torsion) * normal))
+    atoms[k] = atoms[k - 1] + length * (
+        -np.cos(angle) * axis + np.sin(angle) * (np.cos(torsion) * across + np.sin(torsion) * normal)
+    )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -198,7 +218,11 @@ def _fold(segments, target, generator):
         if overlap < 1e-9 and abs(rg / target - 1) < RG_TOLERANCE:
             break
         temperature = 1.0 - step / steps
-        i = loops[generator.integers(0, len(loops))] if generator.random() < LOOP_MOVES else generator.integers(0, n)
+        i = (
+            loops[generator.integers(0, len(loops))]
+            if generator.random() < LOOP_MOVES
+            else generator.integers(0, n)
+        )
         if i == n - 1:
             continue
         # either a fresh draw or a step within the basin; both leave the distribution of the torsions as it is
@@ -210,12 +234,17 @@ def _fold(segments, target, generator):
         new_phi, new_psi = _torsion(new_basin, first_deviate, 0), _torsion(new_basin, second_deviate, 1)
         centre = atoms[3 * i + 1].copy()
         first = _rotation(centre - atoms[3 * i], new_phi - phi[i])
-        turn = first @ _rotation(atoms[3 * i + 2] - centre, new_psi - psi[i])  # both axes pass through the C-alpha
+        turn = first @ _rotation(
+            atoms[3 * i + 2] - centre, new_psi - psi[i]
+        )  # both axes pass through the C-alpha
         trial[: i + 1] = alphas[: i + 1]
         _turn(alphas[i + 1 :], centre, turn, trial[i + 1 :])
         new_rg = _rg(trial)
         # Metropolis, with the random number drawn first: it bounds the overlap that can be accepted
-        allowed = (PER_RG * (abs(rg / target - 1) - abs(new_rg / target - 1)) - temperature * np.log(1 - generator.random())) / PER_OVERLAP
+        allowed = (
+            PER_RG * (abs(rg / target - 1) - abs(new_rg / target - 1))
+            - temperature * np.log(1 - generator.random())
+        ) / PER_OVERLAP
         if allowed + overlap < 0:
             continue
         before = _overlap(alphas[: i + 1], alphas[i + 1 :], np.inf) if overlap > 1e-9 else 0.0

@@ -60,7 +60,9 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
     field.Minimize(maxIts=2000)
     relaxed = np.array(field.Positions()).ravel()
     values, vectors = modes(field, relaxed)
-    amplitudes = np.random.default_rng(seed).normal(size=len(values)) * np.sqrt(BOLTZMANN * temperature / np.maximum(values, SOFTEST))
+    amplitudes = np.random.default_rng(seed).normal(size=len(values)) * np.sqrt(
+        BOLTZMANN * temperature / np.maximum(values, SOFTEST)
+    )
     positions = (relaxed + vectors @ amplitudes).reshape(-1, 3)
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
     return numbers, (positions - positions.mean(0)).astype(np.float32)
@@ -72,9 +74,19 @@ def modes(field, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndar
     The Hessian is by central differences of RDKit's gradient, on the complement of the rigid motions.
     """
     centred = x.reshape(-1, 3) - x.reshape(-1, 3).mean(0)
-    rigid = [np.tile(axis, len(centred)) for axis in np.eye(3)] + [np.cross(axis, centred).ravel() for axis in np.eye(3)]
+    rigid = [np.tile(axis, len(centred)) for axis in np.eye(3)] + [
+        np.cross(axis, centred).ravel() for axis in np.eye(3)
+    ]
     internal = null_space(np.array(rigid), rcond=1e-3)  # (3n, m); a linear molecule is one to three digits
-    hessian = np.stack([(_gradient(field, x + step * d) - _gradient(field, x - step * d)) / (2 * step) for d in internal.T]) @ internal  # (m, m)
+    hessian = (
+        np.stack(
+            [
+                (_gradient(field, x + step * d) - _gradient(field, x - step * d)) / (2 * step)
+                for d in internal.T
+            ]
+        )
+        @ internal
+    )  # (m, m)
     values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return values, internal @ vectors
 
@@ -104,7 +116,9 @@ def _structure(job: tuple[int, str, float, int, bool]):
 def _save(path: Path, results: list) -> None:
     """Results of a chunk, whole or not at all; rejected structures have no atoms."""
     empty = (np.zeros(0, np.uint8), np.zeros((0, 3), np.float32), 0.0, np.zeros((0, 3)))
-    numbers, positions, energy, forces = zip(*(empty if result is None else result for _, _, result in results))
+    numbers, positions, energy, forces = zip(
+        *(empty if result is None else result for _, _, result in results)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(
@@ -119,13 +133,24 @@ def _load(path: Path) -> list:
     ends = np.cumsum(data["length"])[:-1]
     per_atom = zip(*(np.split(data[name], ends) for name in ("numbers", "positions", "forces")))
     rows = zip(data["cluster"].tolist(), data["reason"].tolist(), data["energy"].tolist(), per_atom)
-    return [(cluster, reason, None if reason else (numbers, positions, energy, forces)) for cluster, reason, energy, (numbers, positions, forces) in rows]
+    return [
+        (cluster, reason, None if reason else (numbers, positions, energy, forces))
+        for cluster, reason, energy, (numbers, positions, forces) in rows
+    ]
 
 
 CHUNK = 200  # structures per resume file
 
 
-def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: float, seed: int, workers: int = 2, resume: Path | None = None, labels: bool = True):
+def build(
+    molecules: list[tuple[str, str]],
+    n_conformers: int,
+    temperature: float,
+    seed: int,
+    workers: int = 2,
+    resume: Path | None = None,
+    labels: bool = True,
+):
     """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
 
     Parameters
@@ -138,14 +163,26 @@ def build(molecules: list[tuple[str, str]], n_conformers: int, temperature: floa
     (structures, rejected) : structures are (cluster, numbers, positions [Å], energy [eV], forces [eV/Å]);
         rejected are (molecule, reason), one per structure
     """
-    jobs = [(i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels) for i in range(n_conformers)]
+    jobs = [
+        (i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels)
+        for i in range(n_conformers)
+    ]
     # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two workers made labels 3 x slower.
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    )
     results = []
-    with multiprocessing.get_context("spawn").Pool(workers) as pool, tqdm(total=len(jobs), desc="GFN2-xTB labels" if labels else "conformers", mininterval=2) as bar:
+    with (
+        multiprocessing.get_context("spawn").Pool(workers) as pool,
+        tqdm(total=len(jobs), desc="GFN2-xTB labels" if labels else "conformers", mininterval=2) as bar,
+    ):
         for start in range(0, len(jobs), CHUNK):
             chunk = jobs[start : start + CHUNK]
-            path = None if resume is None else resume / f"{hashlib.sha256(repr(chunk).encode()).hexdigest()[:24]}.npz"
+            path = (
+                None
+                if resume is None
+                else resume / f"{hashlib.sha256(repr(chunk).encode()).hexdigest()[:24]}.npz"
+            )
             done = None if path is None else files.undamaged(path, _load)
             if done is None:
                 done = []

@@ -29,11 +29,17 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     RDLogger.DisableLog("rdApp.*")
     rows, seen, names = [], {}, set()
     for where, name, smiles in _listed(Path(path)):
-        molecule = None if len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES else Chem.MolFromSmiles(smiles)  # RDKit would take what follows a space as a name
+        molecule = (
+            None if len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES else Chem.MolFromSmiles(smiles)
+        )  # RDKit would take what follows a space as a name
         canonical, reason = None, None
         if molecule is None or molecule.GetNumAtoms() == 0:
             reason = "SMILES does not parse"
-        elif {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS) or "." in smiles or Chem.GetFormalCharge(molecule):
+        elif (
+            {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS)
+            or "." in smiles
+            or Chem.GetFormalCharge(molecule)
+        ):
             reason = "not one neutral molecule of the elements " + " ".join(ELEMENTS)
         elif (canonical := Chem.MolToSmiles(molecule)) in seen:
             reason = "same molecule as an earlier one"
@@ -44,7 +50,9 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
         elif rejected is not None:
             rejected.append((where, reason))
         else:
-            raise DataError(f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found {smiles!r}")
+            raise DataError(
+                f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found {smiles!r}"
+            )
     if not rows:
         raise DataError(f"{path}: no usable molecules")
     return rows
@@ -55,10 +63,16 @@ def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
     if not path.is_file():
         raise DataError(f"{path}: no such molecules file")
     try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else open(path, newline="", encoding="utf-8") as file:
+        with (
+            gzip.open(path, "rt", newline="", encoding="utf-8")
+            if path.suffix == ".gz"
+            else open(path, newline="", encoding="utf-8") as file
+        ):
             if ".smi" in path.suffixes:
                 for number, line in enumerate(file, 1):
-                    smiles, _, name = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
+                    smiles, _, name = (
+                        line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
+                    )
                     if smiles:
                         yield f"{path}, line {number}", name.strip() or f"line {number}", smiles
                 return
@@ -68,9 +82,15 @@ def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
                 raise DataError(f"{path}: columns {reader.fieldnames}, expected at least smiles")
             named = next((columns[c] for c in ("name", "id", "mol_id", "compound id") if c in columns), None)
             for row in reader:
-                yield f"{path}, line {reader.line_num}", (row[named] or "" if named else "").strip() or f"line {reader.line_num}", (row[columns["smiles"]] or "").strip()
+                yield (
+                    f"{path}, line {reader.line_num}",
+                    (row[named] or "" if named else "").strip() or f"line {reader.line_num}",
+                    (row[columns["smiles"]] or "").strip(),
+                )
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
-        raise DataError(f"{path}: not a readable list of molecules ({type(error).__name__}: {error})") from error
+        raise DataError(
+            f"{path}: not a readable list of molecules ({type(error).__name__}: {error})"
+        ) from error
 
 
 def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
@@ -88,7 +108,9 @@ def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: in
     fragments = sorted({f for parent in parents for f in BRICS.BRICSDecompose(parent, minFragmentSize=2)})
     random.seed(seed)  # BRICSBuild shuffles with the global generator
     known, result = {smiles for _, smiles in molecules}, list(molecules)
-    for product in BRICS.BRICSBuild([Chem.MolFromSmiles(f) for f in fragments], scrambleReagents=True, maxDepth=2):
+    for product in BRICS.BRICSBuild(
+        [Chem.MolFromSmiles(f) for f in fragments], scrambleReagents=True, maxDepth=2
+    ):
         if len(result) >= n:
             break
         product.UpdatePropertyCache()

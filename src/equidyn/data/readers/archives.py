@@ -88,7 +88,11 @@ def frames(path: str | Path, endings: tuple[str, ...] = (".xyz",)) -> Iterator[t
             if not word.isdigit() or len(word) > 9 or int(word) > MOST_ATOMS:
                 if not raw_qm9 and not lost:
                     number, lost = number + 1, True
-                    yield Rejected(f"{where}, frame {number}", "does not parse (no number of atoms)", word[:40].decode("utf-8", "replace"))
+                    yield Rejected(
+                        f"{where}, frame {number}",
+                        "does not parse (no number of atoms)",
+                        word[:40].decode("utf-8", "replace"),
+                    )
                 continue
             number, lost, taken, size = number + 1, False, [line], 0
             for _ in range(int(word) + 1):

@@ -30,9 +30,25 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
     if len(numbers) == 1 and forces is None:
         return [Rejected(where, "isolated atom without forces")]
     if not len(numbers) or energy is None or forces is None:
-        return [Rejected(where, "no atoms" if not len(numbers) else "no energy" if energy is None else "no forces", f"comment line: {', '.join(info)}"[:200])]
+        return [
+            Rejected(
+                where,
+                "no atoms" if not len(numbers) else "no energy" if energy is None else "no forces",
+                f"comment line: {', '.join(info)}"[:200],
+            )
+        ]
     smiles = info.get("smiles", info.get("SMILES"))
-    return [labelled(where, smiles if isinstance(smiles, str) else None, numbers, positions, energy, forces, ENERGY_UNITS[settings.get("energy_unit", "eV")])]
+    return [
+        labelled(
+            where,
+            smiles if isinstance(smiles, str) else None,
+            numbers,
+            positions,
+            energy,
+            forces,
+            ENERGY_UNITS[settings.get("energy_unit", "eV")],
+        )
+    ]
 
 
 def frame_of(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict]:
@@ -54,11 +70,17 @@ def frame_of(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict
     cells = [row.split() for row in rows]
     if any(len(row) < width for row in cells):
         raise ValueError(f"a row of fewer than {width} columns")
-    values = {name: np.array([row[place[name]] for row in cells], dtype=np.float64).reshape(n, 3) for name in ("positions", "forces") if name in place}
+    values = {
+        name: np.array([row[place[name]] for row in cells], dtype=np.float64).reshape(n, 3)
+        for name in ("positions", "forces")
+        if name in place
+    }
     if "numbers" in place:
         numbers = np.array([int(row[place["numbers"].start]) for row in cells], dtype=np.int64)
     else:
-        numbers = np.array([elements.NUMBERS[row[place["symbols"].start].capitalize()] for row in cells], dtype=np.int64)
+        numbers = np.array(
+            [elements.NUMBERS[row[place["symbols"].start].capitalize()] for row in cells], dtype=np.int64
+        )
     return numbers, values["positions"], values.get("forces"), info
 
 
@@ -69,5 +91,7 @@ def _columns(properties: str) -> dict[str, tuple[str, int]]:
 
     columns = properties.split(":")[2::3]
     if any(not n.isdigit() or len(n) > 3 for n in columns) or sum(map(int, columns)) > COLUMNS:
-        raise ValueError(f"Properties with a number of columns that is none or above {COLUMNS}, expected name:type:columns:…")  # ase would make a list of a million names
+        raise ValueError(
+            f"Properties with a number of columns that is none or above {COLUMNS}, expected name:type:columns:…"
+        )  # ase would make a list of a million names
     return parse_properties(properties)[0]

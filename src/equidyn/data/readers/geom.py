@@ -17,7 +17,9 @@ from equidyn.guards.pickles import PickledMolecule, describe, elements
 
 N_CONFORMERS = 5  # the first ones, as published
 
-Record = tuple[str, int, str | None, list[bytes]]  # path, number of the molecule in the file, SMILES, conformers as RDKit wrote them
+Record = tuple[
+    str, int, str | None, list[bytes]
+]  # path, number of the molecule in the file, SMILES, conformers as RDKit wrote them
 
 
 def records(path: str | Path) -> Iterator[Record]:
@@ -39,7 +41,9 @@ def records(path: str | Path) -> Iterator[Record]:
     except DataError as error:
         raise DataError(f"{path}, after molecule {number}: {error}") from None
     except (ValueError, OverflowError, OSError) as error:  # what pickletools raises on a malformed file
-        raise DataError(f"{path}, after molecule {number}: not a readable pickle, perhaps truncated ({type(error).__name__}: {str(error)[:200]})") from None
+        raise DataError(
+            f"{path}, after molecule {number}: not a readable pickle, perhaps truncated ({type(error).__name__}: {str(error)[:200]})"
+        ) from None
 
 
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
@@ -61,7 +65,9 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
             molecule = Chem.Mol(data)
             numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
-            positions = molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
+            positions = (
+                molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
+            )
             key = cluster or molecules.canonical(molecule)
             bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
         except Exception:  # RDKit raises many types on malformed molecules
@@ -72,7 +78,9 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
         elif wrong := molecules.wrong_unit(where, numbers, positions):
             found.append(wrong)
         else:
-            found.append(Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare))
+            found.append(
+                Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare)
+            )
     return found
 
 
@@ -82,8 +90,12 @@ def _checked(found) -> tuple[str | None, list[bytes]]:
         raise DataError(f"a record that is a {describe(found)}, expected (SMILES, list of RDKit Mols)")
     smiles, conformers = found
     if not (smiles is None or type(smiles) is str) or type(conformers) not in (tuple, list):
-        raise DataError(f"a record of {describe(smiles)} and {describe(conformers)}, expected a SMILES string and a list of RDKit Mols")
+        raise DataError(
+            f"a record of {describe(smiles)} and {describe(conformers)}, expected a SMILES string and a list of RDKit Mols"
+        )
     wrong = [c for c in conformers if not (c is None or type(c) is PickledMolecule)]
     if wrong:
         raise DataError(f"a conformer that is a {describe(wrong[0])}, expected an RDKit Mol")
-    return smiles, [b"" if c is None else c.data for c in conformers]  # no bytes: a conformer that does not parse
+    return smiles, [
+        b"" if c is None else c.data for c in conformers
+    ]  # no bytes: a conformer that does not parse

@@ -38,9 +38,13 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
     """
     ratios = _xtb_ratios(items)
     if len(ratios) and (ratios < 0).all():
-        raise DataError(f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces")
+        raise DataError(
+            f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces"
+        )
     ratios = ratios[ratios > 0]
-    ratio = float(np.median(ratios)) if len(ratios) and ratios.max() < 2 * ratios.min() else 1.0  # forces of relaxed geometries are noise, in no fixed ratio
+    ratio = (
+        float(np.median(ratios)) if len(ratios) and ratios.max() < 2 * ratios.min() else 1.0
+    )  # forces of relaxed geometries are noise, in no fixed ratio
     unit = likely_unit(ratio, force_unit)
     fits = abs(np.log(FORCE_UNITS[unit] * ratio / force_unit)) < np.log(ALIKE)
     if abs(np.log(ratio)) > np.log(ALIKE) and fits:
@@ -50,13 +54,18 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
         )
     slope, pairs = _work_ratio(items)
     if slope < 0:
-        raise DataError(f"{where}: energies of {pairs} pairs of neighbouring frames rise where their forces do work, expected to fall; likely: gradients, the negative of forces")
+        raise DataError(
+            f"{where}: energies of {pairs} pairs of neighbouring frames rise where their forces do work, expected to fall; likely: gradients, the negative of forces"
+        )
     if abs(np.log(slope)) > np.log(ALIKE):
         raise DataError(
             f"{where}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the work of their forces, expected about 1; "
             f"forces read as {unit_name(force_unit)}, likely: they are in {likely_unit(1 / slope, force_unit)}, or the energies are in another unit"
         )
-    counts = {"items compared with GFN2-xTB": len(ratios), "pairs of frames whose energies were compared with their forces": pairs}
+    counts = {
+        "items compared with GFN2-xTB": len(ratios),
+        "pairs of frames whose energies were compared with their forces": pairs,
+    }
     if not fits or (len(ratios) and ratio == 1.0):
         counts["parts of files whose forces are those of GFN2-xTB in no unit"] = 1
     return counts
@@ -87,13 +96,22 @@ def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
     if find_spec("tblite") is None:
         return np.zeros(0)
     ratios = []
-    small = sorted((item for item in items if 1 < len(item.rows["numbers"]) <= most_atoms), key=lambda item: -float((item.rows["forces"] ** 2).mean()))
-    small.sort(key=lambda item: int(item.rows["numbers"].sum()) % 2)  # an odd number of electrons: an ion or a radical
+    small = sorted(
+        (item for item in items if 1 < len(item.rows["numbers"]) <= most_atoms),
+        key=lambda item: -float((item.rows["forces"] ** 2).mean()),
+    )
+    small.sort(
+        key=lambda item: int(item.rows["numbers"].sum()) % 2
+    )  # an odd number of electrons: an ion or a radical
     for item in small[:n]:
-        found = [_against_xtb(item, charge) for charge in ((0, 1, -1) if item.rows["numbers"].sum() % 2 else (0,))]
+        found = [
+            _against_xtb(item, charge) for charge in ((0, 1, -1) if item.rows["numbers"].sum() % 2 else (0,))
+        ]
         if len(found) == 1 and not 1 / ALIKE < found[0][1] < ALIKE:
             found += [_against_xtb(item, charge) for charge in (2, -2)]
-        cosine, ratio = max(found, key=lambda pair: abs(pair[0]))  # the charge is not known; with that of the labels the forces agree best
+        cosine, ratio = max(
+            found, key=lambda pair: abs(pair[0])
+        )  # the charge is not known; with that of the labels the forces agree best
         if abs(cosine) > ALIGNED:
             ratios.append(math.copysign(ratio, cosine))
     return np.array(ratios)
@@ -105,7 +123,12 @@ def _against_xtb(item: Item, charge: int) -> tuple[float, float]:
 
     forces = item.rows["forces"].astype(np.float64)
     try:
-        calculator = Calculator("GFN2-xTB", item.rows["numbers"].astype(int), item.rows["positions"].astype(np.float64) / BOHR, charge=charge)
+        calculator = Calculator(
+            "GFN2-xTB",
+            item.rows["numbers"].astype(int),
+            item.rows["positions"].astype(np.float64) / BOHR,
+            charge=charge,
+        )
         calculator.set("verbosity", 0)
         expected = calculator.singlepoint().get("gradient") * (-HARTREE / BOHR)
     except (RuntimeError, ValueError):  # no convergence, an element without parameters

@@ -38,7 +38,9 @@ def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Reject
     if not 1 < len(numbers) <= 2000:
         return None
     ratio, distance = nearest_bond(numbers, positions)
-    if 0.55 < ratio < 1.4 or (ratio >= 1.4 and len(numbers) == 2):  # two ions or noble gas atoms may well be apart
+    if 0.55 < ratio < 1.4 or (
+        ratio >= 1.4 and len(numbers) == 2
+    ):  # two ions or noble gas atoms may well be apart
         return None
     unit = min(LENGTHS, key=lambda name: abs(np.log(max(ratio, 1e-9) / (0.9 * LENGTHS[name]))))
     cause = f"the positions are in {unit}" if unit != "angstrom" else "broken positions"
@@ -116,7 +118,9 @@ def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
 
     if len(numbers) > MOST_ATOMS:
         return formula(numbers)
-    block = f"{len(numbers)}\n\n" + "\n".join(f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist()))
+    block = f"{len(numbers)}\n\n" + "\n".join(
+        f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist())
+    )
     try:
         molecule = Chem.MolFromXYZBlock(block)
         rdDetermineBonds.DetermineConnectivity(molecule)
@@ -128,7 +132,11 @@ def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
                 _SMILES.clear()
             _SMILES[key] = Chem.MolToSmiles(molecule)
         return _SMILES[key]
-    except (ValueError, RuntimeError, TypeError):  # TypeError: no molecule, for an element that RDKit's reader does not know
+    except (
+        ValueError,
+        RuntimeError,
+        TypeError,
+    ):  # TypeError: no molecule, for an element that RDKit's reader does not know
         return None
 
 

@@ -41,14 +41,30 @@ def records(path: str | Path) -> Iterator[tuple]:
 def _npz(where, stream) -> Iterator[tuple]:
     try:
         with zipfile.ZipFile(stream) as file:
-            missing = [name for name in ("nuclear_charges", "coords", "energies", "forces") if f"{name}.npy" not in file.namelist()]
+            missing = [
+                name
+                for name in ("nuclear_charges", "coords", "energies", "forces")
+                if f"{name}.npy" not in file.namelist()
+            ]
             if missing:
-                raise DataError(f"{where}: no {', '.join(missing)}; expected nuclear_charges, coords, energies, forces")
-            arrays = [_Array(file.open(f"{name}.npy")) for name in ("nuclear_charges", "coords", "energies", "forces")]
+                raise DataError(
+                    f"{where}: no {', '.join(missing)}; expected nuclear_charges, coords, energies, forces"
+                )
+            arrays = [
+                _Array(file.open(f"{name}.npy"))
+                for name in ("nuclear_charges", "coords", "energies", "forces")
+            ]
             numbers, coords, energies, forces = arrays
             n, k = numbers.shape[0] if len(numbers.shape) == 1 else 0, coords.shape[0] if coords.shape else 0
-            if not 0 < n <= archives.MOST_ATOMS or coords.shape != (k, n, 3) or forces.shape != coords.shape or energies.shape not in ((k,), (k, 1)):
-                raise DataError(f"{where}: coords {coords.shape}, forces {forces.shape}, energies {energies.shape} for nuclear_charges {numbers.shape}, expected to agree")
+            if (
+                not 0 < n <= archives.MOST_ATOMS
+                or coords.shape != (k, n, 3)
+                or forces.shape != coords.shape
+                or energies.shape not in ((k,), (k, 1))
+            ):
+                raise DataError(
+                    f"{where}: coords {coords.shape}, forces {forces.shape}, energies {energies.shape} for nuclear_charges {numbers.shape}, expected to agree"
+                )
             charges, reference = numbers.take(n).astype(np.int64), None
             block = max(1, min(FRAMES, (1 << 20) // (48 * n)))
             for start in range(0, k, block):
@@ -56,7 +72,11 @@ def _npz(where, stream) -> Iterator[tuple]:
                 x, e, f = coords.take(size), energies.take(size), forces.take(size)
                 reference = x[0] if reference is None else reference
                 yield where, start, charges, reference, x, e.reshape(-1), f
-    except (zipfile.BadZipFile, ValueError, RuntimeError) as error:  # RuntimeError: encrypted, or compressed in another way
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        RuntimeError,
+    ) as error:  # RuntimeError: encrypted, or compressed in another way
         if isinstance(error, DataError):
             raise
         raise zipfile.BadZipFile(f"{where}: {error}") from error
@@ -66,15 +86,25 @@ class _Array:
     """A .npy file of numbers that is read along its first axis."""
 
     def __init__(self, stream):
-        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(np.lib.format.read_magic(stream))
+        header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(np.lib.format.read_magic(stream))
         if header is None:
             raise ValueError("array of another format version, expected 1.0 or 2.0")
         try:
             self.shape, fortran, self.dtype = header(stream)
-        except (tokenize.TokenError, SyntaxError, RecursionError, MemoryError) as error:  # what Python's parser raises beside ValueError
+        except (
+            tokenize.TokenError,
+            SyntaxError,
+            RecursionError,
+            MemoryError,
+        ) as error:  # what Python's parser raises beside ValueError
             raise ValueError(f"array with a header that is none ({type(error).__name__})") from error
         if self.dtype.kind not in "iuf" or (fortran and len(self.shape) > 1):
-            raise ValueError(f"array of {self.dtype}{' in Fortran order' if fortran else ''}, expected numbers in C order")
+            raise ValueError(
+                f"array of {self.dtype}{' in Fortran order' if fortran else ''}, expected numbers in C order"
+            )
         self.stream = stream
 
     def take(self, n: int) -> np.ndarray:
@@ -93,4 +123,9 @@ def parse(record: tuple, settings: dict) -> list[Item | Rejected]:
     if not ((numbers > 0) & (numbers < len(elements.SYMBOLS))).all():
         return [Rejected(f"{where}, frame {start + i}", "unknown element") for i in range(len(coords))]
     key = cluster_key(None, numbers, reference.astype(np.float64))
-    return [labelled(f"{where}, frame {start + i}", None, numbers, coords[i], energies[i], forces[i], unit, key=key) for i in range(len(coords))]
+    return [
+        labelled(
+            f"{where}, frame {start + i}", None, numbers, coords[i], energies[i], forces[i], unit, key=key
+        )
+        for i in range(len(coords))
+    ]

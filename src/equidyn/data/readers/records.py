@@ -17,7 +17,9 @@ class Item:
     rows: dict[str, np.ndarray]
     values: dict = field(default_factory=dict)
     bare: bool = False  # hydrogens are missing
-    notes: dict[str, int] = field(default_factory=dict)  # counts of peculiarities that are no reason to reject it
+    notes: dict[str, int] = field(
+        default_factory=dict
+    )  # counts of peculiarities that are no reason to reject it
     copy: int = 0  # digest of 64 bits that copies share, of which a dataset, or a side of a published split, keeps the first; 0: kept in any case
 
 
@@ -39,8 +41,12 @@ class Reader:
     records: Callable  # path -> iterator of records; a Rejected among them is passed on
     parse: Callable  # (record, settings) -> list[Item | Rejected]
     admit: Callable | None = None  # (item, settings) -> Item | Rejected: limits that the settings set
-    check: Callable | None = None  # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they cannot be
-    clusters: Callable | None = None  # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a cluster
+    check: Callable | None = (
+        None  # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they cannot be
+    )
+    clusters: Callable | None = (
+        None  # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a cluster
+    )
     clusterer: Callable | None = None  # settings -> name and version of what made ``clusters``, for the file
     unit: str = "molecule"  # what a cluster is
     chunk: int = RECORDS

@@ -32,7 +32,11 @@ def records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
 
 def _sdf_record(where, number, taken, size):
     place = f"{where}, record {number}"
-    return Rejected(place, f"record of more than {LARGEST} bytes") if size > LARGEST else (place, b"".join(taken).decode("utf-8", "replace"))
+    return (
+        Rejected(place, f"record of more than {LARGEST} bytes")
+        if size > LARGEST
+        else (place, b"".join(taken).decode("utf-8", "replace"))
+    )
 
 
 def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
@@ -49,7 +53,9 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         return [Rejected(where, "does not parse (RDKit)")]
     positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
-    if reason := unusable(numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()):
+    if reason := unusable(
+        numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
+    ):
         return [Rejected(where, reason)]
     if wrong := wrong_unit(where, numbers, positions):
         return [wrong]

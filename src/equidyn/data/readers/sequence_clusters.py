@@ -46,19 +46,25 @@ def cluster_by_sequence(sequences: list[str], identity: float = 0.5, clusterer: 
         raise DataError(f"sequence clusters: identity {identity}, expected above 0 and at most 1")
     for i, sequence in enumerate(sequences):
         if not sequence or set(sequence) - set(ALPHABET):
-            raise DataError(f"sequence clusters: sequence {i} is {sequence[:20]!r}…, expected letters of {ALPHABET}")
+            raise DataError(
+                f"sequence clusters: sequence {i} is {sequence[:20]!r}…, expected letters of {ALPHABET}"
+            )
     distinct = list(dict.fromkeys(sequences))
     make = {"mmseqs": _mmseqs, "greedy": _greedy}[clusterer]
     label = make(distinct, identity) if distinct else []
     label = dict(zip(distinct, label))
     number = {}
-    return np.array([number.setdefault(label[sequence], len(number)) for sequence in sequences], dtype=np.int64)
+    return np.array(
+        [number.setdefault(label[sequence], len(number)) for sequence in sequences], dtype=np.int64
+    )
 
 
 def _mmseqs_path() -> str:
     path = shutil.which("mmseqs")
     if path is None:
-        raise DataError("sequence clusters: clusterer 'mmseqs', but no mmseqs on PATH; expected it installed, or 'greedy'")
+        raise DataError(
+            "sequence clusters: clusterer 'mmseqs', but no mmseqs on PATH; expected it installed, or 'greedy'"
+        )
     return path
 
 
@@ -82,7 +88,9 @@ def _greedy(sequences: list[str], identity: float) -> list[int]:
     import gemmi
 
     scoring, kind = gemmi.AlignmentScoring("b"), gemmi.ResidueKind.AA
-    codes = [gemmi.expand_one_letter_sequence(sequence, kind) for sequence in sequences]  # the matrix goes by three-letter codes
+    codes = [
+        gemmi.expand_one_letter_sequence(sequence, kind) for sequence in sequences
+    ]  # the matrix goes by three-letter codes
     label, holders = [0] * len(sequences), defaultdict(list)  # word -> representatives that have it
     for i in sorted(range(len(sequences)), key=lambda i: -len(sequences[i])):
         words = {sequences[i][k : k + 3] for k in range(len(sequences[i]) - 2)}
@@ -90,7 +98,9 @@ def _greedy(sequences: list[str], identity: float) -> list[int]:
         for representative, count in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
             if count < identity**3 * len(words) / 2:
                 continue
-            if gemmi.align_string_sequences(codes[i], codes[representative], [], scoring).match_count >= identity * len(codes[i]):
+            if gemmi.align_string_sequences(
+                codes[i], codes[representative], [], scoring
+            ).match_count >= identity * len(codes[i]):
                 label[i] = representative
                 break
         else:

@@ -34,20 +34,38 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     try:
         size = Path(path).stat().st_size
         with h5py.File(path, "r") as file:
-            names = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]  # a link may lead to another file
+            names = [
+                name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)
+            ]  # a link may lead to another file
             if not names:
                 raise DataError(f"{path}: no groups, expected one per molecule")
             for name in names:
                 group = file[name]
-                shape = group["conformations"].shape if isinstance(group, h5py.Group) and isinstance(group.get("conformations"), h5py.Dataset) else ()
-                missing = [key for key in KEYS if key not in group] if isinstance(group, h5py.Group) else list(KEYS)
+                shape = (
+                    group["conformations"].shape
+                    if isinstance(group, h5py.Group) and isinstance(group.get("conformations"), h5py.Dataset)
+                    else ()
+                )
+                missing = (
+                    [key for key in KEYS if key not in group] if isinstance(group, h5py.Group) else list(KEYS)
+                )
                 whole = [key for key in KEYS if key not in missing and not store.stored(group.get(key), size)]
                 if missing or whole or len(shape) != 3 or not 0 < shape[1] <= 100_000:
-                    yield Rejected(f"{path}, {name}", "not the layout of SPICE", f"no {', '.join(missing + whole)}" if missing or whole else f"conformations {shape}")
+                    yield Rejected(
+                        f"{path}, {name}",
+                        "not the layout of SPICE",
+                        f"no {', '.join(missing + whole)}" if missing or whole else f"conformations {shape}",
+                    )
                     continue
                 for start in range(0, shape[0], SLICE):
                     yield str(path), name, start, min(start + SLICE, shape[0])
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:  # h5py raises many types on damaged files
+    except (
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # h5py raises many types on damaged files
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error})") from error
@@ -84,7 +102,20 @@ def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Reje
         return [Rejected(where, "not readable", f"{type(error).__name__}: {error}")]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is rejected
         key = labels.cluster_key(smiles, numbers, x[0] * length)
-        return [labels.labelled(f"{where}, conformation {start + i}", None, numbers, x[i] * length, e[i], -g[i], energy, force, key) for i in range(len(x))]
+        return [
+            labels.labelled(
+                f"{where}, conformation {start + i}",
+                None,
+                numbers,
+                x[i] * length,
+                e[i],
+                -g[i],
+                energy,
+                force,
+                key,
+            )
+            for i in range(len(x))
+        ]
 
 
 def units(where: str, group) -> tuple[float, float, float]:
@@ -95,10 +126,14 @@ def units(where: str, group) -> tuple[float, float, float]:
     DataError
     """
     text = [group[key].attrs.get("units") for key in KEYS[2:]]
-    text = ["" if t is None else (t.decode() if isinstance(t, bytes) else str(t)).strip().lower() for t in text]
+    text = [
+        "" if t is None else (t.decode() if isinstance(t, bytes) else str(t)).strip().lower() for t in text
+    ]
     energy, _, length = text[2].rpartition("/")
     if text[0] not in LENGTHS or text[1] not in ENERGIES or energy not in ENERGIES or length not in LENGTHS:
-        raise DataError(f"{where}: units {text} of {', '.join(KEYS[2:])}; expected lengths in {sorted(LENGTHS)}, energies in {sorted(ENERGIES)}")
+        raise DataError(
+            f"{where}: units {text} of {', '.join(KEYS[2:])}; expected lengths in {sorted(LENGTHS)}, energies in {sorted(ENERGIES)}"
+        )
     return LENGTHS[text[0]], ENERGIES[text[1]], ENERGIES[energy] / LENGTHS[length]
 
 

@@ -20,13 +20,28 @@ from equidyn.data.schema import BACKBONES
 
 LONGEST_NAME = np.dtype(BACKBONES["name"].dtype).itemsize  # bytes
 # Modified residues whose parent gemmi's table does not give as one of the twenty; files that name the parent themselves are believed.
-PARENTS = {"SEC": "C", "PYL": "K", "2MR": "R", "CSU": "C", "OCY": "C", "3AH": "H", "BB9": "C", "TRN": "W", "NVA": "V", "TYY": "Y"}
+PARENTS = {
+    "SEC": "C",
+    "PYL": "K",
+    "2MR": "R",
+    "CSU": "C",
+    "OCY": "C",
+    "3AH": "H",
+    "BB9": "C",
+    "TRN": "W",
+    "NVA": "V",
+    "TYY": "Y",
+}
 FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
 BREAK, NEAREST = 4.0, 2.0  # Å between consecutive C-alphas: above, a chain break; below, not a chain
-LARGEST = 2**26  # bytes of one file, decompressed; gemmi took 0.66 GB for one of 60 MB, 2.6 GB for one of 250 MB
+LARGEST = (
+    2**26
+)  # bytes of one file, decompressed; gemmi took 0.66 GB for one of 60 MB, 2.6 GB for one of 250 MB
 TOO_LARGE = f"file above {LARGEST >> 20} MiB"
 
-Record = tuple[str, str, bytes | None]  # where, file name, content; None for a file on disk, which ``parse`` reads
+Record = tuple[
+    str, str, bytes | None
+]  # where, file name, content; None for a file on disk, which ``parse`` reads
 
 
 class _Unusable(Exception):
@@ -44,14 +59,20 @@ def records(path: str | Path) -> Iterator[Record | Rejected]:
     elif name.endswith(ARCHIVES):
         yield from _members(path)
     elif not _format(name):
-        yield Rejected(str(path), "unreadable file", f"expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in {', '.join(ARCHIVES)}")
+        yield Rejected(
+            str(path),
+            "unreadable file",
+            f"expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in {', '.join(ARCHIVES)}",
+        )
     else:
         yield str(path), path.name, None
 
 
 def _members(path: Path) -> Iterator[Record | Rejected]:
     try:
-        for where, file in archives.members(path, tuple(form + packed for form in FORMATS for packed in ("", ".gz"))):
+        for where, file in archives.members(
+            path, tuple(form + packed for form in FORMATS for packed in ("", ".gz"))
+        ):
             name = where.removeprefix(f"{path}, ").replace("\\", "/")
             content = file.read(LARGEST + 1)
             if name.startswith("/") or ".." in PurePosixPath(name).parts:
@@ -83,13 +104,22 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
             if len(chain.get_polymer()):
                 place = f"{where}, chain {chain.name}" if chain.name else where
                 try:
-                    found += _pieces(place, f"{_entry(name)}_{chain.name}", *_trace(chain, structure, parents, settings), notes, settings)
+                    found += _pieces(
+                        place,
+                        f"{_entry(name)}_{chain.name}",
+                        *_trace(chain, structure, parents, settings),
+                        notes,
+                        settings,
+                    )
                 except _Unusable as unusable:
                     found.append(Rejected(place, *unusable.args))
         return found or [Rejected(where, "no protein chain")]
     except _Unusable as unusable:
         return [Rejected(where, *unusable.args)]
-    except (UnicodeDecodeError, RuntimeError) as error:  # names of chains and residues that are no text are found when they are asked for
+    except (
+        UnicodeDecodeError,
+        RuntimeError,
+    ) as error:  # names of chains and residues that are no text are found when they are asked for
         return [Rejected(where, "unreadable file", str(error))]
 
 
@@ -129,7 +159,9 @@ def _structure(name: str, data: bytes):
     import gemmi
 
     try:
-        structure = gemmi.read_structure_string(data, format=gemmi.CoorFormat.Mmcif if _format(name) == "cif" else gemmi.CoorFormat.Pdb)
+        structure = gemmi.read_structure_string(
+            data, format=gemmi.CoorFormat.Mmcif if _format(name) == "cif" else gemmi.CoorFormat.Pdb
+        )
         if len(structure) == 0 or structure[0].count_atom_sites() == 0:
             raise ValueError("no atoms")
         structure.setup_entities()
@@ -162,7 +194,10 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         raise _Unusable("not a protein", kind.name)
     letters, positions, unknown = [], [], []
     for _, group in groupby(_residues(chain, structure), lambda residue: str(residue.seqid)):
-        residue, alpha = min(((residue, alpha) for residue in group for alpha in _alphas(residue)), key=lambda item: (-item[1].occ, item[1].altloc))
+        residue, alpha = min(
+            ((residue, alpha) for residue in group for alpha in _alphas(residue)),
+            key=lambda item: (-item[1].occ, item[1].altloc),
+        )
         letters.append(_letter(residue.name, parents))
         positions.append(alpha.pos.tolist())
         if letters[-1] is None:
@@ -171,7 +206,9 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
     if n == 0:
         raise _Unusable("no CA")
     if unknown:
-        raise _Unusable("nonstandard residue", f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}")
+        raise _Unusable(
+            "nonstandard residue", f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}"
+        )
     if not np.isfinite(positions).all():
         raise _Unusable("bad coordinates", "not finite")
     if n > 1 and (nearest := _distances(positions).min()) < NEAREST:
@@ -187,21 +224,42 @@ def _distances(positions: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.diff(positions, axis=0), axis=1)
 
 
-def _pieces(where: str, name: str, sequence: str, positions: np.ndarray, notes: dict[str, int], settings: dict) -> list[Item]:
+def _pieces(
+    where: str, name: str, sequence: str, positions: np.ndarray, notes: dict[str, int], settings: dict
+) -> list[Item]:
     """A chain as one item, or cut into fragments of equal length; what follows the last residue of a piece is not in it."""
     n = len(sequence)
     length = settings.get("fragment", n)
     if n < length:
         raise _Unusable("shorter than the fragment", f"{n} residues")
-    residues, breaks = np.array([ALPHABET.index(letter) for letter in sequence], np.uint8), np.append(_distances(positions) > BREAK, False).astype(np.uint8)
+    residues, breaks = (
+        np.array([ALPHABET.index(letter) for letter in sequence], np.uint8),
+        np.append(_distances(positions) > BREAK, False).astype(np.uint8),
+    )
     notes, left, items = {**notes, "chains": 1}, n % length, []
     if left:
         notes["residues left over by fragments"] = left
     for start in range(0, n - length + 1, length):
-        rows = {key: values[start : start + length] for key, values in (("positions", positions), ("residues", residues), ("breaks", breaks))}
+        rows = {
+            key: values[start : start + length]
+            for key, values in (("positions", positions), ("residues", residues), ("breaks", breaks))
+        }
         rows["breaks"] = np.append(rows["breaks"][:-1], np.uint8(0))
-        title, place = (f"{name}/{start + 1}", f"{where}, residues {start + 1} to {start + length}") if "fragment" in settings else (name, where)
-        items.append(Item(place, sequence, rows, {"name": _fitting(title)}, notes=notes if start == 0 else {}, copy=_digest(sequence, positions, start)))
+        title, place = (
+            (f"{name}/{start + 1}", f"{where}, residues {start + 1} to {start + length}")
+            if "fragment" in settings
+            else (name, where)
+        )
+        items.append(
+            Item(
+                place,
+                sequence,
+                rows,
+                {"name": _fitting(title)},
+                notes=notes if start == 0 else {},
+                copy=_digest(sequence, positions, start),
+            )
+        )
     return items
 
 
@@ -232,7 +290,9 @@ def _residues(chain, structure) -> Iterator:
         if alphas:
             atom = residue.het_flag == "A" and gemmi.find_tabulated_residue(residue.name).is_amino_acid()
             bonded = last is not None and last.dist(alphas[0].pos) < BREAK
-            if residue.entity_type == gemmi.EntityType.Polymer or (structure.input_format == gemmi.CoorFormat.Pdb and (atom or bonded)):
+            if residue.entity_type == gemmi.EntityType.Polymer or (
+                structure.input_format == gemmi.CoorFormat.Pdb and (atom or bonded)
+            ):
                 last = alphas[0].pos
                 yield residue
 
@@ -242,7 +302,11 @@ def _letter(name: str, parents: dict[str, str]) -> str | None:
     import gemmi
 
     info = gemmi.find_tabulated_residue(name)
-    letter = info.one_letter_code.upper() if info.kind in (gemmi.ResidueKind.AA, gemmi.ResidueKind.PAA, gemmi.ResidueKind.MAA) else ""
+    letter = (
+        info.one_letter_code.upper()
+        if info.kind in (gemmi.ResidueKind.AA, gemmi.ResidueKind.PAA, gemmi.ResidueKind.MAA)
+        else ""
+    )
     if letter not in ALPHABET or not letter:
         parent = gemmi.find_tabulated_residue(parents.get(name, ""))
         letter = PARENTS.get(name) or (parent.one_letter_code if parent.is_amino_acid() else "")
@@ -251,5 +315,7 @@ def _letter(name: str, parents: dict[str, str]) -> str | None:
 
 def _digest(sequence: str, positions: np.ndarray, start: int) -> int:
     """Of the piece of a chain that starts there: 64 bits, the same for positions that are equal to 0.01 Å."""
-    digest = hashlib.sha256(f"{start} {sequence}".encode() + (np.round(positions, 2) + 0.0).tobytes())  # + 0.0: no minus zero
+    digest = hashlib.sha256(
+        f"{start} {sequence}".encode() + (np.round(positions, 2) + 0.0).tobytes()
+    )  # + 0.0: no minus zero
     return int.from_bytes(digest.digest()[:8])

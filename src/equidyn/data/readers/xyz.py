@@ -30,4 +30,10 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         return [Rejected(where, reason)]
     if wrong := wrong_unit(where, numbers, atoms.positions):
         return [wrong]
-    return [Item(where, connectivity(numbers, atoms.positions) or where, {"numbers": numbers, "positions": centred(atoms.positions)})]
+    return [
+        Item(
+            where,
+            connectivity(numbers, atoms.positions) or where,
+            {"numbers": numbers, "positions": centred(atoms.positions)},
+        )
+    ]

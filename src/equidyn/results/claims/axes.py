@@ -1,7 +1,5 @@
 """C3 to C6: whether the outcome depends on model size, training-set size, optimizer, or seed."""
 
-
-
 from equidyn.results import tables
 from equidyn.results.claims.rows import STATEMENTS, against_text, claim_row, place_of, range_text
 from equidyn.results.verdicts import (
@@ -10,8 +8,19 @@ from equidyn.results.verdicts import (
     verdict,
 )
 
-AXES = {"model.size": "C3", "training.n_train": "C4", "training.optimizer": "C5", "training.lr": "C5", "seed": "C6"}
-PUBLISHED = {"C3": ("param-", "model-", "default"), "C4": ("train-", "data-", "default", "model-111M"), "C5": ("lr-", "SGD", "default"), "C6": ("default",)}
+AXES = {
+    "model.size": "C3",
+    "training.n_train": "C4",
+    "training.optimizer": "C5",
+    "training.lr": "C5",
+    "seed": "C6",
+}
+PUBLISHED = {
+    "C3": ("param-", "model-", "default"),
+    "C4": ("train-", "data-", "default", "model-111M"),
+    "C5": ("lr-", "SGD", "default"),
+    "C6": ("default",),
+}
 
 
 def _published_last(paper: list[dict], claim: str, task: str, condition: str) -> list[float]:
@@ -25,7 +34,9 @@ def _published_last(paper: list[dict], claim: str, task: str, condition: str) ->
             and (" " not in r["run"] or r["run"].endswith(f" {condition}"))
         ):
             found.setdefault(r["run"], []).append(r)
-    return [max(rows, key=lambda r: (r["quantity"] == "last", r["step"]))["percent"] for rows in found.values()]
+    return [
+        max(rows, key=lambda r: (r["quantity"] == "last", r["step"]))["percent"] for rows in found.values()
+    ]
 
 
 def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
@@ -42,7 +53,11 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     for (claim, reference), members in sorted(families.items(), key=lambda item: int(item[0][0][1:])):
         for condition in [c for c in tables.conditions(rows, reference) if not c.endswith("sc")]:
             curves = {run: tables.curve(rows, run, condition=condition) for run in members if run in known}
-            curves = {run: curve for run, curve in curves.items() if curve and curve[-1]["equivariance"] > 10 * curve[-1]["floor"]}
+            curves = {
+                run: curve
+                for run, curve in curves.items()
+                if curve and curve[-1]["equivariance"] > 10 * curve[-1]["floor"]
+            }
             if reference not in curves:
                 continue
             ends = [curve[-1] for curve in curves.values()]
@@ -55,8 +70,23 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             if published:
                 conditions += f"; largest / the paper's largest {worst / max(published):.2g}"
             judged = (agree if claim == "C6" else robust)(list(curves.values()))
-            lo, hi, place = min(r["percent_lo"] for r in ends), max(r["percent_hi"] for r in ends), f"{STATEMENTS[claim][1]}, {ends[0]['task']}"
-            result.append(claim_row(claim, judged, conditions, worst, lo, hi, range_text(published, " % at the end"), place=place))
+            lo, hi, place = (
+                min(r["percent_lo"] for r in ends),
+                max(r["percent_hi"] for r in ends),
+                f"{STATEMENTS[claim][1]}, {ends[0]['task']}",
+            )
+            result.append(
+                claim_row(
+                    claim,
+                    judged,
+                    conditions,
+                    worst,
+                    lo,
+                    hi,
+                    range_text(published, " % at the end"),
+                    place=place,
+                )
+            )
     return result
 
 

@@ -30,12 +30,24 @@ def c1(rows: list[dict]) -> dict:
     gap = additive(rows)
     conditions = f"exact by construction; largest relative gap over {len(rows)} rows as written, all of which have a percentage"
     statement = "total loss = twirled error + equivariance error, measurable at every checkpoint"
-    return dict(claim="C1", statement=statement, place="definition", paper="exact", ours=gap, lo="", hi="", verdict=HOLDS if gap < 1e-12 else FAILS, conditions=conditions)
+    return dict(
+        claim="C1",
+        statement=statement,
+        place="definition",
+        paper="exact",
+        ours=gap,
+        lo="",
+        hi="",
+        verdict=HOLDS if gap < 1e-12 else FAILS,
+        conditions=conditions,
+    )
 
 
 def _milestones(paper: list[dict], task: str, condition: str, quantity: str) -> list[float]:
     """The paper's steps of a quantity such as ``first_step_le_2_percent`` over its default runs."""
-    found = [r for r in paper if (r["task"], r["quantity"]) == (task, quantity) and r["run"].startswith("default")]
+    found = [
+        r for r in paper if (r["task"], r["quantity"]) == (task, quantity) and r["run"].startswith("default")
+    ]
     return [r["step"] for r in found if not condition or r["run"].endswith(f" {condition}")]
 
 
@@ -44,8 +56,14 @@ def _levels(curve: list[dict], paper: list[dict]) -> str:
     told = []
     for percent in (10, 5, 2, 1):
         step = first_step(curve, percent)
-        published = _milestones(paper, curve[-1]["task"], curve[-1]["condition"], f"first_step_le_{percent}_percent")
-        ratio = f", {step * len(published) / sum(published):.2g} x the paper's" if published and step is not None else ""
+        published = _milestones(
+            paper, curve[-1]["task"], curve[-1]["condition"], f"first_step_le_{percent}_percent"
+        )
+        ratio = (
+            f", {step * len(published) / sum(published):.2g} x the paper's"
+            if published and step is not None
+            else ""
+        )
         told.append(f"{percent} %: {'none' if step is None else f'{step:.0f}'}{ratio}")
     return f"first steps that count with at most {'; '.join(told)}"
 
@@ -70,12 +88,23 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
         conditions += f"; a dip to {lowest['percent']:.3g} % at step {lowest['step']:.0f} does not count: {against_text(lowest)}"
     steps = _milestones(paper, task, last["condition"], "first_step_le_2_percent")
     span = "" if not steps else f"<= 2 % first at step {range_text(steps, figures=6)}"
-    if task == "voxels" and (points := [r for r in paper if (r["task"], r["run"], r["quantity"]) == ("voxels", "model-111M", "percent_published")]):
+    if task == "voxels" and (
+        points := [
+            r
+            for r in paper
+            if (r["task"], r["run"], r["quantity"]) == ("voxels", "model-111M", "percent_published")
+        ]
+    ):
         span = f"{min(r['percent'] for r in points):.2g} % at the lowest, {points[-1]['percent']:.3g} % at the end (111M, sigma 0.9)"
         conditions += f"; last / the paper's last {last['percent'] / points[-1]['percent']:.2g}"
-        at_dip, zero = (published_number(paper, "voxels", quantity, run="model-111M") for quantity in ("total_at_dip", "zero_predictor_estimate"))
+        at_dip, zero = (
+            published_number(paper, "voxels", quantity, run="model-111M")
+            for quantity in ("total_at_dip", "zero_predictor_estimate")
+        )
         if at_dip and zero:
-            conditions += f"; the paper's lowest stands at about {at_dip / zero:.2g} x its zero predictor (estimated)"
+            conditions += (
+                f"; the paper's lowest stands at about {at_dip / zero:.2g} x its zero predictor (estimated)"
+            )
     statement = "equivariance error falls to <= 2 % of held-out loss within 1k-10k steps"
     return [
         dict(claim="C2", statement=statement, place=f"percent curves, {task}", paper=span,
@@ -112,7 +141,11 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
                 if counted(last) and last["equivariance"] > 10 * last["floor"]:
                     ends.append(last)
         if not ends:
-            result.append(claim_row("C10", NOT_RUN, f"the last step of no {task} run counts", place=f"discussion, {task}"))
+            result.append(
+                claim_row(
+                    "C10", NOT_RUN, f"the last step of no {task} run counts", place=f"discussion, {task}"
+                )
+            )
             continue
         most = max(ends, key=lambda r: r["percent"])
         told = f"exact equivariance at the same twirled error could save at most {most['percent']:.3g} % of the loss (total {most['total']:.3g}, twirled {most['twirled']:.3g})"
@@ -120,5 +153,15 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
         if step := break_even(tables.curve(rows, most["run"], condition=most["condition"])):
             conditions += f"; an equivariant model with its twirled curve has the last total at step {step:.0f} and wins only if a step costs less than {most['step'] / step:.2f} x"
         conditions += "; no equivariant model was trained for the same time"
-        result.append(claim_row("C10", UNTESTABLE, conditions, most["percent"], most["percent_lo"], most["percent_hi"], place=f"discussion, {task}"))
+        result.append(
+            claim_row(
+                "C10",
+                UNTESTABLE,
+                conditions,
+                most["percent"],
+                most["percent_lo"],
+                most["percent_hi"],
+                place=f"discussion, {task}",
+            )
+        )
     return result

@@ -42,20 +42,33 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
             if set(terms) != {"twirled", "equivariance"}:
                 continue
             for name in usable:
-                ratio = terms["twirled"][name] / terms["equivariance"][name] if terms["equivariance"][name] else math.inf
+                ratio = (
+                    terms["twirled"][name] / terms["equivariance"][name]
+                    if terms["equivariance"][name]
+                    else math.inf
+                )
                 doubts = [] if step in counts else ["its percentage does not count"]
                 if name == "condition_number":
                     doubts += dict.fromkeys(doubt for r in terms.values() if (doubt := unresolved(r)))
                 if not doubts and math.isfinite(ratio):
                     usable[name][step] = ratio
-                told[name].append(f"step {step:.0f}: {ratio:.3g}" + (f" (not used: {', '.join(doubts)})" if doubts else ""))
+                told[name].append(
+                    f"step {step:.0f}: {ratio:.3g}" + (f" (not used: {', '.join(doubts)})" if doubts else "")
+                )
         block = f"{place_of(run, condition)}, block {table[0]['block']} ({table[0]['n_parameters']:.0f} parameters, {table[0]['method']})"
-        for name, statement in (("condition_number", STATEMENTS["C7"][0]), ("largest", "equivariance has the smoother landscape (largest eigenvalue lower)")):
+        for name, statement in (
+            ("condition_number", STATEMENTS["C7"][0]),
+            ("largest", "equivariance has the smoother landscape (largest eigenvalue lower)"),
+        ):
             ratios = usable[name]
             low = min(ratios, key=lambda step: counts[step]["percent"], default=None)
             judged = better_conditioned(list(ratios.values()), ratios.get(low))
             conditions = f"{block}; twirled / equivariance at {'; '.join(told[name]) or 'no checkpoint with both terms'}"
-            published = published_number(paper, table[0]["task"], "condition_number_ratio", condition) if name == "condition_number" else None
+            published = (
+                published_number(paper, table[0]["task"], "condition_number_ratio", condition)
+                if name == "condition_number"
+                else None
+            )
             if name == "condition_number":
                 conditions += f"; eigenvalues below {table[0]['threshold'] / table[0]['largest']:.0e} of the largest count as zero"
                 conditions += f"; residual at most {max(r['residual'] for r in table):.2g} of the largest"
@@ -64,7 +77,19 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
                 conditions += f"; {last / published:.2g} x the paper's"
             lo, hi = (end(ratios.values(), default="") for end in (min, max))
             paper_said = f"about {published:.0f}" if published else ""
-            result.append(claim_row("C7", judged, conditions, last, lo, hi, paper_said, statement, f"loss landscapes, {table[0]['task']}"))
+            result.append(
+                claim_row(
+                    "C7",
+                    judged,
+                    conditions,
+                    last,
+                    lo,
+                    hi,
+                    paper_said,
+                    statement,
+                    f"loss landscapes, {table[0]['task']}",
+                )
+            )
     return result
 
 
@@ -106,7 +131,10 @@ def c8(rows: list[dict], paper: list[dict], gradients: list[dict]) -> list[dict]
     """
     result = []
     for run, condition in groups_of(gradients):
-        counts, mine = counted_rows(rows, run, condition), [r for r in gradients if (r["run"], r["condition"]) == (run, condition)]
+        counts, mine = (
+            counted_rows(rows, run, condition),
+            [r for r in gradients if (r["run"], r["condition"]) == (run, condition)],
+        )
         used = [r for r in mine if r["step"] in counts and r["ratio"] > 0 and r["percent"] > 0]
         x, y, task = np.log([r["ratio"] for r in used]), np.log([r["percent"] for r in used]), mine[0]["task"]
         for kind in ("pearson", "spearman"):
@@ -123,8 +151,22 @@ def c8(rows: list[dict], paper: list[dict], gradients: list[dict]) -> list[dict]
                 conditions += f"; checkpoints resemble their neighbours: interval for {independent:.1f} independent ones"
                 conditions += f"; {r / published:.2g} x the paper's" if published else ""
                 conditions += f"; cost {np.median([row['seconds'] for row in mine]):.2g} s per checkpoint, two forward and two backward passes per rotation"
-            statement = f"{STATEMENTS['C8'][0]} ({'Pearson of logarithms' if kind == 'pearson' else 'Spearman'})"
-            result.append(claim_row("C8", judged, conditions, r, lo, hi, "" if published is None else f"{published:.3g}", statement, f"{STATEMENTS['C8'][1]}, {task}"))
+            statement = (
+                f"{STATEMENTS['C8'][0]} ({'Pearson of logarithms' if kind == 'pearson' else 'Spearman'})"
+            )
+            result.append(
+                claim_row(
+                    "C8",
+                    judged,
+                    conditions,
+                    r,
+                    lo,
+                    hi,
+                    "" if published is None else f"{published:.3g}",
+                    statement,
+                    f"{STATEMENTS['C8'][1]}, {task}",
+                )
+            )
     return result
 
 
@@ -173,16 +215,44 @@ def c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
             slope, lo, hi = float(fit.slope), float(fit.slope - half), float(fit.slope + half)
             judged = quadratic(lo, hi)
             r, rank = (correlation(x, y, kind)[0] for kind in ("pearson", "spearman"))
-            published = [published_number(paper, "forces", f"{kind}_head_variance_equivariance") for kind in ("pearson", "spearman")]
+            published = [
+                published_number(paper, "forces", f"{kind}_head_variance_equivariance")
+                for kind in ("pearson", "spearman")
+            ]
             conditions += f", variance spans a factor {math.exp(np.ptp(x)):.2g}; Pearson of logarithms {r:.3f}, Spearman {rank:.3f}"
-            conditions += f" (paper {published[0]:.3f}, {published[1]:.3f}: {r / published[0]:.2g} x, {rank / published[1]:.2g} x)" if all(published) else ""
-        result.append(claim_row("C9", judged, conditions, slope, lo, hi, "slope 1 if quadratic", f"{STATEMENTS['C9'][0]}: slope of log error against log head variance"))
-        gap = max(abs(r["equivariance"] - r["quadratic_form"]) / r["quadratic_form"] if r["quadratic_form"] > 0 else math.inf for r in mine)
+            conditions += (
+                f" (paper {published[0]:.3f}, {published[1]:.3f}: {r / published[0]:.2g} x, {rank / published[1]:.2g} x)"
+                if all(published)
+                else ""
+            )
+        result.append(
+            claim_row(
+                "C9",
+                judged,
+                conditions,
+                slope,
+                lo,
+                hi,
+                "slope 1 if quadratic",
+                f"{STATEMENTS['C9'][0]}: slope of log error against log head variance",
+            )
+        )
+        gap = max(
+            abs(r["equivariance"] - r["quadratic_form"]) / r["quadratic_form"]
+            if r["quadratic_form"] > 0
+            else math.inf
+            for r in mine
+        )
         conditions = f"{place_of(run, '')}, largest relative gap between measured error and closed form over {len(mine)} checkpoints"
         if all(r["quadratic_form"] > 0 for r in (mine[0], mine[-1])):
-            change, features = math.log(mine[-1]["quadratic_form"] / mine[0]["quadratic_form"]), float(np.nansum([r["features_part"] for r in mine]))
+            change, features = (
+                math.log(mine[-1]["quadratic_form"] / mine[0]["quadratic_form"]),
+                float(np.nansum([r["features_part"] for r in mine])),
+            )
             conditions += f"; over training ln(error) changes by {change:.2f}, of which the features' part is {features:.2f} and the head's {change - features:.2f}"
         judged = HOLDS if gap <= EXACT else FAILS
-        statement = "at fixed features the equivariance error is an exact quadratic form of the head's deviation"
+        statement = (
+            "at fixed features the equivariance error is an exact quadratic form of the head's deviation"
+        )
         result.append(claim_row("C9", judged, conditions, gap, paper="not stated", statement=statement))
     return result

@@ -8,9 +8,18 @@ STATEMENTS = {
     "C4": ("robust to training-set size (500 to 1M)", "percent curves by training-set size"),
     "C5": ("robust to optimizer and learning rate", "percent curves by optimizer"),
     "C6": ("replicates agree", "percent curves of three replicates"),
-    "C7": ("equivariance has the better-conditioned landscape (condition number about 1000 x lower for forces)", "loss landscapes"),
-    "C8": ("gradient of the equivariance term is small and tracks the percentage", "gradient-norm ratio against percent"),
-    "C9": ("equivariance error is quadratic in the deviation of the head from equivariance", "variance of the force head"),
+    "C7": (
+        "equivariance has the better-conditioned landscape (condition number about 1000 x lower for forces)",
+        "loss landscapes",
+    ),
+    "C8": (
+        "gradient of the equivariance term is small and tracks the percentage",
+        "gradient-norm ratio against percent",
+    ),
+    "C9": (
+        "equivariance error is quadratic in the deviation of the head from equivariance",
+        "variance of the force head",
+    ),
     "C10": ("the penalty is small, so a non-equivariant model may win per GPU-hour", "discussion"),
 }
 MIN_CORRELATED = 5  # checkpoints
@@ -18,13 +27,27 @@ MIN_CORRELATED = 5  # checkpoints
 
 def against_text(row: dict) -> str:
     """Total loss in units of what predicts nothing learned."""
-    trivial = f", {row['total'] / row['trivial_loss']:.3f} x the rescaled input" if row["trivial_loss"] < 0.999 * row["zero_loss"] else ""
+    trivial = (
+        f", {row['total'] / row['trivial_loss']:.3f} x the rescaled input"
+        if row["trivial_loss"] < 0.999 * row["zero_loss"]
+        else ""
+    )
     return f"total {row['total'] / row['zero_loss']:.3f} x the zero predictor{trivial}"
 
 
 def claim_row(claim, verdict, conditions, ours="", lo="", hi="", paper="", statement=None, place=None):
     known, where = STATEMENTS[claim]
-    return dict(claim=claim, statement=statement or known, place=place or where, paper=paper, ours=ours, lo=lo, hi=hi, verdict=verdict, conditions=conditions)
+    return dict(
+        claim=claim,
+        statement=statement or known,
+        place=place or where,
+        paper=paper,
+        ours=ours,
+        lo=lo,
+        hi=hi,
+        verdict=verdict,
+        conditions=conditions,
+    )
 
 
 def place_of(run, condition):
@@ -34,7 +57,11 @@ def place_of(run, condition):
 def range_text(values, unit="", figures=3):
     if not values:
         return ""
-    return f"{min(values):.{figures}g}" + (f"-{max(values):.{figures}g}" if max(values) > min(values) else "") + unit
+    return (
+        f"{min(values):.{figures}g}"
+        + (f"-{max(values):.{figures}g}" if max(values) > min(values) else "")
+        + unit
+    )
 
 
 def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict]:

@@ -16,7 +16,9 @@ def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:
     if n <= 3:
         return r, -1.0, 1.0
     half = 1.96 * math.sqrt((1 + (r * r / 2 if kind == "spearman" else 0)) / (n - 3))
-    most = 1 - 6 / (len(x) ** 3 - len(x))  # half a step of Spearman's below 1: equal ranks of a few points do not make an interval without width
+    most = 1 - 6 / (
+        len(x) ** 3 - len(x)
+    )  # half a step of Spearman's below 1: equal ranks of a few points do not make an interval without width
     z = math.atanh(min(max(r, -most), most))
     return r, math.tanh(z - half), math.tanh(z + half)
 
