@@ -1,7 +1,9 @@
-"""Reading training grids back from caches, against voxelizing on the fly from cached coordinates; one reader, random order.
+"""Reading training grids back from caches, against voxelizing on the fly from cached coordinates; one reader,
+random order.
 
-Beside the rates: bytes per molecule on disk, peak memory of a process that reads all of them, the memory-write limit, and PyUUL (``pip install pyuul``, for this
-benchmark only), all as ratios to the first row.
+Beside the rates: bytes per molecule on disk, peak memory of a process that reads all of them, the
+memory-write limit, and PyUUL (``pip install pyuul``, for this benchmark only), all as ratios to the first
+row.
 
 PYTHONPATH=src python benchmarks/cache.py
 """
@@ -50,7 +52,8 @@ def compare(args, grid, batch, settings) -> None:
     grids = np.stack([voxelize_batch(p, c, [0, len(p)], **settings)[0].numpy() for p, c in batch])
     order, first = np.random.default_rng(0).permutation(args.n), None
     print(
-        f"\n{grid}³ at {settings['resolution']} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; {100 * (grids > 0).mean():.2f} % of the voxels are not zero"
+        f"\n{grid}³ at {settings['resolution']} Å, {np.mean([len(p) for p, _ in batch]):.1f} atoms; "
+        f"{100 * (grids > 0).mean():.2f} % of the voxels are not zero"
     )
     print(f"{'':44s}molecules/s   ratio   bytes per molecule   peak memory, MB")
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +81,8 @@ def compare(args, grid, batch, settings) -> None:
             ]
             memory = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             print(
-                f"  {name:42s}{rate:11.0f} {rate / first:7.2f}   {os.path.getsize(path) / args.n:18.0f} {memory:17.0f}"
+                f"  {name:42s}{rate:11.0f} {rate / first:7.2f}   {os.path.getsize(path) / args.n:18.0f} "
+                f"{memory:17.0f}"
             )
     out = torch.empty(64, *grids.shape[1:])
     limit = 64 / median_time(out.zero_, least=1.0)

@@ -2,9 +2,11 @@
 
     python benchmarks/convert.py --source npz spice --gigabytes 2 --workers 1 2
 
-Four molecules of 22 to 25 atoms in 50 geometries each, with GFN2-xTB labels where the source has labels, or 200 helices of 60 to 200 residues (``structures``), are
-repeated in random order until the file holds ``--gigabytes``, before compression. Prints, per source and number of workers, items/s, and the peak resident memory of
-the parent and of its largest child: a worker, or, where the parent itself reads, at most a helper of some library. Linux only (``/proc``).
+Four molecules of 22 to 25 atoms in 50 geometries each, with GFN2-xTB labels where the source has labels, or
+200 helices of 60 to 200 residues (``structures``), are repeated in random order until the file holds
+``--gigabytes``, before compression. Prints, per source and number of workers, items/s, and the peak resident
+memory of the parent and of its largest child: a worker, or, where the parent itself reads, at most a helper
+of some library. Linux only (``/proc``).
 """
 
 import argparse
@@ -35,7 +37,9 @@ VOXELS = {"elements": ["C", "H", "O", "N", "F"], "grid": 32, "resolution": 0.25,
 
 
 def geometries(labels: bool = True) -> list[tuple]:
-    """(SMILES, numbers [n], positions [50, n, 3] Å, energies [50] eV, forces [50, n, 3] eV/Å) of every molecule; zeros without labels."""
+    """(SMILES, numbers [n], positions [50, n, 3] Å, energies [50] eV, forces [50, n, 3] eV/Å) of every
+    molecule; zeros without labels.
+    """
     from equidyn.data.generate import conformers
 
     found = []
@@ -87,7 +91,8 @@ def extxyz(path: Path, size: int) -> None:
                 for s, row in zip(symbols(numbers), np.hstack([x, f]).tolist())
             )
             texts.append(
-                f'{len(numbers)}\nProperties=species:S:1:pos:R:3:forces:R:3 energy={energy!r} pbc="F F F"\n{rows}\n'.encode()
+                f'{len(numbers)}\nProperties=species:S:1:pos:R:3:forces:R:3 energy={energy!r} pbc="F F '
+                f'F"\n{rows}\n'.encode()
             )
     with open(path, "wb") as file:
         fill(file.write, texts, size)
@@ -118,7 +123,9 @@ def npz(path: Path, size: int) -> None:
 
 
 def spice(path: Path, size: int) -> None:
-    """Groups of 50 conformations with all arrays of SPICE 1.1.4, most of which no reader wants: they are most of the size."""
+    """Groups of 50 conformations with all arrays of SPICE 1.1.4, most of which no reader wants: they are most
+    of the size.
+    """
     import h5py
 
     from equidyn.data.units import BOHR, HARTREE
@@ -169,7 +176,8 @@ def xyz(path: Path, size: int) -> None:
                 for s, row in zip(symbols(numbers), x)
             )
             texts.append(
-                f"{len(numbers)}\ngdb 1\t{'0.1234	' * 15}\n{rows}\n{'1234.5678	' * 60}\n{smiles}\t{smiles}\nInChI=1S/\tInChI=1S/\n".encode()
+                f"{len(numbers)}\ngdb 1\t{'0.1234	' * 15}\n{rows}\n{'1234.5678	' * 60}\n"
+                f"{smiles}\t{smiles}\nInChI=1S/\tInChI=1S/\n".encode()
             )
     with bz2.open(path, "wb", 1) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
         fill(members(archive, "dsgdb9nsd_{:07d}.xyz"), texts, size)
@@ -189,7 +197,9 @@ def members(archive: tarfile.TarFile, name: str) -> Callable[[bytes], None]:
 
 
 def geom(path: Path, size: int) -> None:
-    """A pickled list of (SMILES, five conformers), in batches of 1000 as pickle writes them, but from pickles of its elements."""
+    """A pickled list of (SMILES, five conformers), in batches of 1000 as pickle writes them, but from pickles
+    of its elements.
+    """
     bodies = []
     for smiles, _, positions, *_ in geometries(False):
         molecules = conformers_of(smiles, positions)
@@ -214,7 +224,9 @@ def geom(path: Path, size: int) -> None:
 
 
 def structures(path: Path, size: int) -> None:
-    """An archive of compressed mmCIF files of one helix each: 200 sequences, every file with another place of its first residue, so that none is a duplicate."""
+    """An archive of compressed mmCIF files of one helix each: 200 sequences, every file with another place of
+    its first residue, so that none is a duplicate.
+    """
     rng, texts = np.random.default_rng(0), [helix(i) for i in range(200)]
     number, done = 0, 0
     with tarfile.open(path, "w") as archive:
@@ -232,7 +244,9 @@ def structures(path: Path, size: int) -> None:
 
 
 def helix(seed: int) -> str:
-    """An mmCIF file of the backbone of a helix of random sequence; its first C-alpha has placeholders for x and y, which are about 0."""
+    """An mmCIF file of the backbone of a helix of random sequence; its first C-alpha has placeholders for x
+    and y, which are about 0.
+    """
     import gemmi
 
     rng, rows = np.random.default_rng(seed), []
@@ -243,7 +257,8 @@ def helix(seed: int) -> str:
             x, y, z = alpha + shift * np.array([0.3, 0.3, 0.9]) * (k != 1)
             x, y = (9999.123, 9999.456) if i == 0 and k == 1 else (x, y)
             rows.append(
-                f"ATOM  {4 * i + k + 1:5d}  {name:<3} {residue} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00 10.00          {name[0]:>2}\n"
+                f"ATOM  {4 * i + k + 1:5d}  {name:<3} {residue} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  "
+                f"1.00 10.00          {name[0]:>2}\n"
             )
     structure = gemmi.read_pdb_string("".join(rows) + "TER\n")
     structure.setup_entities()
@@ -271,9 +286,11 @@ if __name__ == "__main__":
     counts = build(settings, out, workers=workers)
     seconds = time.perf_counter() - start
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    parent = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))  # KiB, as ru_maxrss
+    status = Path("/proc/self/status").read_text().splitlines()
+    parent = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))  # KiB, as ru_maxrss
     cpu = sum(use.ru_utime + use.ru_stime for use in (own, others))
-    print(json.dumps({"items": counts["items"], "seconds": seconds, "cpu": cpu, "parent": parent / 1024, "child": others.ru_maxrss / 1024}))
+    memory = {"parent": parent / 1024, "child": others.ru_maxrss / 1024}
+    print(json.dumps({"items": counts["items"], "seconds": seconds, "cpu": cpu, **memory}))
 """
 
 
@@ -290,7 +307,10 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
     process.join()
     if process.exitcode:
         raise SystemExit(f"{source}: could not be generated")
-    yield f"{source}: {gigabytes:g} GB, {path.stat().st_size / 1e9:.2f} GB on disk, generated in {time.perf_counter() - start:.0f} s"
+    yield (
+        f"{source}: {gigabytes:g} GB, {path.stat().st_size / 1e9:.2f} GB on disk, generated in "
+        f"{time.perf_counter() - start:.0f} s"
+    )
     settings = dict(source=source, files=[str(path)], licence="generated", n_held_out=1, seed=0, **extra)
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     for n in workers:
@@ -305,8 +325,10 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
         found = json.loads(done.stdout.splitlines()[-1])
         items, seconds = found["items"], found["seconds"]
         yield (
-            f"{source}, workers {n}: {items} items in {seconds:.0f} s, {items / seconds:.0f} items/s, {items / found['cpu']:.0f} per CPU second; "
-            f"peak memory: parent {found['parent']:.0f} MB, largest child {found['child']:.0f} MB; {out.stat().st_size / 1e9:.2f} GB of HDF5"
+            f"{source}, workers {n}: {items} items in {seconds:.0f} s, {items / seconds:.0f} items/s, "
+            f"{items / found['cpu']:.0f} per CPU second; "
+            f"peak memory: parent {found['parent']:.0f} MB, largest child {found['child']:.0f} MB; "
+            f"{out.stat().st_size / 1e9:.2f} GB of HDF5"
         )
         out.unlink()
     path.unlink()

@@ -1,21 +1,27 @@
-"""Fuzz every reader of files: whatever the bytes, the outcome is items, rejections with a reason, or the documented error; in bounded time and memory.
+"""Fuzz every reader of files: whatever the bytes, the outcome is items, rejections with a reason, or the
+documented error; in bounded time and memory.
 
     pip install atheris        # coverage-guided; not a requirement of the project
     python benchmarks/fuzz.py --seconds 60 --real path/to/real/files
     python benchmarks/fuzz.py --plain --seconds 20      # seeded mutations, no coverage, no atheris
-    python benchmarks/fuzz.py --plain --seconds 1 --inputs 300      # the same ones everywhere but on very slow machines: what tests/test_benchmarks.py runs
+    python benchmarks/fuzz.py --plain --seconds 1 --inputs 300      # the same ones everywhere but on very
+        slow machines: what tests/test_benchmarks.py runs
 
-The property: nothing but ``DataError`` (``ConfigError`` for a config) comes out, no input takes longer than ``--limit`` seconds or more than ``--memory`` MB. A
-target runs in a process of its own, so that a crash of a C extension (HDF5, RDKit, gemmi, tblite) is counted and its input saved; the target then goes on
-in a new process. Every finding is saved in ``--out``; ``--replay FILE --targets NAME`` tries one again. Coverage is that of Python code: the C extensions are those
-of the wheels, which are not instrumented.
+The property: nothing but ``DataError`` (``ConfigError`` for a config) comes out, no input takes longer than
+``--limit`` seconds or more than ``--memory`` MB. A target runs in a process of its own, so that a crash of a
+C extension (HDF5, RDKit, gemmi, tblite) is counted and its input saved; the target then goes on in a new
+process. Every finding is saved in ``--out``; ``--replay FILE --targets NAME`` tries one again. Coverage is
+that of Python code: the C extensions are those of the wheels, which are not instrumented.
 
-SPICE's HDF5 files, damaged ones of which the HDF5 library may not survive, are read in workers with limits of their own. What ends this process, or holds it up, is therefore
-tried once more as a conversion does it: "confined" counts the inputs that end in the documented error there. Dataset files of our own never get so far: their digest is compared
-first; files of any content with a digest that is right are a form of their own, written from JSON.
+SPICE's HDF5 files, damaged ones of which the HDF5 library may not survive, are read in workers with limits of
+their own. What ends this process, or holds it up, is therefore tried once more as a conversion does it:
+"confined" counts the inputs that end in the documented error there. Dataset files of our own never get so
+far: their digest is compared first; files of any content with a digest that is right are a form of their own,
+written from JSON.
 
-An input is a byte that chooses the form (plain, compressed, in an archive) and the content, which is packed after it was mutated: a mutated archive ends at its
-first checksum. The archives' own bytes are mutated in forms of their own. Of GEOM's pickles only the reader of the pickle is tried: RDKit's reader of its binary
+An input is a byte that chooses the form (plain, compressed, in an archive) and the content, which is packed
+after it was mutated: a mutated archive ends at its first checksum. The archives' own bytes are mutated in
+forms of their own. Of GEOM's pickles only the reader of the pickle is tried: RDKit's reader of its binary
 form is not safe against crafted bytes and runs in workers alone.
 """
 
@@ -59,8 +65,30 @@ MODULES = [
 # One process per target.
 
 WORDS = (
-    b"0", b"-1", b"1", b"99", b"999", b"65536", b"4294967295", b"1e400", b"nan", b"inf", b"'", b'"', b"\n", b" ", b"\t", b"\0", b"\xff", b"[", b"{", b"(", b":", b",", b"$$$$\n",
-)  # fmt: skip
+    b"0",
+    b"-1",
+    b"1",
+    b"99",
+    b"999",
+    b"65536",
+    b"4294967295",
+    b"1e400",
+    b"nan",
+    b"inf",
+    b"'",
+    b'"',
+    b"\n",
+    b" ",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b"[",
+    b"{",
+    b"(",
+    b":",
+    b",",
+    b"$$$$\n",
+)
 
 
 def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
@@ -171,7 +199,9 @@ class Trial:
 
 
 def _peak() -> float:
-    """Largest resident size of this program in MB; getrusage's, where there is no /proc, may be that of the parent."""
+    """Largest resident size of this program in MB; getrusage's, where there is no /proc, may be that of the
+    parent.
+    """
     try:
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
@@ -313,7 +343,9 @@ def fuzz(args, name: str) -> dict:
 
 
 def _survived(args, name: str, saved: Path) -> bool:
-    """Whether an input that ended the target's process ends in items or the documented error where a conversion reads it."""
+    """Whether an input that ended the target's process ends in items or the documented error where a
+    conversion reads it.
+    """
     command = [
         sys.executable,
         __file__,
@@ -397,7 +429,8 @@ def main() -> None:
     if args.replay:
         return replay(args, found[args.targets[0]])
     print(
-        f"{'target':<14} {'inputs':>9} {'accepted':>9} {'rejected':>9} {'refused':>9} {'confined':>9} {'slowest s':>9} {'peak MB':>8} {'at start':>8}  findings",
+        f"{'target':<14} {'inputs':>9} {'accepted':>9} {'rejected':>9} {'refused':>9} {'confined':>9} "
+        f"{'slowest s':>9} {'peak MB':>8} {'at start':>8}  findings",
         flush=True,
     )
     bad = 0
@@ -413,7 +446,8 @@ def main() -> None:
         "\naccepted: some items; rejected: none, every record with its reason; refused: the documented error"
     )
     print(
-        "confined: ended this process or held it up, but not a conversion, which reads it in workers with limits"
+        "confined: ended this process or held it up, but not a conversion, "
+        "which reads it in workers with limits"
     )
     sys.exit(bool(bad))
 

@@ -1,4 +1,6 @@
-"""What `fuzz.py` tries: every reader of files, the forms of its files, small valid ones as seeds, and pieces of real ones."""
+"""What `fuzz.py` tries: every reader of files, the forms of its files, small valid ones as seeds, and pieces
+of real ones.
+"""
 
 import bz2
 import gzip
@@ -22,7 +24,9 @@ FILES, MEMBERS = 12, 6  # of a pattern of real files, of an archive among them
 
 @dataclass(frozen=True)
 class Target:
-    """A reader: ``read(path)`` returns the number of items it found; ``forms`` are (file name, content -> bytes of the file)."""
+    """A reader: ``read(path)`` returns the number of items it found; ``forms`` are (file name, content ->
+    bytes of the file).
+    """
 
     read: Callable[[Path], int]
     forms: list[tuple[str, Callable[[bytes], bytes]]]
@@ -31,7 +35,8 @@ class Target:
         tuple[str, int], ...
     ] = ()  # patterns of real files, and the form that their content, decompressed, takes
     confined: Callable[[Path], int] | None = (
-        None  # as a conversion reads it, where that is in workers with limits: must survive what ``read`` does not
+        # as a conversion reads it, where that is in workers with limits: must survive what ``read`` does not
+        None
     )
 
 
@@ -69,7 +74,9 @@ def gzipped(content: bytes) -> bytes:
 
 
 def described(content: bytes) -> bytes:
-    """A sealed HDF5 file with the attributes and arrays that JSON describes; the content itself where that cannot be."""
+    """A sealed HDF5 file with the attributes and arrays that JSON describes; the content itself where that
+    cannot be.
+    """
     import numpy as np
 
     from equidyn.guards import content_digest
@@ -91,9 +98,13 @@ def described(content: bytes) -> bytes:
 
 
 CONTAINERS = {
-    ".gz": lambda data: gzipped(data) + gzipped(data), ".bz2": bz2.compress, ".xz": lzma.compress, ".zip": zipped("a", "b"), ".pickle": pickle.dumps,
+    ".gz": lambda data: gzipped(data) + gzipped(data),
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zip": zipped("a", "b"),
+    ".pickle": pickle.dumps,
     ".hdf5": lambda data: _hdf5(lambda file: file.update({"a": data})),
-}  # fmt: skip
+}
 SEPARATOR = b"\n--next--\n"
 
 
@@ -358,7 +369,13 @@ def _xyz():
     from rdkit import Chem
 
     plain = "".join(Chem.MolToXYZBlock(conformers[0]) for _, conformers in _molecules())
-    qm9 = "3\ngdb 3\t799.6\t437.9\t282.9\nO\t-0.0343\t0.9775\t7.6*^-3\t-0.58\nH\t0.0647\t0.0205\t0.0015\t0.29\nH\t0.8717\t1.3007\t0.0006\t0.29\n1671.4\t3803.6\nO\tO\nInChI\n"
+    qm9 = (
+        "3\ngdb 3\t799.6\t437.9\t282.9\n"
+        "O\t-0.0343\t0.9775\t7.6*^-3\t-0.58\n"
+        "H\t0.0647\t0.0205\t0.0015\t0.29\n"
+        "H\t0.8717\t1.3007\t0.0006\t0.29\n"
+        "1671.4\t3803.6\nO\tO\nInChI\n"
+    )
     return _as_text("m.xyz", plain, qm9)
 
 
@@ -377,7 +394,8 @@ def _structures():
         for k, name in enumerate(("N", "CA", "C")):
             place = f"{x + k - 1:8.3f}{4.2 * y + 0.5 * k:8.3f}{z:8.3f}"
             rows.append(
-                f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  1.00 10.00          {name[0]:>2}\n"
+                f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  "
+                f"1.00 10.00          {name[0]:>2}\n"
             )
     pdb = "".join(rows) + "TER\n"
     structure = gemmi.read_pdb_string(pdb)
@@ -467,7 +485,9 @@ def corpus(target: Target, real: Path | None) -> list[bytes]:
 
 
 def _contents(path: Path, suffix: str) -> list[bytes]:
-    """What a real file holds, decompressed; of a tar archive, some members whose names end so, from all of its length."""
+    """What a real file holds, decompressed; of a tar archive, some members whose names end so, from all of
+    its length.
+    """
     if path.name.endswith((".tar", ".tar.gz")):
         with tarfile.open(path) as archive:
             members = [member for member in archive if member.isfile() and member.name.endswith(suffix)]
@@ -479,7 +499,9 @@ def _contents(path: Path, suffix: str) -> list[bytes]:
 
 
 def _pieces(data: bytes, suffix: str) -> list[bytes]:
-    """Short inputs that can be read, from the content of a real file: all or nothing of a binary one, else its first lines; of mmCIF some categories and atoms."""
+    """Short inputs that can be read, from the content of a real file: all or nothing of a binary one, else
+    its first lines; of mmCIF some categories and atoms.
+    """
     if suffix in (".npz", ".hdf5"):
         return [data] if len(data) <= LARGEST else []
     if suffix == ".cif":

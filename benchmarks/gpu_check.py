@@ -1,9 +1,11 @@
-"""Full-size models on one device: steps per second, peak memory, achieved FLOP/s against a large matmul, cost of the decomposition.
+"""Full-size models on one device: steps per second, peak memory, achieved FLOP/s against a large matmul, cost
+of the decomposition.
 
     make gpu-check                                                          # on a machine with a GPU
     PYTHONPATH=src python benchmarks/gpu_check.py --device cpu --tiny       # the same code, small
 
-Inputs are random, so losses mean nothing. Needs torch, numpy, scipy and this package alone. Measuring is float32 with TF32 off.
+Inputs are random, so losses mean nothing. Needs torch, numpy, scipy and this package alone. Measuring is
+float32 with TF32 off.
 """
 
 import argparse
@@ -54,9 +56,13 @@ def chains(model, b, n, device):
     generator = torch.Generator().manual_seed(0)
     x_t = torch.randn(b, n, 3, generator=generator).to(device)
     inputs = dict(
-        x_t=x_t, t=torch.full((b,), 0.5, device=device), mask=torch.ones(b, n, dtype=torch.bool, device=device), index=torch.arange(1, n + 1, device=device).expand(b, n),
-        breaks=torch.zeros(b, n, device=device), x_sc=torch.zeros_like(x_t),
-    )  # fmt: skip
+        x_t=x_t,
+        t=torch.full((b,), 0.5, device=device),
+        mask=torch.ones(b, n, dtype=torch.bool, device=device),
+        index=torch.arange(1, n + 1, device=device).expand(b, n),
+        breaks=torch.zeros(b, n, device=device),
+        x_sc=torch.zeros_like(x_t),
+    )
     actions = dict(x_t=Vector(), x_sc=Vector(), t=Scalar(), mask=Fixed(), index=Fixed(), breaks=Fixed())
     return (
         inputs,
@@ -136,9 +142,17 @@ def check(architecture, size, make, b, n, device, steps):
         forward = seconds(lambda: predict(model, inputs), device, max(2, steps // 2))
     measured = seconds(lambda: measure(model, predict, [batch], actions, output, rotations, order), device, 2)
     return dict(
-        architecture=architecture, size=size, parameters=sum(p.numel() for p in model.parameters()), items=b, length=n, steps_per_second=1 / per_step,
-        peak_memory_gib=memory / 2**30, tflops=counter.get_total_flops() / per_step / 1e12, forward_seconds=forward, decomposition_over_forwards=measured / (n_rotations * forward),
-    )  # fmt: skip
+        architecture=architecture,
+        size=size,
+        parameters=sum(p.numel() for p in model.parameters()),
+        items=b,
+        length=n,
+        steps_per_second=1 / per_step,
+        peak_memory_gib=memory / 2**30,
+        tflops=counter.get_total_flops() / per_step / 1e12,
+        forward_seconds=forward,
+        decomposition_over_forwards=measured / (n_rotations * forward),
+    )
 
 
 def main() -> None:
@@ -154,7 +168,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
-            f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); nothing was measured"
+            f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); "
+            f"nothing was measured"
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     side = 512 if args.tiny else 8192
@@ -172,18 +187,22 @@ def main() -> None:
         models=[],
     )
     lines = [
-        f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit {result['commit']}\n"
+        f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit "
+        f"{result['commit']}\n"
     ]
     lines.append(
-        "| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition / 10 forwards |\n|---|---|---|---|---|---|---|---|"
+        "| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition "
+        "/ 10 forwards |\n|---|---|---|---|---|---|---|---|"
     )
     print("\n".join(lines))
     for row in TINY if args.tiny else FULL:
         r = check(*row, args.device, args.steps)
         result["models"].append(r)
         lines.append(
-            f"| {r['architecture']} {r['size']} | {r['parameters'] / 1e6:.2f}M | {r['items']} x {r['length']} | {r['steps_per_second']:.2f} | {r['peak_memory_gib']:.1f} | "
-            f"{r['tflops']:.2f} | {100 * r['tflops'] / matmul:.0f} % | {r['decomposition_over_forwards']:.2f} |"
+            f"| {r['architecture']} {r['size']} | {r['parameters'] / 1e6:.2f}M | {r['items']} x "
+            f"{r['length']} | {r['steps_per_second']:.2f} | {r['peak_memory_gib']:.1f} | "
+            f"{r['tflops']:.2f} | {100 * r['tflops'] / matmul:.0f} % | "
+            f"{r['decomposition_over_forwards']:.2f} |"
         )
         print(lines[-1], flush=True)
     if args.out:

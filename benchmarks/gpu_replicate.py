@@ -1,16 +1,22 @@
-"""The paper's runs on one GPU: EScAIP 6M on 50,000 structures, VoxMol 7M at 64³ and Proteina 60M for what the time allows, and their decomposition.
+"""The paper's runs on one GPU: EScAIP 6M on 50,000 structures, VoxMol 7M at 64³ and Proteina 60M for what the
+time allows, and their decomposition.
 
     make gpu-data           # before, on a CPU: the data files
     make gpu-replicate      # on a machine with a GPU
-    PYTHONPATH=src python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks voxels    # all the time for one task
-    PYTHONPATH=src python benchmarks/gpu_replicate.py --data DATA --out OUT --device cpu --tiny                              # the same code, small
+    PYTHONPATH=src python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu
+        --tasks voxels    # all the time for one task
+    PYTHONPATH=src python benchmarks/gpu_replicate.py --data DATA --out OUT --device cpu --tiny
+        # the same code, small
 
-Needs torch, numpy, scipy, h5py, matplotlib and this package alone. How --seconds are split: tasks in turn, each times some steps and one measurement first; it gets an
-equal share of what is left, forces more if 10,000 steps need it. At most half of a share goes into measuring (fewer checkpoints, at least 3), the rest into as many steps
-as fit, never more than published. Settings are the published ones where they are public; training uses TF32, measuring is float32 without it.
+Needs torch, numpy, scipy, h5py, matplotlib and this package alone. How --seconds are split: tasks in turn,
+each times some steps and one measurement first; it gets an equal share of what is left, forces more if 10,000
+steps need it. At most half of a share goes into measuring (fewer checkpoints, at least 3), the rest into as
+many steps as fit, never more than published. Settings are the published ones where they are public; training
+uses TF32, measuring is float32 without it.
 
-Killed, the same command goes on: plan, training (see ``equidyn.training.loop``) and measured checkpoints are kept in --work and belong to one state of settings, data,
-code, torch and device. A finished task is not run again, only drawn; delete its folder in --work to repeat it.
+Killed, the same command goes on: plan, training (see ``equidyn.training.loop``) and measured checkpoints are
+kept in --work and belong to one state of settings, data, code, torch and device. A finished task is not run
+again, only drawn; delete its folder in --work to repeat it.
 """
 
 import argparse
@@ -51,28 +57,74 @@ BEST = {
 }  # at most so many checkpoints, share of the time for them; of the rest so much is planned
 FILES = {"forces": ["conformers.h5"], "voxels": ["voxels.h5", "voxels/grids.h5"], "flow": ["backbones.h5"]}
 COMMON = dict(optimizer="adamw", final_lr_fraction=1.0, ema=0.999, log_every=20)
-# As the runs of config/gpu-data.yaml. Steps: those published, at most; forces: 30 epochs of the whole of SPICE.
+# As the runs of config/gpu-data.yaml. Steps: those published, at most; forces: 30 epochs of the whole of
+# SPICE.
 RUNS = {
     "forces": dict(
-        run="forces", steps=450_000, model=dict(architecture="escaip", size="6M", options=dict(dropout=0.05)),
-        # published: warm-up from 0.2 x lr, then a cosine to half of it at the last step, 0.06 % lower after 10,000 steps
-        training=dict(**COMMON, lr=1e-5, weight_decay=0.01, warmup=1485, batch_size=64, clip=10.0, loss="l2", energy_weight=4.0, force_weight=100.0, augment=0.0, n_train=50_000),
+        run="forces",
+        steps=450_000,
+        model=dict(architecture="escaip", size="6M", options=dict(dropout=0.05)),
+        # published: warm-up from 0.2 x lr, then a cosine to half of it at the last step, 0.06 % lower after
+        # 10,000 steps
+        training=dict(
+            **COMMON,
+            lr=1e-5,
+            weight_decay=0.01,
+            warmup=1485,
+            batch_size=64,
+            clip=10.0,
+            loss="l2",
+            energy_weight=4.0,
+            force_weight=100.0,
+            augment=0.0,
+            n_train=50_000,
+        ),
         measure=dict(n_items=128, n_rotations=10, batch_size=64),
     ),
     "voxels": dict(
-        run="voxels-0.9", steps=160_000, model=dict(architecture="voxmol", size="7M"),
+        run="voxels-0.9",
+        steps=160_000,
+        model=dict(architecture="voxmol", size="7M"),
         training=dict(
-            **COMMON, lr=2e-5, betas=[0.99, 0.999], eps=0.0, weight_decay=0.01, warmup=1, batch_size=64, clip=1e9,
-            sigma=0.9, augment=1.0, shift=0.5, sampler="euler", autocast="none",
+            **COMMON,
+            lr=2e-5,
+            betas=[0.99, 0.999],
+            eps=0.0,
+            weight_decay=0.01,
+            warmup=1,
+            batch_size=64,
+            clip=1e9,
+            sigma=0.9,
+            augment=1.0,
+            shift=0.5,
+            sampler="euler",
+            autocast="none",
         ),
         measure=dict(n_items=64, n_rotations=4, batch_size=16),
     ),
     "flow": dict(
-        run="flow", steps=1_100_000, model=dict(architecture="proteina", size="60M"),
-        training=dict(**COMMON, lr=1e-4, weight_decay=0.0, warmup=1, batch_size=4, clip=1.0, augment=1.0, self_conditioning=0.5),
-        measure=dict(n_items=64, n_rotations=10, batch_size=16, times=[0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99], self_conditioning_times=[]),
+        run="flow",
+        steps=1_100_000,
+        model=dict(architecture="proteina", size="60M"),
+        training=dict(
+            **COMMON,
+            lr=1e-4,
+            weight_decay=0.0,
+            warmup=1,
+            batch_size=4,
+            clip=1.0,
+            augment=1.0,
+            self_conditioning=0.5,
+        ),
+        measure=dict(
+            n_items=64,
+            n_rotations=10,
+            batch_size=16,
+            times=[0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99],
+            self_conditioning_times=[],
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def settings_of(name: str, tiny: bool) -> dict:
@@ -127,9 +179,11 @@ class Replica:
         )
 
     def plan(self, remaining: float, n_left: int) -> dict:
-        """The plan kept from before, or a new one for at most ``remaining`` seconds, of which n_left tasks want a share.
+        """The plan kept from before, or a new one for at most ``remaining`` seconds, of which n_left tasks
+        want a share.
 
-        step_seconds, measure_seconds : timed; share : seconds; steps (0: not worth it), n_checkpoints; peak_memory_gib of both, None on a CPU
+        step_seconds, measure_seconds : timed; share : seconds; steps (0: not worth it), n_checkpoints;
+            peak_memory_gib of both, None on a CPU
         """
         kept = read_json(self.work / "plan.json")
         if kept.get("identity") == self.identity:
@@ -151,9 +205,15 @@ class Replica:
         n_checkpoints = max(3, min(BEST["n_checkpoints"], int(BEST["measuring"] * share / measure_seconds)))
         fit = max(0, int(BEST["margin"] * (share - (n_checkpoints + 1) * measure_seconds) / step_seconds))
         plan = dict(
-            identity=self.identity, step_seconds=step_seconds, measure_seconds=measure_seconds, share=share, fit=fit,
-            steps=self.steps or min(fit, self.settings["steps"]), n_checkpoints=n_checkpoints, peak_memory_gib=self._peak(),
-        )  # fmt: skip
+            identity=self.identity,
+            step_seconds=step_seconds,
+            measure_seconds=measure_seconds,
+            share=share,
+            fit=fit,
+            steps=self.steps or min(fit, self.settings["steps"]),
+            n_checkpoints=n_checkpoints,
+            peak_memory_gib=self._peak(),
+        )
         if plan["steps"] >= FEWEST:  # else another call, with more time, plans anew
             write_json(self.work / "plan.json", plan)
         return plan
@@ -211,7 +271,10 @@ class Replica:
         return read_json(self.work / "summary.json")
 
     def measure(self) -> list[dict]:
-        """Rows of all checkpoints: live weights, at the last also EMA. Each checkpoint's are kept when they are there."""
+        """Rows of all checkpoints: live weights, at the last also EMA.
+
+        Each checkpoint's are kept when they are there.
+        """
         paths, rows = sorted((self.work / "checkpoints").glob("step_*.pt")), []
         for path in paths:
             kept = self.work / "rows" / f"{path.stem}.json"
@@ -241,7 +304,9 @@ def read_paper(path: Path) -> list[dict]:
 
 
 def draw(name: str, rows: list[dict], size: str):
-    """Percent of held-out loss from equivariance error against step, over the paper's curve or points of the same model, log-log."""
+    """Percent of held-out loss from equivariance error against step, over the paper's curve or points of the
+    same model, log-log.
+    """
     run = rows[0]["run"]
     figure, axis = plt.subplots(figsize=(4.6, 3.4))
     conditions, own = tables.conditions(rows, run), style.colour(run)
@@ -338,16 +403,37 @@ def record(replica: Replica, plan: dict, summary: dict, rows: list[dict], second
         "n_checkpoints": plan["n_checkpoints"],
     }
     return dict(
-        date=date.today().isoformat(), hardware=hardware(replica.device), torch=torch.__version__, cuda=torch.version.cuda, commit=commit(), tiny=replica.tiny,
-        data=replica.digests, model=replica.settings["model"], training=training, measure=replica.settings["measure"], precision="training TF32, measuring float32 without TF32",
-        parameters=summary["parameters"], n_train=summary["n_train"], steps_run=summary["steps"], steps_wanted=LEAST.get(replica.name), steps_published=replica.settings["steps"],
-        steps_per_second=summary["steps_per_second"], steps_per_second_timed=1 / plan["step_seconds"], training_seconds=summary["seconds"], steps_that_fit=plan["fit"],
-        share_seconds=plan["share"], measuring_seconds=sum(r["seconds"] for r in rows if r["loss"] == "mse"), seconds_of_this_call=seconds, peak_memory_gib=plan["peak_memory_gib"],
-    )  # fmt: skip
+        date=date.today().isoformat(),
+        hardware=hardware(replica.device),
+        torch=torch.__version__,
+        cuda=torch.version.cuda,
+        commit=commit(),
+        tiny=replica.tiny,
+        data=replica.digests,
+        model=replica.settings["model"],
+        training=training,
+        measure=replica.settings["measure"],
+        precision="training TF32, measuring float32 without TF32",
+        parameters=summary["parameters"],
+        n_train=summary["n_train"],
+        steps_run=summary["steps"],
+        steps_wanted=LEAST.get(replica.name),
+        steps_published=replica.settings["steps"],
+        steps_per_second=summary["steps_per_second"],
+        steps_per_second_timed=1 / plan["step_seconds"],
+        training_seconds=summary["seconds"],
+        steps_that_fit=plan["fit"],
+        share_seconds=plan["share"],
+        measuring_seconds=sum(r["seconds"] for r in rows if r["loss"] == "mse"),
+        seconds_of_this_call=seconds,
+        peak_memory_gib=plan["peak_memory_gib"],
+    )
 
 
 def line(name: str, r: dict, rows: list[dict]) -> str:
-    """A task's row of the printed table; percentages of the first condition with the least and the last value."""
+    """A task's row of the printed table; percentages of the first condition with the least and the last
+    value.
+    """
     curve = tables.curve(rows, rows[0]["run"], condition=rows[0]["condition"])
     lowest, last = min(curve, key=lambda row: row["percent"]), curve[-1]
     steps = f"{r['steps_run']}"
@@ -359,8 +445,10 @@ def line(name: str, r: dict, rows: list[dict]) -> str:
         )
     memory = "–" if r["peak_memory_gib"] is None else f"{r['peak_memory_gib']:.1f}"
     return (
-        f"| {name} {rows[0]['condition']} | {r['parameters'] / 1e6:.2f}M | {steps} | {r['steps_per_second']:.2f} | {memory} | {last['total'] / last['zero_loss']:.3g} | "
-        f"{last['percent']:.3g} [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] | {lowest['percent']:.3g} at {lowest['step']:.0f} |"
+        f"| {name} {rows[0]['condition']} | {r['parameters'] / 1e6:.2f}M | {steps} | "
+        f"{r['steps_per_second']:.2f} | {memory} | {last['total'] / last['zero_loss']:.3g} | "
+        f"{last['percent']:.3g} [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] | "
+        f"{lowest['percent']:.3g} at {lowest['step']:.0f} |"
     )
 
 
@@ -391,7 +479,8 @@ def main() -> None:
     parser.add_argument(
         "--work",
         type=Path,
-        help="folder of checkpoints and of what a killed run resumes from (default: results/gpu-replicate; with --tiny results/gpu-replicate-tiny)",
+        help="folder of checkpoints and of what a killed run resumes from (default: results/gpu-replicate; "
+        "with --tiny results/gpu-replicate-tiny)",
     )
     parser.add_argument("--tasks", nargs="+", choices=list(RUNS), default=list(RUNS), help="in this order")
     parser.add_argument("--seconds", type=float, default=600, help="of this call, split over the tasks")
@@ -416,7 +505,8 @@ def main() -> None:
         replica = Replica(name, args.data, work, args.device, args.tiny, steps)
         plan = replica.plan(args.seconds - (time.monotonic() - started), len(args.tasks) - k)
         print(
-            f"{name}: {plan['step_seconds']:.4f} s a step, {plan['measure_seconds']:.2f} s a measurement; {plan['fit']} steps fit in {plan['share']:.0f} s",
+            f"{name}: {plan['step_seconds']:.4f} s a step, {plan['measure_seconds']:.2f} s a measurement; "
+            f"{plan['fit']} steps fit in {plan['share']:.0f} s",
             flush=True,
         )
         if plan["steps"] < FEWEST:
@@ -438,10 +528,12 @@ def main() -> None:
         lines.append(line(name, result, rows))
         del replica
     print(
-        f"\n{hardware(args.device)}, torch {torch.__version__}, {date.today().isoformat()}, {time.monotonic() - started:.0f} s{', tiny models' if args.tiny else ''}"
+        f"\n{hardware(args.device)}, torch {torch.__version__}, {date.today().isoformat()}, "
+        f"{time.monotonic() - started:.0f} s{', tiny models' if args.tiny else ''}"
     )
     print(
-        "| task | parameters | steps | steps/s | peak GiB | last total / zero predictor | last equivariance error, % (95 %) | lowest % |\n|---|---|---|---|---|---|---|---|"
+        "| task | parameters | steps | steps/s | peak GiB | last total / zero predictor | last "
+        "equivariance error, % (95 %) | lowest % |\n|---|---|---|---|---|---|---|---|"
     )
     print("\n".join(lines))
 

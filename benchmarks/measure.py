@@ -1,4 +1,7 @@
-"""Cost of the decomposition against the same number of plain forward passes. Run: PYTHONPATH=src python benchmarks/measure.py DATASET.h5"""
+"""Cost of the decomposition against the same number of plain forward passes.
+
+Run: PYTHONPATH=src python benchmarks/measure.py DATASET.h5
+"""
 
 import functools
 import resource
@@ -54,7 +57,8 @@ def compare(task, architecture: str) -> None:
         extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         ratio = seconds / (n * plain)
         print(
-            f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s, {ratio:.2f} x plain forwards, peak memory +{extra:.0f} MB"
+            f"{architecture} mini, {n_items} items x {n} rotations: {seconds:.3f} s, {ratio:.2f} x plain "
+            f"forwards, peak memory +{extra:.0f} MB"
         )
 
 

@@ -1,4 +1,5 @@
-"""Molecules per second of the voxelizer, beside the memory-write limit and PyUUL (``pip install pyuul``, for this benchmark only).
+"""Molecules per second of the voxelizer, beside the memory-write limit and PyUUL (``pip install pyuul``, for
+this benchmark only).
 
 PYTHONPATH=src python benchmarks/voxelize.py [--molecules resources/molecules.csv]
 """
@@ -47,7 +48,10 @@ def median_time(call, repeats=7, least=0.0):
 
 
 def pyuul_call(batch, grid):
-    """PyUUL as VoxMol calls it: dummy atoms at ±15 Å fix the box, the centre is cropped. None where it is not installed."""
+    """PyUUL as VoxMol calls it: dummy atoms at ±15 Å fix the box, the centre is cropped.
+
+    None where it is not installed.
+    """
     try:
         from pyuul import VolumeMaker
     except ImportError:
@@ -82,7 +86,9 @@ def pyuul_call(batch, grid):
 
 
 def peak(who: str, path: str, grid: int, low: int, high: int, peers: int) -> None:
-    """In a process of its own: print the bytes by which one call raises the peak memory, the output already there, over those of the output."""
+    """In a process of its own: print the bytes by which one call raises the peak memory, the output already
+    there, over those of the output.
+    """
     batch = molecules(path, low, high, 64 if who == "ours" else peers)
     out = torch.ones(len(batch), len(ELEMENTS), grid, grid, grid)  # touched
     if who == "ours":
@@ -161,11 +167,13 @@ def compare(args: argparse.Namespace, grid: int) -> None:
     )
     noise = 64 / median_time(lambda: torch.randn_like(out), 3)
     print(
-        f"\n{grid}³, {np.mean(np.diff(offsets)):.1f} atoms on average, output {out.numel() * 4 / 64 / 2**20:.2f} MiB per molecule"
+        f"\n{grid}³, {np.mean(np.diff(offsets)):.1f} atoms on average, output "
+        f"{out.numel() * 4 / 64 / 2**20:.2f} MiB per molecule"
     )
     memory = peak_of("ours", args, grid)
     print(
-        f"  batch of 64        {rate:9.0f} /s   {100 * rate / wall:5.0f} % of the write limit ({wall:.0f} /s); memory beyond the output {memory:.3f} x the output"
+        f"  batch of 64        {rate:9.0f} /s   {100 * rate / wall:5.0f} % of the write limit ({wall:.0f} "
+        f"/s); memory beyond the output {memory:.3f} x the output"
     )
     print(f"  one at a time      {one:9.0f} /s")
     print(f"  torch path         {in_torch:9.0f} /s   one at a time, differentiable")
@@ -179,10 +187,12 @@ def compare(args: argparse.Namespace, grid: int) -> None:
     again = 64 / median_time(ours, least=2.0)  # a machine that slowed down shows
     rates, memory = ", ".join(f"{r:.1f}" for r in peer), peak_of("pyuul", args, grid)
     print(
-        f"  PyUUL              {peer[1]:9.1f} /s   median of {rates}, batch of {args.pyuul_batch}; memory {memory:.1f} x the output"
+        f"  PyUUL              {peer[1]:9.1f} /s   median of {rates}, batch of {args.pyuul_batch}; memory "
+        f"{memory:.1f} x the output"
     )
     print(
-        f"  ratio to PyUUL     {rate / peer[1]:9.0f}     {again / peer[1]:.0f} after it; the write limit is {wall / peer[1]:.0f}, the torch path {in_torch / peer[1]:.0f}"
+        f"  ratio to PyUUL     {rate / peer[1]:9.0f}     {again / peer[1]:.0f} after it; the write limit "
+        f"is {wall / peer[1]:.0f}, the torch path {in_torch / peer[1]:.0f}"
     )
 
 

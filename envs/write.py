@@ -2,7 +2,8 @@
 
     python envs/write.py
 
-Snakemake copies an environment's file elsewhere before it is made, so that it cannot refer to another file of pins.
+Snakemake copies an environment's file elsewhere before it is made, so that it cannot refer to another file of
+pins.
 """
 
 from pathlib import Path

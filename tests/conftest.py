@@ -17,9 +17,22 @@ SETTINGS = dict(
     seed=0,
 )
 TRAINING = dict(
-    optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=5, final_lr_fraction=0.1, steps=12, batch_size=6, clip=10.0, ema=0.99,
-    n_checkpoints=4, log_every=1, loss="l2", energy_weight=0.05, force_weight=1.0, augment=0.5,
-)  # fmt: skip
+    optimizer="adamw",
+    lr=2e-3,
+    weight_decay=0.01,
+    warmup=5,
+    final_lr_fraction=0.1,
+    steps=12,
+    batch_size=6,
+    clip=10.0,
+    ema=0.99,
+    n_checkpoints=4,
+    log_every=1,
+    loss="l2",
+    energy_weight=0.05,
+    force_weight=1.0,
+    augment=0.5,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,6 @@
-"""benchmarks/: the fuzzer's plain mode, a second per reader, on generated seeds; the real files that its corpus finds."""
+"""benchmarks/: the fuzzer's plain mode, a second per reader, on generated seeds; the real files that its
+corpus finds.
+"""
 
 from dataclasses import replace
 

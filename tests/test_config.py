@@ -117,8 +117,11 @@ def test_a_matrix_expands_into_the_product_of_its_axes():
         and "group" not in run
     )
     assert points["forces-size-small-1"] == {
-        "group": "forces-size", "axes": {"model.size": "small", "seed": 1}, "reference": "forces", "reference_axes": {"model.size": "mini", "seed": 0}
-    }  # fmt: skip
+        "group": "forces-size",
+        "axes": {"model.size": "small", "seed": 1},
+        "reference": "forces",
+        "reference_axes": {"model.size": "mini", "seed": 0},
+    }
     assert expand(CONFIG) == (CONFIG, {})
     alone = {
         key: value
@@ -253,7 +256,8 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
     [
         (
             dict(task="flow", dataset="molecules"),
-            "dataset: datasets.molecules has the source 'conformers', expected one of backbones, structures for the task flow",
+            "dataset: datasets.molecules has the source 'conformers', expected one of backbones, "
+            "structures for the task flow",
         ),
         (dict(task="forces", dataset="small-molecules"), "datasets.small-molecules has no labels"),
         (dict(task="voxels", dataset="molecules"), "datasets.molecules has no section voxels"),

@@ -1,4 +1,6 @@
-"""benchmarks/gpu_replicate.py with tiny models on the CPU, in an environment cut down to what its header promises."""
+"""benchmarks/gpu_replicate.py with tiny models on the CPU, in an environment cut down to what its header
+promises.
+"""
 
 import csv
 import json
@@ -139,7 +141,9 @@ def test_tables_are_those_of_the_workflow(done, task):
 
 
 def test_goes_on_where_it_was(done, data, tmp_path, monkeypatch):
-    """A finished training is kept, a lost measurement is made again and gives the same, other settings start anew."""
+    """A finished training is kept, a lost measurement is made again and gives the same, other settings start
+    anew.
+    """
     folder = tmp_path / "copy"
     shutil.copytree(done[0], folder)
     monkeypatch.chdir(tmp_path)

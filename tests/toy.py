@@ -1,4 +1,6 @@
-"""A small network that is not equivariant, with batches and rotations, for the tests of dynamics, curvature and landscape."""
+"""A small network that is not equivariant, with batches and rotations, for the tests of dynamics, curvature
+and landscape.
+"""
 
 import torch
 

@@ -1,7 +1,7 @@
 """Equidyn: how fast, and how well, does a network without built-in symmetry learn 3D rotations?
 
-The public names below are imported when they are first asked for, so that ``import equidyn`` costs nothing and needs
-nothing; the instrument itself needs torch, numpy and scipy alone.
+The public names below are imported when they are first asked for, so that ``import equidyn`` costs nothing
+and needs nothing; the instrument itself needs torch, numpy and scipy alone.
 """
 
 import importlib

@@ -1,4 +1,7 @@
-"""Configuration: validate against the schema, fill in defaults, resolve one run or dataset. Experiments only, never machines."""
+"""Configuration: validate against the schema, fill in defaults, resolve one run or dataset.
+
+Experiments only, never machines.
+"""
 
 import copy
 import itertools
@@ -17,7 +20,8 @@ with optional_packages():
     from jsonschema.validators import extend
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
-# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that only
+# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that
+# only
 # validates need not have torch; a test compares.
 MODELS = {
     "forces": {"escaip": ("tiny", "mini", "small", "1M", "4M", "6M"), "rawdir": ("tiny", "mini")},
@@ -36,7 +40,8 @@ Validator = extend(Draft202012Validator, type_checker=INTEGERS)
 
 
 def validate(config: dict) -> None:
-    """Check types, bounds, unknown keys, and that runs, those of the matrix included, have a dataset and a model that fit their task.
+    """Check types, bounds, unknown keys, and that runs, those of the matrix included, have a dataset and a
+    model that fit their task.
 
     Raises
     ------
@@ -52,7 +57,8 @@ def validate(config: dict) -> None:
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(
-                f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}"
+                f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of "
+                f"{sorted(config['datasets'])}"
             )
         settings, dataset = resolve_run(config, name), config["datasets"][run["dataset"]]
         _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
@@ -64,7 +70,8 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
     task, model, source = run["task"], run["model"], dataset["source"]
     if source not in SOURCES[task]:
         raise ConfigError(
-            f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of {', '.join(SOURCES[task])} for the task {task}"
+            f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of "
+            f"{', '.join(SOURCES[task])} for the task {task}"
         )
     if task == "forces" and not dataset.get("labels", True):
         raise ConfigError(
@@ -72,22 +79,26 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
         )
     if task == "voxels" and "voxels" not in dataset:
         raise ConfigError(
-            f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), expected one for the task voxels"
+            f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), "
+            f"expected one for the task voxels"
         )
     sizes = MODELS[task].get(model.get("architecture"))
     if sizes is None:
         raise ConfigError(
-            f"{place}.model.architecture: {model.get('architecture')!r}, expected one of {', '.join(MODELS[task])} for the task {task}"
+            f"{place}.model.architecture: {model.get('architecture')!r}, expected one of "
+            f"{', '.join(MODELS[task])} for the task {task}"
         )
     if model.get("size") not in sizes:
         raise ConfigError(
-            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for {model['architecture']}"
+            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
+            f"{model['architecture']}"
         )
     if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(
         dataset["voxels"]["elements"]
     ):
         raise ConfigError(
-            f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the number of {dataset_name}.voxels.elements"
+            f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
+            f"number of {dataset_name}.voxels.elements"
         )
 
 
@@ -142,7 +153,9 @@ def _check(config, schema):
 
 
 def _check_finite(value, place: str) -> None:
-    """YAML knows .nan and .inf, and they pass every bound of the schema but those that they are compared with."""
+    """YAML knows .nan and .inf, and they pass every bound of the schema but those that they are compared
+    with.
+    """
     entries = {}
     if isinstance(value, dict):
         entries = value
@@ -159,9 +172,8 @@ def _check_files(place: str, dataset: dict) -> None:
     if dataset["source"] in ("conformers", "backbones"):
         return
     if ("files" in dataset) == ("download" in dataset):
-        raise ConfigError(
-            f"{place}: {'both files and download' if 'files' in dataset else 'neither files nor download'}, expected exactly one of the two"
-        )
+        found = "both files and download" if "files" in dataset else "neither files nor download"
+        raise ConfigError(f"{place}: {found}, expected exactly one of the two")
     ways = ("held_out_files", "held_out_download", "split_list")
     published = [key for key in ways if key in dataset]
     if len(published) > 1:
@@ -174,7 +186,8 @@ def _check_files(place: str, dataset: dict) -> None:
         )
     if "leaks" in dataset and not published:
         raise ConfigError(
-            f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside one of them"
+            f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside "
+            f"one of them"
         )
     for sort in ("files", "download"):
         sides = [
@@ -190,19 +203,23 @@ def _check_files(place: str, dataset: dict) -> None:
 def expand(config: dict) -> tuple[dict, dict]:
     """The config with the runs of ``matrix`` written out, and what each of them stands for.
 
-    A group of the matrix is ``{base, axes, reference}``: one run per element of the product of its axes, ``base`` with each axis's dotted key set, named
-    ``<group>-<value>[-<value>…]``. ``reference`` names a run with the same settings but for the axes, which counts as one more point; without it the
-    group's first point takes its place. Points are kept out of the runs, so that a further value changes the settings of no other run.
+    A group of the matrix is ``{base, axes, reference}``: one run per element of the product of its axes,
+    ``base`` with each axis's dotted key set, named ``<group>-<value>[-<value>…]``. ``reference`` names a run
+    with the same settings but for the axes, which counts as one more point; without it the group's first
+    point takes its place. Points are kept out of the runs, so that a further value changes the settings of no
+    other run.
 
     Returns
     -------
     config : without ``matrix``, all runs in ``runs``; nothing is changed in place
-    points : {run: {group, axes: {dotted key: value}, reference, reference_axes: {dotted key: value, None where the reference does not set it}}}
+    points : {run: {group, axes: {dotted key: value}, reference, reference_axes: {dotted key: value, None
+        where the reference does not set it}}}
 
     Raises
     ------
     ConfigError
-        two runs of one name, an axis without values, or a reference that is no run or has another task than the group
+        two runs of one name, an axis without values, or a reference that is no run or has another task than
+        the group
     """
     runs, points = dict(config.get("runs", {})), {}
     groups = config.get("matrix", {})

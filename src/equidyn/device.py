@@ -21,7 +21,8 @@ def resolve_device(name: str) -> str:
     if name == "cuda" and not available:
         build = torch.version.cuda or "none, a CPU build"
         raise ConfigError(
-            f"config, device: 'cuda', but torch {torch.__version__} finds no CUDA device (CUDA of this build: {build}); "
+            f"config, device: 'cuda', but torch {torch.__version__} finds no CUDA device (CUDA of this "
+            f"build: {build}); "
             "expected a GPU, or device auto or cpu"
         )
     return ("cuda" if available else "cpu") if name == "auto" else name

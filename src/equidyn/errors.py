@@ -1,18 +1,31 @@
-"""The errors that a user may see: one paragraph that names the file or key, the value found and what was expected.
+"""The errors that a user may see: one paragraph that names the file or key, the value found and what was
+expected.
 
-Whatever derives from ``EquidynError`` ends a command with its text alone; anything else is a fault of this program and
-ends it with a traceback. Each is also the builtin error that Python programmers expect in its place.
+Whatever derives from ``EquidynError`` ends a command with its text alone; anything else is a fault of this
+program and ends it with a traceback. Each is also the builtin error that Python programmers expect in its
+place.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXTRAS = {  # import name of an optional package → extra of this package that installs it
-    "yaml": "workflow", "jsonschema": "workflow", "snakemake": "workflow", "h5py": "workflow", "tqdm": "workflow",
-    "rdkit": "data", "tblite": "data", "ase": "data", "gemmi": "data", "numba": "data",
-    "pycurl": "download", "certifi": "download",
-    "matplotlib": "figures", "jinja2": "figures", "skimage": "figures",
-}  # fmt: skip
+    "yaml": "workflow",
+    "jsonschema": "workflow",
+    "snakemake": "workflow",
+    "h5py": "workflow",
+    "tqdm": "workflow",
+    "rdkit": "data",
+    "tblite": "data",
+    "ase": "data",
+    "gemmi": "data",
+    "numba": "data",
+    "pycurl": "download",
+    "certifi": "download",
+    "matplotlib": "figures",
+    "jinja2": "figures",
+    "skimage": "figures",
+}
 
 
 class EquidynError(Exception):
@@ -48,7 +61,9 @@ class MissingPackageError(EquidynError, ImportError):
 
 @contextmanager
 def optional_packages() -> Iterator[None]:
-    """Around imports of optional packages, or around a whole command: a missing one is a ``MissingPackageError``."""
+    """Around imports of optional packages, or around a whole command: a missing one is a
+    ``MissingPackageError``.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,6 @@
-"""Atomic writes and locks: whatever is written is whole or absent, and two processes never write the same thing."""
+"""Atomic writes and locks: whatever is written is whole or absent, and two processes never write the same
+thing.
+"""
 
 import errno
 import fcntl
@@ -26,7 +28,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Else nothing is left and ``path`` is as it was.
 
-    The content is on the disk before it gets its name, so that a power cut does not leave an empty file under it.
+    The content is on the disk before it gets its name, so that a power cut does not leave an empty file under
+    it.
 
     Raises
     ------
@@ -51,7 +54,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def undamaged(path: Path, load: Callable[[Path], object]):
-    """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is removed."""
+    """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is
+    removed.
+    """
     if not path.exists():
         return None
     try:
@@ -108,7 +113,8 @@ def flock(file, operation: int) -> None:
 
 @contextmanager
 def exclusive(folder: Path, work: str) -> Iterator[None]:
-    """Make a folder and hold its lock; wait for a process that already does (an orphan of a killed workflow, say).
+    """Make a folder and hold its lock; wait for a process that already does (an orphan of a killed workflow,
+    say).
 
     Parameters
     ----------

@@ -29,7 +29,8 @@ def module_file(name: str) -> Path | None:
 
 
 def code_digest(script: str | Path, *modules: str, files: Iterable[str] = ()) -> str:
-    """Digest of a script, of the equidyn modules it imports (transitively), and of what else it loads by name.
+    """Digest of a script, of the equidyn modules it imports (transitively), and of what else it loads by
+    name.
 
     Comments, formatting and docstrings do not count.
 
@@ -73,7 +74,9 @@ def _essence(path: Path) -> str:
 
 
 def commit() -> str:
-    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository or without git."""
+    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository or
+    without git.
+    """
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True)

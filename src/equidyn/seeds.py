@@ -1,7 +1,8 @@
-"""Seeds of what is drawn once and for all: the same for every run, every seed of a config, and every checkpoint.
+"""Seeds of what is drawn once and for all: the same for every run, every seed of a config, and every
+checkpoint.
 
-So curves of different runs and checkpoints differ by the models alone. What a config's own ``seed`` decides (data, initial
-weights, batches, augmentation) is not here.
+So curves of different runs and checkpoints differ by the models alone. What a config's own ``seed`` decides
+(data, initial weights, batches, augmentation) is not here.
 """
 
 ROTATIONS = 20_251_001  # of held-out items, in the decomposition

@@ -17,7 +17,9 @@ ACTIONS = dict(x=Vector(), label=Fixed())
 
 
 class Oracle:
-    """A task whose target is b × c for the first two vectors b, c of an item plus its third: as chiral as can be."""
+    """A task whose target is b × c for the first two vectors b, c of an item plus its third: as chiral as can
+    be.
+    """
 
     actions, output = ACTIONS, Vector()
 
@@ -77,16 +79,23 @@ def test_mirroring_turns_vectors_only():
 
 
 def four_points(path, turned=True):
-    """600 copies, turned anew or all alike, of a rigid chiral chain of four residues: at t = 0.6 to 0.8 noise hides its hand, and knowing it lowers the best loss by a tenth."""
+    """600 copies, turned anew or all alike, of a rigid chiral chain of four residues: at t = 0.6 to 0.8 noise
+    hides its hand, and knowing it lowers the best loss by a tenth.
+    """
     k = np.arange(4)
     chain = np.stack([8 * np.cos(np.radians(100) * k), 8 * np.sin(np.radians(100) * k), 4.8 * k], 1)
     rotations = groups.haar(600, 0) if turned else torch.eye(3, dtype=torch.float64).expand(600, 3, 3)
     positions = chain @ rotations.numpy().transpose(0, 2, 1)
     cluster = np.arange(600)
     arrays = dict(
-        offsets=4 * np.arange(601), positions=positions.reshape(-1, 3), residues=np.full(2400, 255), breaks=np.zeros(2400), cluster=cluster,
-        name=np.full(600, b"chain"), split=splits.split_by_cluster(cluster, 200, 0),
-    )  # fmt: skip
+        offsets=4 * np.arange(601),
+        positions=positions.reshape(-1, 3),
+        residues=np.full(2400, 255),
+        breaks=np.zeros(2400),
+        cluster=cluster,
+        name=np.full(600, b"chain"),
+        split=splits.split_by_cluster(cluster, 200, 0),
+    )
     store.write(
         path,
         arrays,
@@ -97,13 +106,19 @@ def four_points(path, turned=True):
 
 
 class Perceptron(torch.nn.Module):
-    """Raw coordinates in, velocity out: what the transformer has beside its pair distances, which cannot tell left from right."""
+    """Raw coordinates in, velocity out: what the transformer has beside its pair distances, which cannot tell
+    left from right.
+    """
 
     def __init__(self, n: int = 4, width: int = 256):
         super().__init__()
         self.layers = torch.nn.Sequential(
-            torch.nn.Linear(3 * n + 1, width), torch.nn.GELU(), torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.Linear(width, 3 * n)
-        )  # fmt: skip
+            torch.nn.Linear(3 * n + 1, width),
+            torch.nn.GELU(),
+            torch.nn.Linear(width, width),
+            torch.nn.GELU(),
+            torch.nn.Linear(width, 3 * n),
+        )
 
     def forward(self, x_t, t, mask, index, breaks, x_sc):
         y = self.layers(torch.cat([x_t.flatten(1), t[:, None]], 1)).view_as(x_t)  # (b, 4, 3)
@@ -145,7 +160,9 @@ def test_training_teaches_the_hand(tmp_path, seed):
 
 
 def test_training_teaches_the_transformer_the_hand(tmp_path):
-    """Chains that come in one pose and are turned half the time; where all are turned, the transformer sits on a plateau of a length that is chance (docs/log.md)."""
+    """Chains that come in one pose and are turned half the time; where all are turned, the transformer sits
+    on a plateau of a length that is chance (docs/log.md).
+    """
     four_points(tmp_path / "chains.h5", turned=False)
     task = Flow(
         str(tmp_path / "chains.h5"),

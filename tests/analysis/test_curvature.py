@@ -68,7 +68,9 @@ def test_lanczos_finds_what_dense_finds():
 
 
 def test_spectrum_of_a_known_matrix():
-    """An indefinite matrix with null space; the smallest positive eigenvalue is the first one above the threshold."""
+    """An indefinite matrix with null space; the smallest positive eigenvalue is the first one above the
+    threshold.
+    """
     q = np.linalg.qr(np.random.default_rng(0).normal(size=(60, 60)))[0]
     values = np.concatenate([[-0.5, -1e-9, 1e-9], np.zeros(27), np.geomspace(0.01, 10, 30)])
     matrix = q @ np.diag(values) @ q.T
@@ -118,7 +120,9 @@ def test_a_part_of_a_block_has_the_part_of_the_hessian():
 
 
 def test_escaip_curvature_of_head_and_of_a_layer_before_attention(escaip):
-    """The whole cube group is exact for the head: no curvature of Ê along equal rows, none of P̂ across them."""
+    """The whole cube group is exact for the head: no curvature of Ê along equal rows, none of P̂
+    across them.
+    """
     task, model, held_out = escaip
     rotations = groups.cube()[:, None].expand(-1, len(held_out[0]), -1, -1)
     context = model, task.predict, held_out[:1], task.actions, task.output, rotations

@@ -1,4 +1,6 @@
-"""What a config costs: counts agree with real files and models, sums with their parts, and nothing assumed is called measured."""
+"""What a config costs: counts agree with real files and models, sums with their parts, and nothing assumed is
+called measured.
+"""
 
 import copy
 import csv

@@ -76,9 +76,13 @@ def test_bad_molecules_files(tmp_path, content, message):
 def test_published_lists_lose_only_what_cannot_be_used(tmp_path, name):
     """Names may be missing or repeat themselves; every line is kept or listed with a reason."""
     if ".smi" in name:
-        text = "CCO ethanol\nC(C broken\nOCC again\nC[NH3+] ion\nCC.CC two\n[Xe] xenon\nCCC ethanol\n\nc1ccccc1\n"
+        text = (
+            "CCO ethanol\nC(C broken\nOCC again\nC[NH3+] ion\nCC.CC two\n[Xe] xenon\nCCC "
+            "ethanol\n\nc1ccccc1\n"
+        )
     else:
-        text = "Compound ID,logP,SMILES\nethanol,1,CCO\nbroken,1,C(C\nagain,1,OCC\nion,1,C[NH3+]\ntwo,1,CC.CC\nxenon,1,[Xe]\nethanol,1,CCC\n,1,c1ccccc1\n"
+        text = "Compound ID,logP,SMILES\nethanol,1,CCO\nbroken,1,C(C\nagain,1,OCC\nion,1,C[NH3+]\n"
+        text += "two,1,CC.CC\nxenon,1,[Xe]\nethanol,1,CCC\n,1,c1ccccc1\n"
     (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     rejected = []
     rows = molecule_lists.read_molecules(tmp_path / name, rejected)

@@ -46,7 +46,9 @@ def test_values_are_the_formula_up_to_the_cut():
 
 
 def test_compatible_grid_has_the_published_offset():
-    """Sample points shifted by 0.15625 Å, values up to 0.1 % cut on one side; at 64 voxels they run from -7.719 to +8.031 Å."""
+    """Sample points shifted by 0.15625 Å, values up to 0.1 % cut on one side; at 64 voxels they run from
+    -7.719 to +8.031 Å.
+    """
     positions, channels = molecule()
     published = voxelize(positions, channels, **BOX, compatible=True)
     difference = (published - untruncated(positions, channels, centres(0.15625))).abs().max()

@@ -1,4 +1,6 @@
-"""Downloads from a server that misbehaves: the right file or a clear error, never a wrong file under the final name."""
+"""Downloads from a server that misbehaves: the right file or a clear error, never a wrong file under the
+final name.
+"""
 
 import bz2
 import gzip
@@ -38,7 +40,10 @@ PAGE = b"\n<!DOCTYPE html><html><body>Sign in to continue</body></html>" + b" " 
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What it does is the first part of the path: /cut,etag/anything. ``server.seen`` counts requests and ranges."""
+    """What it does is the first part of the path: /cut,etag/anything.
+
+    ``server.seen`` counts requests and ranges.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -138,7 +143,9 @@ def server():
 
 @pytest.fixture
 def get(server, tmp_path, monkeypatch):
-    """Fetch an entry whose addresses misbehave as named; what is under the final name afterwards is right or nothing."""
+    """Fetch an entry whose addresses misbehave as named; what is under the final name afterwards is right or
+    nothing.
+    """
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server.seen.clear()
 
@@ -279,7 +286,9 @@ def test_first_mirror_that_works_is_the_only_one_asked(get, server):
 
 
 def test_half_of_one_mirror_with_half_of_another(get, tmp_path):
-    """Begun at a mirror with another file: the mixture fails the checksum, and the second mirror is asked for all of it."""
+    """Begun at a mirror with another file: the mixture fails the checksum, and the second mirror is asked for
+    all of it.
+    """
     folder = tmp_path / "set/1"
     folder.mkdir(parents=True)
     (folder / "data.bin.part").write_bytes(DATA[::-1][:1_000_000])
@@ -454,14 +463,21 @@ def zipped():
 
 
 CONTAINERS = {
-    "a.xyz.gz": gzip.compress(TEXT), "a.tar.bz2": bz2.compress(TEXT), "a.tar.xz": lzma.compress(TEXT), "a.npz": zipped(), "a.hdf5": hdf5(), "b.hdf5": hdf5("v110"),
+    "a.xyz.gz": gzip.compress(TEXT),
+    "a.tar.bz2": bz2.compress(TEXT),
+    "a.tar.xz": lzma.compress(TEXT),
+    "a.npz": zipped(),
+    "a.hdf5": hdf5(),
+    "b.hdf5": hdf5("v110"),
     "a.pickle": pickle.dumps(TEXT),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_cut_with_the_length_to_match_is_not_recorded(get, server, tmp_path, name):
-    """The server believes in its half of the file, and nobody knows better: neither size nor checksum is known."""
+    """The server believes in its half of the file, and nobody knows better: neither size nor checksum is
+    known.
+    """
     whole = CONTAINERS[name]
     for cut in (len(whole) - 1, len(whole) // 2, 100):
         server.body = whole[:cut]
@@ -527,7 +543,10 @@ def test_a_server_that_always_stalls(get, server, tmp_path):
 
 def test_killed_in_the_middle_and_continued(get, server, tmp_path):
     one = entry(urls=[f"http://127.0.0.1:{server.server_port}/stall,etag/x"])
-    script = f"from equidyn.data import download; download.fetch({one!r}, {str(tmp_path)!r}, {str(tmp_path / 'lock.json')!r}, stall=30, progress=False)"
+    script = (
+        f"from equidyn.data import download; download.fetch({one!r}, {str(tmp_path)!r}, "
+        f"{str(tmp_path / 'lock.json')!r}, stall=30, progress=False)"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], env=ENVIRONMENT, cwd=REPOSITORY)
     part, deadline = tmp_path / "set/1/data.bin.part", time.time() + 30
     while not (part.exists() and part.stat().st_size == len(DATA) // 2):
@@ -542,11 +561,12 @@ def test_killed_in_the_middle_and_continued(get, server, tmp_path):
 
 READ_ONLY = """
 import os, sys
-from equidyn.data import download
-from equidyn.data.schema import DataError
+from equidyn.download import fetch
+from equidyn.errors import DataError
 
 folder, one = sys.argv[1], {one}
-download.fetch(one, folder + "/open", folder + "/open.json", progress=False)  # imports what another user could not
+# imports what another user could not
+fetch.fetch(one, folder + "/open", folder + "/open.json", progress=False)
 if os.getuid() == 0:
     os.setuid(65534)  # root may write anywhere
 try:

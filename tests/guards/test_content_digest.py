@@ -1,4 +1,6 @@
-"""sealed.py: whatever happens to a sealed file, HDF5 does not see it; one that is whole, any HDF5 tool reads."""
+"""sealed.py: whatever happens to a sealed file, HDF5 does not see it; one that is whole, any HDF5
+tool reads.
+"""
 
 import shutil
 import subprocess
@@ -56,7 +58,8 @@ def test_files_of_others_and_of_older_versions(tmp_path, block):
     content = (tmp_path / "b.h5").read_bytes()
     with pytest.raises(
         DataError,
-        match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again: `snakemake .*b.h5 --forcerun dataset`",
+        match="b.h5: begins with .*, expected a digest: .* of a version whose files had none; make it again: "
+        "`snakemake .*b.h5 --forcerun dataset`",
     ):
         read(tmp_path / "b.h5")
     with pytest.raises(DataError, match="no HDF5 file begins at byte 512"):

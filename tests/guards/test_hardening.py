@@ -1,4 +1,6 @@
-"""Full disks, folders that cannot be written to, killed writers, two writers, other schema versions, readers that die, files made to exhaust a reader."""
+"""Full disks, folders that cannot be written to, killed writers, two writers, other schema versions, readers
+that die, files made to exhaust a reader.
+"""
 
 import contextlib
 import fcntl
@@ -155,7 +157,9 @@ def open_folder():
 
 
 def without_privileges(code, folder):
-    """What ``code`` prints for a folder, in a process that permissions bind; ``{drop}`` in it is where the superuser becomes nobody, after its imports."""
+    """What ``code`` prints for a folder, in a process that permissions bind; ``{drop}`` in it is where the
+    superuser becomes nobody, after its imports.
+    """
     drop = "os.geteuid() or os.setuid(65534)"
     command = [sys.executable, "-c", "import os, sys\n" + code.format(drop=drop), str(folder)]
     return subprocess.run(
@@ -165,11 +169,13 @@ def without_privileges(code, folder):
 
 READ_ONLY = """
 from equidyn.data import build, store
-from equidyn.data.schema import DataError
+from equidyn.errors import DataError
 import numpy as np
 numbers, settings = np.ones(3, np.uint8), dict(source="xyz", files=[], licence="x", n_held_out=1, seed=0)
-arrays = dict(offsets=np.arange(4), numbers=numbers, positions=np.zeros((3, 3), np.float32), cluster=np.arange(3), split=np.arange(3) % 2)
-attributes = dict(kind="molecules", source="x", licence="x", split="molecule", split_seed=0, code="", settings="")
+positions, cluster = np.zeros((3, 3), np.float32), np.arange(3)
+arrays = dict(offsets=np.arange(4), numbers=numbers, positions=positions, cluster=cluster, split=cluster % 2)
+attributes = dict(kind="molecules", source="x", licence="x", split="molecule", split_seed=0)
+attributes |= dict(code="", settings="")
 {drop}
 store.write(sys.argv[1] + "/open/d.h5", arrays, attributes)
 for write in (lambda path: store.write(path, arrays, attributes), lambda path: build.build(settings, path)):
@@ -236,7 +242,10 @@ def test_a_killed_writer_leaves_nothing_that_counts(tmp_path):
 
 
 def test_two_conversions_at_once_make_one_whole_file(waters, tmp_path):
-    code = f"import sys; from equidyn.data import build; print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    code = (
+        f"import sys; from equidyn.data import build; "
+        f"print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "d.h5")]
     both = [
         subprocess.Popen(
@@ -251,7 +260,10 @@ def test_two_conversions_at_once_make_one_whole_file(waters, tmp_path):
 
 
 def test_a_second_conversion_says_what_it_waits_for(waters, tmp_path):
-    code = f"import sys; from equidyn.data import build; print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    code = (
+        f"import sys; from equidyn.data import build; "
+        f"print(build.build({ {**XYZ, 'files': [str(waters)]}!r}, sys.argv[1], workers=1)['items'])"
+    )
     (tmp_path / "d").mkdir()
     with open(tmp_path / "d/.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -271,7 +283,9 @@ def test_a_second_conversion_says_what_it_waits_for(waters, tmp_path):
 
 
 def test_the_space_of_a_dataset_is_its_own_from_the_start(tmp_path):
-    """Blocks are there before the values are, so that a disk that fills up meanwhile does not matter; and no more than needed in the end."""
+    """Blocks are there before the values are, so that a disk that fills up meanwhile does not matter; and no
+    more than needed in the end.
+    """
     arrays, attributes = molecules_of(100_000)
     path = tmp_path / "d.h5"
     with store.writing(path, attributes, 100_000, 100_000) as file:
@@ -400,7 +414,7 @@ def test_a_reader_that_dies_is_named_and_finished_shards_are_kept(tmp_path):
     inputs, folder = [conversion.Input((str(path),))], tmp_path / "shards"
     with pytest.raises(
         DataError,
-        match="crafted.pickle: a worker process died.*out of memory.*crafted record.*Finished shards are kept",
+        match="crafted.pickle: a worker process died.*out of memory.*crafted record.*Finished shards",
     ):
         list(
             conversion.shards(

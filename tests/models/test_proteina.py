@@ -39,8 +39,10 @@ def inputs(lengths=(9, 14), dtype=torch.float64, seed=0):
     )
 
 
-# The published counts hold fold-class tables (about 0.4M) and 3 × 256 more columns of the conditioning's first map (0.39M); ours are 0.50M,
-# 0.56M, 0.55M and 0.59M smaller, so about 0.25M of choices that are not public (biases, what conditions the pairs) went the other way.
+# The published counts hold fold-class tables (about 0.4M) and 3 × 256 more columns of the conditioning's
+# first map (0.39M); ours are 0.50M,
+# 0.56M, 0.55M and 0.59M smaller, so about 0.25M of choices that are not public (biases, what conditions the
+# pairs) went the other way.
 @pytest.mark.parametrize(
     "size, count, published",
     [

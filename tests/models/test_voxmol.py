@@ -9,7 +9,9 @@ from equidyn.symmetry.actions import Grid
 
 @pytest.mark.parametrize("size, published", [("7M", 6.98), ("28M", 27.90), ("111M", 111.52)])
 def test_counts_are_the_published_ones(size, published):
-    """Less the norms in front of attention that upstream declares but never applies: 1,632, 3,264 and 6,528 parameters."""
+    """Less the norms in front of attention that upstream declares but never applies: 1,632, 3,264 and 6,528
+    parameters.
+    """
     with torch.device("meta"):
         model = VoxMol(**SIZES[size])
     unused = 2 * sum(

@@ -100,8 +100,20 @@ def test_replicates_are_runs_that_differ_in_nothing_but_the_seed():
 
 
 def curvature(ratios, run="r"):
-    common = dict(run=run, task="forces", condition="", block="head", smallest_positive=1e-3, most_negative=-1e-4, threshold=1e-6, trace=1.0, n_parameters=96.0, method="lanczos",
-                  residual=1e-9, seconds=1.0)  # fmt: skip
+    common = dict(
+        run=run,
+        task="forces",
+        condition="",
+        block="head",
+        smallest_positive=1e-3,
+        most_negative=-1e-4,
+        threshold=1e-6,
+        trace=1.0,
+        n_parameters=96.0,
+        method="lanczos",
+        residual=1e-9,
+        seconds=1.0,
+    )
     return [
         {
             **common,

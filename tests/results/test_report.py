@@ -1,7 +1,8 @@
 """Sentences of the report are made from tables alone, and say what the tables say."""
 
-from equidyn.results import readings as report
 from test_verdicts import row
+
+from equidyn.results import readings as report
 
 
 def flow(condition, *points, trivial=1.0):

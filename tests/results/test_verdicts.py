@@ -9,10 +9,26 @@ def row(step, percent, ratio, run="r", spread=0.1):
     """A row of a decomposition table: percent ± spread of it, total = ratio × zero-predictor loss."""
     total = 2.0 * ratio
     return dict(
-        run=run, task="forces", condition="", step=step, percent=percent, percent_lo=(1 - spread) * percent, percent_hi=(1 + spread) * percent, total=total,
-        equivariance=total * percent / 100, twirled=total - total * percent / 100, zero_loss=2.0, trivial_loss=2.0, zero_ratio_hi=ratio,
-        loss="mse", rotations="haar", weights="live", n_items=10, n_rotations=10, floor=1e-12,
-    )  # fmt: skip
+        run=run,
+        task="forces",
+        condition="",
+        step=step,
+        percent=percent,
+        percent_lo=(1 - spread) * percent,
+        percent_hi=(1 + spread) * percent,
+        total=total,
+        equivariance=total * percent / 100,
+        twirled=total - total * percent / 100,
+        zero_loss=2.0,
+        trivial_loss=2.0,
+        zero_ratio_hi=ratio,
+        loss="mse",
+        rotations="haar",
+        weights="live",
+        n_items=10,
+        n_rotations=10,
+        floor=1e-12,
+    )
 
 
 @pytest.mark.parametrize(

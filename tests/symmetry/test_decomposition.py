@@ -10,7 +10,9 @@ from equidyn.symmetry.decomposition import decompose
 
 
 def linear_map(x, a, rotations):
-    """Twisted predictions Rᵀ A R x of f(x) = A x; x [n_items, 3], rotations [n, n_items, 3, 3] or [n, 1, 3, 3]."""
+    """Twisted predictions Rᵀ A R x of f(x) = A x; x [n_items, 3], rotations [n, n_items, 3, 3] or [n, 1, 3,
+    3].
+    """
     return torch.einsum(
         "rnji,jk,rnkl,nl->rni", rotations, a, rotations.expand(len(rotations), len(x), 3, 3), x
     )
@@ -113,7 +115,9 @@ def test_clusters_widen_the_interval(case):
 
 
 def test_jackknife_removes_the_bias_of_a_convex_loss(case):
-    """L2 norm: the plug-in gap is low by O(1/n); against many rotations the jackknife is several times closer."""
+    """L2 norm: the plug-in gap is low by O(1/n); against many rotations the jackknife is several times
+    closer.
+    """
     x, a = case
     norm = lambda p, y: (p - y).norm(dim=-1)  # noqa: E731
     y = 2 * x
@@ -130,7 +134,9 @@ def test_jackknife_removes_the_bias_of_a_convex_loss(case):
 
 @pytest.mark.parametrize("n", [2, 5, 12, 24])
 def test_the_squared_loss_given_as_a_loss_is_the_squared_loss(case, n):
-    """The jackknife over rotations is exact where the loss is quadratic, also for draws without replacement."""
+    """The jackknife over rotations is exact where the loss is quadratic, also for draws without
+    replacement.
+    """
     x, a = case
     twisted = linear_map(x, a, groups.subset_per_item(groups.cube(), n, len(x), 0))
     exact, convex = (
@@ -150,7 +156,9 @@ def test_the_squared_loss_given_as_a_loss_is_the_squared_loss(case, n):
 
 @pytest.mark.parametrize("order", [None, 24])
 def test_components_of_the_variance(order):
-    """Items that differ in their rotations alone have no variance between them; that of one evaluation is the group's."""
+    """Items that differ in their rotations alone have no variance between them; that of one evaluation is the
+    group's.
+    """
     g = torch.Generator().manual_seed(0)
     a = torch.randn(3, 3, generator=g, dtype=torch.float64)
     x = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(

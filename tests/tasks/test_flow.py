@@ -20,7 +20,9 @@ SETTINGS = dict(training=dict(augment=1.0, batch_size=8), measure=dict(n_items=1
 
 
 def random_walks(path, shift=0.0):
-    """Chains of 20–32 residues, two to a cluster: directions that persist, so that there is something to learn."""
+    """Chains of 20–32 residues, two to a cluster: directions that persist, so that there is something to
+    learn.
+    """
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 33, N_CHAINS)
     chains = []
@@ -37,9 +39,14 @@ def random_walks(path, shift=0.0):
     rows = int(lengths.sum())
     breaks = (rng.random(rows) < 0.03).astype(np.uint8)
     arrays = dict(
-        offsets=np.cumsum([0, *lengths]), positions=np.concatenate(chains), residues=np.full(rows, 255), breaks=breaks, cluster=cluster,
-        name=np.array([f"walk {i}" for i in range(N_CHAINS)], dtype="S40"), split=splits.split_by_cluster(cluster, N_HELD_OUT, 0),
-    )  # fmt: skip
+        offsets=np.cumsum([0, *lengths]),
+        positions=np.concatenate(chains),
+        residues=np.full(rows, 255),
+        breaks=breaks,
+        cluster=cluster,
+        name=np.array([f"walk {i}" for i in range(N_CHAINS)], dtype="S40"),
+        split=splits.split_by_cluster(cluster, N_HELD_OUT, 0),
+    )
     store.write(
         path,
         arrays,
@@ -90,7 +97,9 @@ def haar(task, n=10):
 
 
 def test_linear_map_has_the_closed_form(task):
-    """E‖…‖² = ‖x‖²/3 (‖A‖_F² − (tr A)²/3), exactly on the cube group and within sampling error for Haar draws."""
+    """E‖…‖² = ‖x‖²/3 (‖A‖_F² − (tr A)²/3), exactly on the cube group and within sampling error for Haar
+    draws.
+    """
     matrix = np.random.default_rng(1).normal(size=(3, 3))
     model, batches = Linear(matrix), task.held_out(None, "t=0.6")
     power = sum(b.inputs["x_t"].double().square().sum().item() for b in batches) / (
@@ -217,7 +226,9 @@ def test_augmentation_and_seeds(task):
 
 
 def test_training_loss_is_the_velocity_error(task, monkeypatch):
-    """By hand for v = 0: ‖x_1 − x_0‖² up to the 1e-5 in the weight; self-conditioning runs the model twice."""
+    """By hand for v = 0: ‖x_1 − x_0‖² up to the 1e-5 in the weight; self-conditioning runs the model
+    twice.
+    """
     task.settings["training"] |= dict(augment=0.0, self_conditioning=0.0)
     monkeypatch.setattr("equidyn.tasks.flow.draw_times", lambda n, rng: torch.zeros(n))
     items = torch.arange(8)

@@ -1,4 +1,6 @@
-"""Real molecules, forces, proteins and lists of SMILES, where they are at hand, go from file to a trained and measured tiny run by settings alone."""
+"""Real molecules, forces, proteins and lists of SMILES, where they are at hand, go from file to a trained and
+measured tiny run by settings alone.
+"""
 
 import pytest
 from conftest import REPOSITORY, TRAINING

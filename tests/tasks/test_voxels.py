@@ -16,9 +16,23 @@ from equidyn.symmetry.measure import measure, twisted_predictions
 from equidyn.tasks.voxels import resample
 
 TRAINING = dict(
-    optimizer="adamw", lr=2e-3, weight_decay=0.01, warmup=5, final_lr_fraction=0.1, steps=30, batch_size=8, clip=10.0, ema=0.99,
-    n_checkpoints=4, log_every=1, augment=1.0, shift=0.5, sampler="haar", autocast="none", sigma=0.3,
-)  # fmt: skip
+    optimizer="adamw",
+    lr=2e-3,
+    weight_decay=0.01,
+    warmup=5,
+    final_lr_fraction=0.1,
+    steps=30,
+    batch_size=8,
+    clip=10.0,
+    ema=0.99,
+    n_checkpoints=4,
+    log_every=1,
+    augment=1.0,
+    shift=0.5,
+    sampler="haar",
+    autocast="none",
+    sigma=0.3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +177,12 @@ def test_the_whole_group_gives_the_exact_twirl(files, trained):
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_subsamples_agree_with_the_whole_group(files, trained, n):
-    """Items fixed: the rotation-only interval of n draws without replacement covers the P̂ and Ê of all 24 in 93-98 % of 500 draws, without bias.
+    """Items fixed: the rotation-only interval of n draws without replacement covers the P̂ and Ê of all 24 in
+    93-98 % of 500 draws, without bias.
 
-    Draws are evaluated through the 24 losses and the 24 × 24 squared distances D of an item: L̂ is a mean of losses, Ê = (23/24) Σ_{r<s} D_rs / (n (n−1)),
-    P̂ = L̂ − Ê, which is first checked to be what ``decompose`` returns. The interval is 1.96 standard deviations of the mean over items, from another stream of draws.
+    Draws are evaluated through the 24 losses and the 24 × 24 squared distances D of an item: L̂ is a mean of
+    losses, Ê = (23/24) Σ_{r<s} D_rs / (n (n−1)), P̂ = L̂ − Ê, which is first checked to be what ``decompose``
+    returns. The interval is 1.96 standard deviations of the mean over items, from another stream of draws.
     """
     task = make(files)
     batch = task.held_out(trained)[0]

@@ -1,4 +1,7 @@
-"""A stub of the few conda calls that Snakemake makes. An "environment" is a folder whose python is the one running the tests."""
+"""A stub of the few conda calls that Snakemake makes.
+
+An "environment" is a folder whose python is the one running the tests.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Two workflows in one folder, clocks that disagree, a full disk and a dataset file of another version: what Snakemake and the steps make of them."""
+"""Two workflows in one folder, clocks that disagree, a full disk and a dataset file of another version: what
+Snakemake and the steps make of them.
+"""
 
 import os
 import shutil
@@ -59,7 +61,9 @@ def said(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory):
-    """A checkout whose config has a dataset that is converted from a small file, made while a second workflow tried; status and output of both."""
+    """A checkout whose config has a dataset that is converted from a small file, made while a second workflow
+    tried; status and output of both.
+    """
     folder = checkout(tmp_path_factory.mktemp("faults") / "clone")
     config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     config["name"] = "faults"
@@ -106,7 +110,9 @@ def test_two_workflows_in_one_folder(trial, folder):
 
 
 def test_clocks_that_disagree_are_named_and_spoil_nothing(folder):
-    """An input from the future is not made again for its time alone; changed, its output is refused as older and removed, until the input is touched."""
+    """An input from the future is not made again for its time alone; changed, its output is refused as older
+    and removed, until the input is touched.
+    """
     source, ahead = folder / "input/m.xyz", time.time() + 7 * 86400
     os.utime(source, (ahead, ahead))
     status, text = said(folder, DATA)
@@ -144,7 +150,10 @@ def test_a_full_disk_is_one_paragraph_and_no_file(folder):
         "--workers",
         "1",
     ]
-    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); sys.argv = {script!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    limited = (
+        f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); sys.argv = "
+        f"{script!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     environment = {**os.environ, "PYTHONPATH": f"{folder}/src:{folder}/workflow/scripts"}
     done = subprocess.run(
         [sys.executable, "-c", limited], cwd=folder, capture_output=True, text=True, env=environment

@@ -1,4 +1,6 @@
-"""Real files, where they are at hand, go from the file to the decomposition table by a config alone; and the configs of the real experiments dry-run."""
+"""Real files, where they are at hand, go from the file to the decomposition table by a config alone; and the
+configs of the real experiments dry-run.
+"""
 
 import csv
 import math
@@ -17,7 +19,9 @@ CONFIG = "config/real-local.yaml"
 
 
 def snakemake(folder, config, *arguments):
-    """Standard output and error of a run of ``config`` in ``folder``; fails the test where Snakemake fails."""
+    """Standard output and error of a run of ``config`` in ``folder``; fails the test where Snakemake
+    fails.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", config]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=500)
@@ -45,7 +49,9 @@ def test_configs_dry_run_in_a_clean_copy(clean, name):
 
 @pytest.mark.skipif(not (REAL / "data").is_dir(), reason="real files not at hand")
 def test_real_files_of_every_family_become_a_decomposition(tmp_path):
-    """The tables and what they are made from, without figures and report: those are the smoke run's to test."""
+    """The tables and what they are made from, without figures and report: those are the smoke run's
+    to test.
+    """
     (tmp_path / "shared").symlink_to(REAL)  # the paths of the config begin at the folder beside the checkout
     folder = checkout(tmp_path / "main")
     config = yaml.safe_load((folder / CONFIG).read_text())

@@ -1,4 +1,6 @@
-"""The workflow as a user runs it: whole DAG, reruns, kills, bad input, and a --use-conda run through a stub conda."""
+"""The workflow as a user runs it: whole DAG, reruns, kills, bad input, and a --use-conda run through a stub
+conda.
+"""
 
 import csv
 import os
@@ -306,7 +308,10 @@ def test_lint():
 
 
 def test_use_conda_through_a_stub(done, tmp_path):
-    """A real --use-conda run of one figure, in an environment of the stub's making. conda itself is not tested."""
+    """A real --use-conda run of one figure, in an environment of the stub's making.
+
+    conda itself is not tested.
+    """
     folder, prefix = copy_of(done, tmp_path), tmp_path / "stub"
     (prefix / "bin").mkdir(parents=True)
     shutil.copy(REPOSITORY / "tests/workflow/stub_conda.py", prefix / "bin/conda")

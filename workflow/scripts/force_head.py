@@ -1,4 +1,6 @@
-"""EScAIP's force head at every checkpoint of a run: how unequal its rows are, and what that does to the error."""
+"""EScAIP's force head at every checkpoint of a run: how unequal its rows are, and what that does to the
+error.
+"""
 
 from equidyn.steps import command
 

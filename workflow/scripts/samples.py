@@ -1,4 +1,6 @@
-"""Generate backbones from the last checkpoint of a flow run: PDB files, and a table beside the held-out chains'."""
+"""Generate backbones from the last checkpoint of a flow run: PDB files, and a table beside the held-out
+chains'.
+"""
 
 import argparse
 from pathlib import Path

@@ -1,1 +1,3 @@
-"""What the paper does beyond percentages: gradients, curvature, landscapes, force head, chirality, sampling."""
+"""What the paper does beyond percentages: gradients, curvature, landscapes, force head, chirality,
+sampling.
+"""

@@ -1,6 +1,7 @@
 """Does a model know left from right? Its twirled loss on held-out items against that on their mirror images.
 
-Distances cannot tell a molecule from its mirror image; only raw coordinates can. A positive gap means that the hand was learned.
+Distances cannot tell a molecule from its mirror image; only raw coordinates can. A positive gap means that
+the hand was learned.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_predicti
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean over items of (twirled loss of the mirrored item − that of the item), with its paired 95 % interval; losses as in the task."""
+    """Mean over items of (twirled loss of the mirrored item − that of the item), with its paired 95 %
+    interval; losses as in the task.
+    """
 
     gap: float
     lo: float
@@ -36,7 +39,9 @@ def mirrored(batch: Batch, actions: dict[str, Action], output: Action) -> Batch:
 
 @torch.no_grad()
 def gap(model, task, batches: list[Batch], rotations: torch.Tensor) -> Gap:
-    """Chirality gap of a model; rotations [n_rotations, n_items, 3, 3] are the same for an item and its mirror image."""
+    """Chirality gap of a model; rotations [n_rotations, n_items, 3, 3] are the same for an item and its
+    mirror image.
+    """
 
     check_eval(model)
 

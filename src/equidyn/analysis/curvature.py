@@ -1,4 +1,5 @@
-"""Curvature of the two terms of the loss over a block of parameters: Hessian products by differentiating twice, spectra by eigh, eigsh and Lanczos.
+"""Curvature of the two terms of the loss over a block of parameters: Hessian products by differentiating
+twice, spectra by eigh, eigsh and Lanczos.
 
 Estimators, models and arguments are those of ``dynamics``; parameters and inputs are float64 here.
 """
@@ -22,7 +23,8 @@ class Block:
 
     Parameters
     ----------
-    pattern : a name in ``named_parameters`` or a regular expression that matches whole names; a trailing ``[i]`` keeps entry i of the first
+    pattern : a name in ``named_parameters`` or a regular expression that matches whole names; a trailing
+        ``[i]`` keeps entry i of the first
         axis only (``out.weight[1]``: the kernel of one output channel)
 
     Raises
@@ -39,7 +41,8 @@ class Block:
         }
         if not chosen or (entry is not None and any(entry >= len(p) for p in chosen.values())):
             raise UnknownNameError(
-                f"block {pattern!r} matches no parameter, expected a name such as {', '.join(list(names)[-3:])}"
+                f"block {pattern!r} matches no parameter, expected a name such as "
+                f"{', '.join(list(names)[-3:])}"
             )
         self.names, self.parameters = list(chosen), list(chosen.values())
         keep = [torch.full(p.shape, entry is None) for p in self.parameters]
@@ -70,21 +73,24 @@ class Block:
 class Hessians:
     """Products with the Hessians of P̂ and Ê over a block, in float64, by differentiating twice.
 
-    The graph of the two gradients is built once for all batches and rotations and used for every product, so that what lies before the
-    block is computed once. Memory: that graph, small where the block is the last layer.
+    The graph of the two gradients is built once for all batches and rotations and used for every product, so
+    that what lies before the block is computed once. Memory: that graph, small where the block is the last
+    layer.
 
     Raises
     ------
     RuntimeError
         a module in train mode
     ArgumentError
-        parameters of the block that are not float64 or that no prediction depends on; numbers of rotations that do not match the items
+        parameters of the block that are not float64 or that no prediction depends on; numbers of rotations
+        that do not match the items
     """
 
     def __init__(self, model, predict, batches, actions, output, rotations, block: Block, group_order=None):
         if any(p.dtype != torch.float64 for p in block.parameters):
             raise ArgumentError(
-                f"curvature: {block.names[0]} is {block.parameters[0].dtype}, expected float64; call model.double() and cast the batches"
+                f"curvature: {block.names[0]} is {block.parameters[0].dtype}, expected float64; call "
+                f"model.double() and cast the batches"
             )
         self.block, self.gradients, self.count = block, {term: [] for term in TERMS}, 0.0
         flags = [(p, p.requires_grad) for p in model.parameters()]
@@ -98,7 +104,8 @@ class Hessians:
                     self.count += count.item()
                     if not found[0].requires_grad:
                         raise ArgumentError(
-                            f"curvature: the predictions do not depend on {', '.join(block.names)}, expected parameters that they depend on"
+                            f"curvature: the predictions do not depend on {', '.join(block.names)}, "
+                            f"expected parameters that they depend on"
                         )
                     for term, value in zip(TERMS, found):
                         self.gradients[term].append(
@@ -126,15 +133,25 @@ class Hessians:
 
 
 def curvature(
-    model: torch.nn.Module, predict: Callable, batches: list[Batch], actions: dict[str, Action], output: Action, rotations: torch.Tensor, block: Block | str,
-    group_order: int | None = None, **options,
-) -> dict[str, Spectrum]:  # fmt: skip
-    """Spectra of the Hessians of P̂ (``twirled``) and Ê (``equivariance``) over a block, on the same items and rotations.
+    model: torch.nn.Module,
+    predict: Callable,
+    batches: list[Batch],
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    block: Block | str,
+    group_order: int | None = None,
+    **options,
+) -> dict[str, Spectrum]:
+    """Spectra of the Hessians of P̂ (``twirled``) and Ê (``equivariance``) over a block, on the same items
+    and rotations.
 
-    P̂ subtracts Ê, so that its Hessian carries Monte Carlo noise of the size of Ê's curvature over √(items × rotations), which can exceed all else
-    and give negative eigenvalues that P does not have. With a whole group (the 24 rotations of the cube) both terms are exact for that group,
-    and for SO(3) where the prediction is linear in vectors, as EScAIP's head is. Over that head, `force.weight`, the two Hessians then have the
-    same non-zero eigenvalues, those of Ê twice: rows can be equal in one way and differ in two, and E[R_ka R_kb] weighs both alike.
+    P̂ subtracts Ê, so that its Hessian carries Monte Carlo noise of the size of Ê's curvature over √(items ×
+    rotations), which can exceed all else and give negative eigenvalues that P does not have. With a whole
+    group (the 24 rotations of the cube) both terms are exact for that group, and for SO(3) where the
+    prediction is linear in vectors, as EScAIP's head is. Over that head, `force.weight`, the two Hessians
+    then have the same non-zero eigenvalues, those of Ê twice: rows can be equal in one way and differ in two,
+    and E[R_ka R_kb] weighs both alike.
 
     Parameters and errors are those of ``Hessians``; options those of ``spectrum``.
     """

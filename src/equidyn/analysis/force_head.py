@@ -1,13 +1,15 @@
-"""EScAIP's linear force head: how far its rows are from each other, and what that does to the equivariance error.
+"""EScAIP's linear force head: how far its rows are from each other, and what that does to the equivariance
+error.
 
-At fixed features the equivariance error is q(ΔW, G) = tr(ΔW G ΔWᵀ), exact and without sampling: ΔW is the head's
-deviation from equal rows, G belongs to the features. From one checkpoint (0) to the next (1) the change of ln q splits
-into the features' part, G_0 to G_1 at fixed ΔW,
+At fixed features the equivariance error is q(ΔW, G) = tr(ΔW G ΔWᵀ), exact and without sampling: ΔW is the
+head's deviation from equal rows, G belongs to the features. From one checkpoint (0) to the next (1) the
+change of ln q splits into the features' part, G_0 to G_1 at fixed ΔW,
 
     features_part = ½ ln [q(ΔW_0, G_1) / q(ΔW_0, G_0)] + ½ ln [q(ΔW_1, G_1) / q(ΔW_1, G_0)]
 
 the mean over both fixed heads, and the head's part, the same with the roles exchanged. The two add up to
-``change`` = ln q_1 − ln q_0, so that each summed over rows is its part of the whole training (ln 10 = 2.3 per decade).
+``change`` = ln q_1 − ln q_0, so that each summed over rows is its part of the whole training (ln 10 = 2.3 per
+decade).
 
 Models are ``equidyn.models.escaip.EScAIP`` or have its ``features`` and ``force``.
 """
@@ -20,7 +22,8 @@ from torch import nn
 
 
 def closed_form(model: nn.Module, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """Exact twirled forces [b, a, 3] and equivariance error [b, a] (summed over components) from one forward pass.
+    """Exact twirled forces [b, a, 3] and equivariance error [b, a] (summed over components) from one forward
+    pass.
 
     With W = 1 w̄ᵀ + ΔW: T_i = m_i Σ_j d̄_ij e_ij and E‖F_i − T_i‖² = m_i²/3 Σ_k ‖Σ_j δ_ij,k e_ij‖², because
     E[R_ka R_kb] = δ_ab/3 for every group whose action on vectors is irreducible.
@@ -37,27 +40,33 @@ def closed_form(model: nn.Module, inputs: dict) -> tuple[torch.Tensor, torch.Ten
 
 
 def head_deviation(model: nn.Module) -> torch.Tensor:
-    """ΔW [3, H] in float64: the rows of the force head less their mean; zero (and [1, H]) where the head is tied."""
+    """ΔW [3, H] in float64: the rows of the force head less their mean; zero (and [1, H]) where the head is
+    tied.
+    """
     weight = model.force.weight.detach().double()
     return weight - weight.mean(0, keepdim=True)
 
 
 def head_variance(model: nn.Module) -> tuple[float, float]:
-    """Population variance of the head W [3, H] over its rows, mean over columns; and that over the mean of W²."""
+    """Population variance of the head W [3, H] over its rows, mean over columns; and that over the mean of
+    W².
+    """
     variance = head_deviation(model).square().mean().item()
     return variance, variance / model.force.weight.detach().double().square().mean().item()
 
 
 @torch.no_grad()
 def head_gram(model: nn.Module, batches: Iterable[dict], scale: float = 1.0) -> torch.Tensor:
-    """Gram matrix G [H, H], float64, of what the head acts on: the equivariance error is tr(ΔW G ΔWᵀ), exactly, whatever ΔW.
+    """Gram matrix G [H, H], float64, of what the head acts on: the equivariance error is tr(ΔW G ΔWᵀ),
+    exactly, whatever ΔW.
 
-    With A_i = Σ_j e_ij h_ijᵀ [3, H] the closed form is E‖F_i − T_i‖² = m_i²/3 Σ_k ‖A_i ΔW_k‖², hence G = Σ_i m_i² A_iᵀ A_i / 3, here a mean
-    over atoms and components. G knows the features and nothing of W.
+    With A_i = Σ_j e_ij h_ijᵀ [3, H] the closed form is E‖F_i − T_i‖² = m_i²/3 Σ_k ‖A_i ΔW_k‖², hence G = Σ_i
+    m_i² A_iᵀ A_i / 3, here a mean over atoms and components. G knows the features and nothing of W.
 
     Parameters
     ----------
-    batches : inputs of ``forward``, one dictionary per batch;  scale : unit of the forces (error in its square)
+    batches : inputs of ``forward``, one dictionary per batch;  scale : unit of the forces (error in its
+        square)
     """
     total, count = 0.0, 0
     for inputs in batches:
@@ -70,7 +79,9 @@ def head_gram(model: nn.Module, batches: Iterable[dict], scale: float = 1.0) -> 
 
 
 def head_quadratic(deviation: torch.Tensor, gram: torch.Tensor) -> float:
-    """tr(ΔW G ΔWᵀ): the equivariance error of a head with this deviation [3, H] on features with this Gram matrix [H, H]."""
+    """tr(ΔW G ΔWᵀ): the equivariance error of a head with this deviation [3, H] on features with this Gram
+    matrix [H, H].
+    """
     return torch.einsum("kh,hg,kg->", deviation, gram, deviation).item()
 
 
@@ -80,7 +91,9 @@ def log_ratio(above: float, below: float) -> float:
 
 
 def parts_of_change(old: tuple | None, new: tuple) -> dict[str, float]:
-    """features_part, head_part and change in ln units, from (ΔW, G) of two checkpoints; nan without an older one."""
+    """features_part, head_part and change in ln units, from (ΔW, G) of two checkpoints; nan without an older
+    one.
+    """
     if old is None:
         return dict.fromkeys(("features_part", "head_part", "change"), math.nan)
     (w0, g0), (w1, g1) = old, new

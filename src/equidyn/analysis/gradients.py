@@ -1,10 +1,13 @@
-"""Gradients of the two terms of the loss; their curvature and landscapes are in ``curvature`` and ``landscape``.
+"""Gradients of the two terms of the loss; their curvature and landscapes are in ``curvature`` and
+``landscape``.
 
-All of it is for squared loss and uses the unbiased estimators P̂ and Ê of ``decomposition`` on fixed items and fixed rotations, the
-same for both terms. Models are in eval mode and called as ``predict(model, inputs)``; whatever their dtype, predictions are turned
-back and summed in float64. Batches, actions and rotations are those of ``measure``.
+All of it is for squared loss and uses the unbiased estimators P̂ and Ê of ``decomposition`` on fixed items
+and fixed rotations, the same for both terms. Models are in eval mode and called as ``predict(model,
+inputs)``; whatever their dtype, predictions are turned back and summed in float64. Batches, actions and
+rotations are those of ``measure``.
 
-With n twisted predictions f_r of an item, c = 1 or (|G| − 1)/|G|, the derivative of f̄ drops out because Σ_r (f_r − f̄) = 0:
+With n twisted predictions f_r of an item, c = 1 or (|G| − 1)/|G|, the derivative of f̄ drops out because Σ_r
+(f_r − f̄) = 0:
 
     ∇Ê = 2c/(n − 1) Σ_r ⟨f_r − f̄, ∇f_r⟩,     ∇L̂ = 2/n Σ_r ⟨f_r − y, ∇f_r⟩,     ∇P̂ = ∇L̂ − ∇Ê
 """
@@ -37,7 +40,9 @@ def cast(batch: Batch, dtype: torch.dtype = torch.float64) -> Batch:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Norms over all parameters of ∇Ê and ∇P̂, their ratio Ê : P̂ and cosine; ``percent`` is that of the same items and rotations."""
+    """Norms over all parameters of ∇Ê and ∇P̂, their ratio Ê : P̂ and cosine; ``percent`` is that of the same
+    items and rotations.
+    """
 
     norm_equivariance: float
     norm_twirled: float
@@ -83,11 +88,13 @@ def gradient_vectors(
     rotations: torch.Tensor,
     group_order: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, Decomposition]:
-    """∇P̂ and ∇Ê over all parameters, flat float64 [n_parameters], and the decomposition of the same items and rotations.
+    """∇P̂ and ∇Ê over all parameters, flat float64 [n_parameters], and the decomposition of the same items
+    and rotations.
 
-    Two passes over the rotations of a batch. The first has no graph and leaves f̄; the second backpropagates the two linear functionals
-    of the module docstring, one rotation at a time. Memory is that of one prediction with its graph, whatever the number of rotations;
-    the cost is 2 n forward and 2 n backward passes. Parameters that do not reach the prediction have gradient zero.
+    Two passes over the rotations of a batch. The first has no graph and leaves f̄; the second backpropagates
+    the two linear functionals of the module docstring, one rotation at a time. Memory is that of one
+    prediction with its graph, whatever the number of rotations; the cost is 2 n forward and 2 n backward
+    passes. Parameters that do not reach the prediction have gradient zero.
 
     Parameters
     ----------

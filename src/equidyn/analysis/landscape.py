@@ -1,4 +1,6 @@
-"""Landscapes of the two terms of the loss along two directions of a block of parameters, with common random numbers or with fresh draws at every point."""
+"""Landscapes of the two terms of the loss along two directions of a block of parameters, with common random
+numbers or with fresh draws at every point.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_predicti
 
 @dataclass(frozen=True)
 class Landscape:
-    """P̂ and Ê at the weights + a u + b v, [len(a), len(b)]; ``fresh``: with new rotations, and dropout if asked for, at each point."""
+    """P̂ and Ê at the weights + a u + b v, [len(a), len(b)]; ``fresh``: with new rotations, and dropout if
+    asked for, at each point.
+    """
 
     a: np.ndarray
     b: np.ndarray
@@ -27,17 +31,31 @@ class Landscape:
 
 @torch.no_grad()
 def landscape(
-    model: torch.nn.Module, predict: Callable, batches: list[Batch], actions: dict[str, Action], output: Action, rotations: torch.Tensor, block: Block | str,
-    directions: np.ndarray, span: float, n: int, group_order: int | None = None, fresh: Callable[[int], torch.Tensor] | None = None, dropout: float = 0.0,
-) -> Landscape:  # fmt: skip
-    """Both terms on a grid around the weights, with common random numbers: same items, noise and rotations at every point.
+    model: torch.nn.Module,
+    predict: Callable,
+    batches: list[Batch],
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    block: Block | str,
+    directions: np.ndarray,
+    span: float,
+    n: int,
+    group_order: int | None = None,
+    fresh: Callable[[int], torch.Tensor] | None = None,
+    dropout: float = 0.0,
+) -> Landscape:
+    """Both terms on a grid around the weights, with common random numbers: same items, noise and rotations at
+    every point.
 
-    So it is deterministic, and its centre is what ``measure`` gives. Drawing anew at each point writes evaluation noise into the picture instead.
-    Where predictions are affine in the block (any last linear layer) both terms are exact quadratics there, and all scatter is noise.
+    So it is deterministic, and its centre is what ``measure`` gives. Drawing anew at each point writes
+    evaluation noise into the picture instead. Where predictions are affine in the block (any last linear
+    layer) both terms are exact quadratics there, and all scatter is noise.
 
     Parameters
     ----------
-    directions : [2, n_parameters of the block], used as they are;  span : the grid reaches ± span times them;  n : points per axis, odd
+    directions : [2, n_parameters of the block], used as they are;  span : the grid reaches ± span times them;
+        n : points per axis, odd
     group_order : of ``rotations`` and of ``fresh``, as in ``measure``
     fresh : rotations of point k, for the grid with fresh draws; None leaves that grid out
     dropout : probability that the model's dropout layers have on that grid, drawn anew at each point

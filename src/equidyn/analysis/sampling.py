@@ -1,4 +1,6 @@
-"""New backbones from a trained flow, and what they look like: Euler integration, PDB files, bond-length and handedness statistics."""
+"""New backbones from a trained flow, and what they look like: Euler integration, PDB files, bond-length and
+handedness statistics.
+"""
 
 from pathlib import Path
 
@@ -82,7 +84,8 @@ def write_pdb(path: str | Path, positions: np.ndarray, title: str = "") -> None:
 
     if len(positions) < 1 or not np.abs(positions).max() < 1000:  # also refuses NaN
         raise ArgumentError(
-            f"{path}: {len(positions)} positions, expected at least one, finite and within 1000 Å of the origin"
+            f"{path}: {len(positions)} positions, "
+            "expected at least one, finite and within 1000 Å of the origin"
         )
     chain = gemmi.Chain("A")
     for number, position in enumerate(np.asarray(positions, dtype=float), start=1):
@@ -106,8 +109,9 @@ def write_pdb(path: str | Path, positions: np.ndarray, title: str = "") -> None:
 def statistics(chains: list[np.ndarray]) -> dict[str, float]:
     """How protein-like chains of positions [n, 3] Å are, over all of them.
 
-    Bond lengths in Å (mean, standard deviation, share within 3.8 ± 0.4), mean radius of gyration in Å, mean of Rg / n^0.4, helical
-    quadruplets of either hand and the right-handed share of them (NaN if there are none).
+    Bond lengths in Å (mean, standard deviation, share within 3.8 ± 0.4), mean radius of gyration in Å, mean
+    of Rg / n^0.4, helical quadruplets of either hand and the right-handed share of them (NaN if there are
+    none).
     """
     from equidyn.geometry.chains import bond_lengths, helix_handedness, radius_of_gyration
 
@@ -115,7 +119,13 @@ def statistics(chains: list[np.ndarray]) -> dict[str, float]:
     gyration = np.array([radius_of_gyration(chain) for chain in chains])
     right, left = np.sum([helix_handedness(chain) for chain in chains], axis=0)
     return dict(
-        n_chains=len(chains), bond_mean=float(bonds.mean()), bond_std=float(bonds.std()), bonds_within=float((np.abs(bonds - BOND) <= BOND_TOLERANCE).mean()),
-        radius_of_gyration=float(gyration.mean()), radius_over_power=float((gyration / np.array([len(c) for c in chains]) ** 0.4).mean()),
-        right_handed=int(right), left_handed=int(left), right_share=float(right / (right + left)) if right + left else float("nan"),
-    )  # fmt: skip
+        n_chains=len(chains),
+        bond_mean=float(bonds.mean()),
+        bond_std=float(bonds.std()),
+        bonds_within=float((np.abs(bonds - BOND) <= BOND_TOLERANCE).mean()),
+        radius_of_gyration=float(gyration.mean()),
+        radius_over_power=float((gyration / np.array([len(c) for c in chains]) ** 0.4).mean()),
+        right_handed=int(right),
+        left_handed=int(left),
+        right_share=float(right / (right + left)) if right + left else float("nan"),
+    )

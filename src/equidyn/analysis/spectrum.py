@@ -1,4 +1,6 @@
-"""Spectra of symmetric matrices known by their products with vectors: eigh where small, else eigsh and Lanczos."""
+"""Spectra of symmetric matrices known by their products with vectors: eigh where small, else eigsh and
+Lanczos.
+"""
 
 import math
 from collections.abc import Callable
@@ -15,15 +17,18 @@ DENSE = 2000  # blocks up to this many parameters get their whole Hessian
 class Spectrum:
     """Eigenvalues of a Hessian.
 
-    ``smallest_positive`` is the smallest eigenvalue above ``threshold`` (absolute), ``condition_number`` largest / smallest_positive,
-    ``most_negative`` the lowest eigenvalue (not negative where there is no negative curvature). ``trace`` ± ``trace_error`` is exact where
-    dense, Hutchinson's otherwise. ``residual`` is the largest ‖Hv − λv‖ of the three reported pairs over the largest eigenvalue: an
-    eigenvalue lies that close to each. With ``lanczos`` smallest_positive is the smallest Ritz value above the threshold, so that the condition
-    number grows with the number of steps and is a lower bound unless the residual is well below the threshold.
-    ``vectors`` [n, 2] belong to largest and smallest_positive; ``eigenvalues`` [n], ascending, where dense.
+    ``smallest_positive`` is the smallest eigenvalue above ``threshold`` (absolute), ``condition_number``
+    largest / smallest_positive, ``most_negative`` the lowest eigenvalue (not negative where there is no
+    negative curvature). ``trace`` ± ``trace_error`` is exact where dense, Hutchinson's otherwise.
+    ``residual`` is the largest ‖Hv − λv‖ of the three reported pairs over the largest eigenvalue: an
+    eigenvalue lies that close to each. With ``lanczos`` smallest_positive is the smallest Ritz value above
+    the threshold, so that the condition number grows with the number of steps and is a lower bound unless the
+    residual is well below the threshold. ``vectors`` [n, 2] belong to largest and smallest_positive;
+    ``eigenvalues`` [n], ascending, where dense.
 
-    Where eigenvalues fall off without a gap, smallest_positive sits just above any threshold and the condition number is about its inverse,
-    whatever the landscape. ``n_above``, how many lie above the threshold (nan with lanczos), and ``effective_rank``, trace / largest, tell.
+    Where eigenvalues fall off without a gap, smallest_positive sits just above any threshold and the
+    condition number is about its inverse, whatever the landscape. ``n_above``, how many lie above the
+    threshold (nan with lanczos), and ``effective_rank``, trace / largest, tell.
     """
 
     largest: float
@@ -56,7 +61,9 @@ class _Counted:
 
 @dataclass(frozen=True)
 class _Found:
-    """What either way gives: eigenpairs of the largest, smallest positive and lowest eigenvalue, trace, all eigenvalues."""
+    """What either way gives: eigenpairs of the largest, smallest positive and lowest eigenvalue, trace, all
+    eigenvalues.
+    """
 
     method: str
     pairs: list[tuple[float, np.ndarray]]
@@ -145,7 +152,9 @@ def _smallest_above(values: np.ndarray, threshold: float) -> int:
 
 
 def _extreme(times, n, start, tol):
-    """Largest eigenvalue and its vector; what has been found so far where eigsh does not converge (the residual tells)."""
+    """Largest eigenvalue and its vector; what has been found so far where eigsh does not converge (the
+    residual tells).
+    """
     try:
         values, vectors = eigsh(
             LinearOperator((n, n), matvec=times, dtype=np.float64),
@@ -162,7 +171,9 @@ def _extreme(times, n, start, tol):
 
 
 def _lanczos(times, start, steps):
-    """Ritz values (ascending) and vectors in the Lanczos basis, and that basis [n, m ≤ steps]; fully reorthogonalised."""
+    """Ritz values (ascending) and vectors in the Lanczos basis, and that basis [n, m ≤ steps]; fully
+    reorthogonalised.
+    """
     basis, alpha, beta = [start / np.linalg.norm(start)], [], []
     while True:
         w = times(basis[-1])

@@ -1,4 +1,6 @@
-"""What a picture of a voxel run needs beyond the table: fields of one molecule, and the error of each rotation of the cube."""
+"""What a picture of a voxel run needs beyond the table: fields of one molecule, and the error of each
+rotation of the cube.
+"""
 
 from pathlib import Path
 
@@ -17,7 +19,8 @@ ROTATIONS = groups.cube()
 def fields(model, task, batch) -> dict[str, torch.Tensor]:
     """Clean, noisy, denoised and twirled grids of the first item [c, g, g, g], and per-rotation errors.
 
-    ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24 rotations; its mean is the equivariance error.
+    ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24
+    rotations; its mean is the equivariance error.
     """
     check_eval(model)
     rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)

@@ -1,8 +1,10 @@
 """What a config costs before anything of it runs: disk, memory and hours, every number with its basis.
 
-Operations, parameters and activations are counted on this code's models (``throughput``). Hours are operations over achieved FLOP/s: measured rows of
-``resources/throughput.csv``, or, for a card that nothing was measured on, an assumed share of a peak that the caller names. An assumed card
-also needs at least ``LATENCY`` per kernel. Left out: data loading, voxelizing, neighbour lists, optimizer, checkpoint writing, dynamics, figures.
+Operations, parameters and activations are counted on this code's models (``throughput``). Hours are
+operations over achieved FLOP/s: measured rows of ``resources/throughput.csv``, or, for a card that nothing
+was measured on, an assumed share of a peak that the caller names. An assumed card also needs at least
+``LATENCY`` per kernel. Left out: data loading, voxelizing, neighbour lists, optimizer, checkpoint writing,
+dynamics, figures.
 """
 
 import math
@@ -19,14 +21,16 @@ from equidyn.guards import content_digest
 from equidyn.training.checkpoint import log_spaced
 
 LATENCY = 10e-6  # s per kernel on an assumed card: an assumption too
-OVERHEAD = 310  # bytes per tensor of a file by torch.save, beside the numbers: measured, 288 to 330 on tiny and mini models
+# bytes per tensor of a file by torch.save, beside the numbers: measured, 288 to 330 on tiny and mini models
+OVERHEAD = 310
 GRID_BYTES_PER_ATOM = (
     6400  # of compressed grids at 0.25 Å: measured, 12 drug-like molecules of 30 atoms on average
 )
 SELF_CONDITIONING_FORWARDS = 1
 KIND = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}  # of the dataset file of a task
 
-# Items, mean and largest number of atoms or residues of published files, as quoted by others (pdb_small: expected); used until the dataset file exists.
+# Items, mean and largest number of atoms or residues of published files, as quoted by others (pdb_small:
+# expected); used until the dataset file exists.
 QUOTED = {
     "maceoff23_train": (951_005, 30, 150),
     "maceoff23_test": (50_195, 30, 150),
@@ -37,7 +41,8 @@ QUOTED = {
     "rmd17": (1_000_000, 16, 24),
     "pdb_small": (300, 153, 256),
 }
-# Peak memory of making a dataset, MiB of the parent and of a worker: the largest of benchmarks/convert.py, seven sources, files of up to 2 GB, and of generated data.
+# Peak memory of making a dataset, MiB of the parent and of a worker: the largest of benchmarks/convert.py,
+# seven sources, files of up to 2 GB, and of generated data.
 WORKERS = 2  # threads of the rule `dataset`
 CONVERSION, ITEM = (
     (110, 140),
@@ -51,7 +56,9 @@ GENERATION, HELD = (
 
 @dataclass(frozen=True)
 class Shape:
-    """Items of a dataset: how many (None: not known), rows (atoms, residues) per item, and how that is known."""
+    """Items of a dataset: how many (None: not known), rows (atoms, residues) per item, and how that
+    is known.
+    """
 
     items: int | None
     mean: float
@@ -61,7 +68,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Assumed:
-    """A card that nothing was measured on: achieved FLOP/s are assumed to be ``utilisation`` times ``peak``."""
+    """A card that nothing was measured on: achieved FLOP/s are assumed to be ``utilisation`` times
+    ``peak``.
+    """
 
     name: str = "A100"
     peak: float = 19.5e12  # float32 without TF32, as every run trains
@@ -70,11 +79,16 @@ class Assumed:
     @property
     def basis(self) -> str:
         """In words."""
-        return f"extrapolation: assumed {100 * self.utilisation:g} % of {self.peak / 1e12:g} TFLOP/s ({self.name}) and {LATENCY * 1e6:g} µs per kernel, nothing measured there"
+        return (
+            f"extrapolation: assumed {100 * self.utilisation:g} % of {self.peak / 1e12:g} TFLOP/s "
+            f"({self.name}) and {LATENCY * 1e6:g} µs per kernel, nothing measured there"
+        )
 
 
 def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
-    """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its downloads."""
+    """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its
+    downloads.
+    """
     if (
         file is not None and file.is_file() and content_digest.has_digest(file)
     ):  # a dataset of an older version will be made again
@@ -101,7 +115,10 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
     if task == "flow":
         low, high = settings["min_residues"], settings["max_residues"]
         basis = "mean residues assumed in the middle of min_residues and max_residues"
-        unknown = f"{basis}; number of chains not known before they are read: none is quoted for {', '.join(names or settings.get('files', []))}"
+        unknown = (
+            f"{basis}; number of chains not known before they are read: none is quoted for "
+            f"{', '.join(names or settings.get('files', []))}"
+        )
         return Shape(
             settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown
         )
@@ -109,7 +126,9 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
 
 
 def download_size(entry: dict | None) -> tuple[int | None, str]:
-    """Bytes of a download, or None, and how they are known: from an entry of the table of datasets (None: there is none)."""
+    """Bytes of a download, or None, and how they are known: from an entry of the table of datasets (None:
+    there is none).
+    """
     if entry is None:
         return None, "not known: no such entry in the table of datasets"
     if "ids" in entry or "ids_file" in entry:
@@ -141,7 +160,9 @@ def dataset_bytes(task: str, shape: Shape) -> int | None:
 
 
 def forwards(settings: dict) -> tuple[float, int]:
-    """Forward passes of items: (in training, in the decomposition of all checkpoints), as loop.py and decompose.py make them."""
+    """Forward passes of items: (in training, in the decomposition of all checkpoints), as loop.py and
+    decompose.py make them.
+    """
     training, measured, task = settings["training"], settings["measure"], settings["task"]
     per_item = FLOPS_PER_FORWARD + (
         training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0
@@ -169,14 +190,17 @@ def estimate(
     data: Path | None = None,
     table: dict[str, dict] | None = None,
 ) -> list[dict]:
-    """Rows of ``columns.ESTIMATE`` for every download, dataset and run of an expanded config, then their sums (``of`` is download, dataset, run or all).
+    """Rows of ``columns.ESTIMATE`` for every download, dataset and run of an expanded config, then their sums
+    (``of`` is download, dataset, run or all).
 
     Parameters
     ----------
     config : validated and without ``matrix`` (``config.expand``)
-    throughputs : see ``throughput.read``;  devices : of that table, to give hours on;  assumed : one more device
+    throughputs : see ``throughput.read``;  devices : of that table, to give hours on;  assumed : one more
+        device
     data : folder of dataset files, which are counted where they exist
-    table : entries of the table of datasets by name (``catalogue.read_table``); without it every download is of unknown size
+    table : entries of the table of datasets by name (``catalogue.read_table``); without it every download is
+        of unknown size
 
     Raises
     ------
@@ -249,7 +273,10 @@ def _making(settings: dict, shape: Shape, size: int | None) -> tuple[int | None,
         if whole
         else f"{ITEM} bytes per item (65 to 200 measured, more where every item is another molecule)"
     )
-    basis = f"at most: {parent} MiB and {WORKERS} workers of {worker} MiB, as measured on generated files, and {growing}; {shape.basis}"
+    basis = (
+        f"at most: {parent} MiB and {WORKERS} workers of {worker} MiB, as measured on generated files, and "
+        f"{growing}; {shape.basis}"
+    )
     if shape.items is None:
         return None, "byte", basis
     return (parent + WORKERS * worker) * 2**20 + (HELD * size if whole else ITEM * shape.items), "byte", basis
@@ -295,7 +322,11 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     )
     state = (3 + moments) * 4 * cost.numbers
     batch = min(training["batch_size"], training.get("micro_batch", training["batch_size"]))
-    basis = f"weights, EMA, gradients, optimizer; {cost.kept / 2**20:.0f} MiB of activations per item, counted in float32 with unfused attention"
+    basis = (
+        f"weights, EMA, gradients, optimizer; {cost.kept / 2**20:.0f} MiB of activations per item, "
+        f"counted "
+        f"in float32 with unfused attention"
+    )
     yield row("memory, device", state + batch * cost.kept, "byte", basis)
     host = _host_bytes(task, shape)
     if task == "voxels" and host is not None:  # held-out grids, and the noise of those measured
@@ -338,7 +369,8 @@ def _host_bytes(task: str, shape: Shape) -> int | None:
     if shape.items is None:
         return None
     padded = shape.items * shape.longest
-    # forces: mask, numbers, positions, forces, and 8-byte copies of numbers and mask for the reference energies; flow: mask, breaks, float32 and float64 positions
+    # forces: mask, numbers, positions, forces, and 8-byte copies of numbers and mask for the reference
+    # energies; flow: mask, breaks, float32 and float64 positions
     return round(
         {
             "forces": padded * (26 + 2 * 8),
@@ -364,7 +396,9 @@ def _totals(rows):
 
 
 def text(rows: list[dict]) -> str:
-    """The rows as tables for people, one line per dataset, run and sum; every number points to its basis below. FLOP are in the rows alone."""
+    """The rows as tables for people, one line per dataset, run and sum; every number points to its basis
+    below. FLOP are in the rows alone.
+    """
     notes: dict[str, int] = {}
     parts = []
     for of in ("download", "dataset", "run", "all"):

@@ -1,7 +1,7 @@
 """Operations of a model, counted, and how fast machines do them, measured: ``resources/throughput.csv``.
 
-Floating-point operations are counted on this code's models (torch's FLOP counter on one item, forward; a training step is three forwards per item), as are
-parameters and the activations kept for the backward pass.
+Floating-point operations are counted on this code's models (torch's FLOP counter on one item, forward; a
+training step is three forwards per item), as are parameters and the activations kept for the backward pass.
 """
 
 import csv
@@ -33,7 +33,9 @@ COLUMNS = list(THROUGHPUT)
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a model: numbers and tensors in its state; FLOP, kernels and bytes kept for the backward pass of one item's forward pass."""
+    """Of a model: numbers and tensors in its state; FLOP, kernels and bytes kept for the backward pass of one
+    item's forward pass.
+    """
 
     parameters: int
     numbers: int
@@ -82,7 +84,8 @@ class _Kernels(TorchDispatchMode):
 
 
 def cost_of(model: dict, task: str, rows: int, grid: tuple[int, int]) -> Cost:
-    """Count a model (the section of a run's config) on one item; models whose shapes depend on no values are counted without memory or arithmetic.
+    """Count a model (the section of a run's config) on one item; models whose shapes depend on no values are
+    counted without memory or arithmetic.
 
     Raises
     ------
@@ -168,12 +171,14 @@ def achieved(throughputs: list[dict], device: str, task: str, model: str) -> tup
     if not here:
         known = sorted({row["device"] for row in throughputs})
         raise DataError(
-            f"throughput: no row of device {device!r}, expected one of {known}, or an assumed card (--device-flops, --utilisation)"
+            f"throughput: no row of device {device!r}, expected one of {known}, or an assumed card "
+            f"(--device-flops, --utilisation)"
         )
     rows = [row for row in here if row["task"] == task]
     if not rows:
         raise DataError(
-            f"throughput: no row of task {task!r} on device {device!r}, expected one of {sorted({row['task'] for row in here})}"
+            f"throughput: no row of task {task!r} on device {device!r}, expected one of "
+            f"{sorted({row['task'] for row in here})}"
         )
     own = [row for row in rows if row["model"] == model]
     row = own[-1] if own else max(rows, key=lambda row: row["achieved_flops"])
@@ -182,7 +187,9 @@ def achieved(throughputs: list[dict], device: str, task: str, model: str) -> tup
 
 
 def measured_on_cpu(steps: int = 8) -> list[dict]:
-    """Rows for ``resources/throughput.csv`` of this machine: training steps of the tiny and mini models on the threads that torch has."""
+    """Rows for ``resources/throughput.csv`` of this machine: training steps of the tiny and mini models on
+    the threads that torch has.
+    """
     device = f"{_processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     rows = []
     for architecture, task, length, edge, b in (
@@ -206,7 +213,11 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
                 optimizer.step()
                 times.append(time.perf_counter() - started)
             rate = FLOPS_PER_FORWARD * b * cost.flops / statistics.median(times[2:])
-            source = f"median of {steps} steps of {b} items; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, 1 of it this"
+            source = (
+                f"median of {steps} steps of {b} items; load {os.getloadavg()[0]:.1f} on "
+                f"{os.cpu_count()} "
+                f"cores, 1 of it this"
+            )
             rows.append(
                 dict(
                     device=device,
@@ -234,11 +245,15 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
         source = f"gpu_check, torch {found['torch']}"
         return [
             dict(
-                device=found["hardware"], task=tasks[m["architecture"]], model=f"{m['architecture']} {m['size']}", achieved_flops=m["tflops"] * 1e12,
-                source=f"{source}, {m['items']} x {m['length']}", date=found["date"],
+                device=found["hardware"],
+                task=tasks[m["architecture"]],
+                model=f"{m['architecture']} {m['size']}",
+                achieved_flops=m["tflops"] * 1e12,
+                source=f"{source}, {m['items']} x {m['length']}",
+                date=found["date"],
             )
             for m in found["models"]
-        ]  # fmt: skip
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: {type(error).__name__} ({error}), expected the file of benchmarks/gpu_check.py --out"
@@ -246,7 +261,10 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
 
 
 def write(path: str | Path, rows: list[dict]) -> None:
-    """The table with these rows added; a row of the same device, task and model is replaced. Raises DataError as ``read`` and ``store.whole`` do."""
+    """The table with these rows added; a row of the same device, task and model is replaced.
+
+    Raises DataError as ``read`` and ``store.whole`` do.
+    """
     old = read(path) if Path(path).is_file() else []
     new = {
         (row["device"], row["task"], row["model"]): {

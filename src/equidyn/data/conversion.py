@@ -1,9 +1,12 @@
-"""Streaming conversion: a molecular file becomes records, records become items in worker processes, items a dataset file.
+"""Streaming conversion: a molecular file becomes records, records become items in worker processes, items a
+dataset file.
 
-A reader is a pair of functions. ``records(path)`` splits a file cheaply and in bounded memory into picklable records; ``parse(record, settings)`` does
-the work and returns what to keep and what to reject, and why. Records are parsed in chunks, and every finished chunk is a shard file in a resume
-folder, so that a killed conversion loses the chunks in flight and no more. The shards are then appended to the HDF5 file one at a time. Only a few
-numbers per item (cluster, length, split) and one string per cluster are ever held for all items.
+A reader is a pair of functions. ``records(path)`` splits a file cheaply and in bounded memory into picklable
+records; ``parse(record, settings)`` does the work and returns what to keep and what to reject, and why.
+Records are parsed in chunks, and every finished chunk is a shard file in a resume folder, so that a killed
+conversion loses the chunks in flight and no more. The shards are then appended to the HDF5 file one at a
+time. Only a few numbers per item (cluster, length, split) and one string per cluster are ever held for all
+items.
 """
 
 import hashlib
@@ -87,7 +90,9 @@ def shards(
     workers: int = 1,
     notes: Counter | None = None,
 ) -> Iterator[Shard]:
-    """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once. A damaged one is made again.
+    """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once.
+
+    A damaged one is made again.
 
     Parameters
     ----------
@@ -97,7 +102,8 @@ def shards(
     Raises
     ------
     DataError
-        a missing file, one with nothing readable in it, one whose records fail the checks of units (see ``EARLY`` and ``TOLERATED``), one whose reader died
+        a missing file, one with nothing readable in it, one whose records fail the checks of units (see
+        ``EARLY`` and ``TOLERATED``), one whose reader died
     """
     from tqdm import tqdm  # here: tasks import this module too, on machines without progress bars
 
@@ -134,9 +140,11 @@ def shards(
                 tally.close()
     except (BrokenProcessPool, MemoryError) as error:
         raise DataError(
-            f"{given.name}: a worker process died while reading it, expected it to finish: out of memory (fewer workers "
+            f"{given.name}: a worker process died while reading it, expected it to finish: out of memory "
+            f"(fewer workers "
             f"need less), or a damaged or crafted record that ended the reader, asked for more than "
-            f"{limits.MEMORY >> 30} GiB or kept it busy for {limits.CPU_SECONDS} s. Finished shards are kept, and the "
+            f"{limits.MEMORY >> 30} GiB or kept it busy for {limits.CPU_SECONDS} s. Finished shards are "
+            f"kept, and the "
             "same command goes on after them"
         ) from error
     finally:
@@ -171,7 +179,10 @@ def _listed(given: Input, reader: Reader) -> list:
 def _chunks(
     given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None
 ) -> Iterator[tuple[list, bool]]:
-    """Lists of records that fill a chunk, and whether it is the last. A file that breaks off ends in a rejection that says so."""
+    """Lists of records that fill a chunk, and whether it is the last.
+
+    A file that breaks off ends in a rejection that says so.
+    """
     if reader.aside and pool is not None:
         records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader).result()
     else:
@@ -258,7 +269,9 @@ def _summary(path, given) -> Shard:
 
 
 class _Checks:
-    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive may be in other units than the one before."""
+    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive
+    may be in other units than the one before.
+    """
 
     def __init__(
         self,
@@ -279,7 +292,9 @@ class _Checks:
             self.look([result for result in load(shard.path, self.reader.kind) if isinstance(result, Item)])
 
     def look(self, items: list[Item]) -> None:
-        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items together."""
+        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items
+        together.
+        """
         if self.reader.check is None or not items:
             return
         parts = defaultdict(list)
@@ -336,7 +351,9 @@ class _Tally:
 
 
 def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:
-    """Name of the resume folder: shards belong to the code, the settings, and the size and time of every file."""
+    """Name of the resume folder: shards belong to the code, the settings, and the size and time of every
+    file.
+    """
     found = []
     for path in (Path(name) for given in inputs for name in given.paths):
         found += [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]

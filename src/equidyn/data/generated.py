@@ -16,7 +16,9 @@ from equidyn.errors import DataError
 
 @dataclass
 class Found:
-    """What a generated source gives: arrays but for offsets and split, cluster keys per item, and (where, reason) per rejected record."""
+    """What a generated source gives: arrays but for offsets and split, cluster keys per item, and (where,
+    reason) per rejected record.
+    """
 
     kind: str
     source: str
@@ -47,9 +49,12 @@ def generate(settings, out, code, workers, folder) -> dict[str, int]:
         found.split,
     )
     arrays = dict(
-        offsets=np.cumsum([0, *map(len, found.rows["positions"])]), cluster=split.cluster, split=split.split,
-        **{name: np.concatenate(values) for name, values in found.rows.items()}, **{name: np.array(values) for name, values in found.items.items()},
-    )  # fmt: skip
+        offsets=np.cumsum([0, *map(len, found.rows["positions"])]),
+        cluster=split.cluster,
+        split=split.split,
+        **{name: np.concatenate(values) for name, values in found.rows.items()},
+        **{name: np.array(values) for name, values in found.items.items()},
+    )
     with splits.Lists(folder) as lists:
         for where, side, number in zip(found.where, split.split, split.cluster):
             lists.add(side, int(number), split.names(number), where)

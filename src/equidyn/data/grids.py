@@ -1,7 +1,8 @@
 """The frozen held-out grids of a dataset: every checkpoint of every run is measured on the same ones.
 
-Only molecules that lie in the box in every orientation are taken: of any other, the grid of the rotated atoms is not the rotated grid.
-Training grids are never cached; voxelizing from coordinates is faster than reading them back (benchmarks/cache.py).
+Only molecules that lie in the box in every orientation are taken: of any other, the grid of the rotated atoms
+is not the rotated grid. Training grids are never cached; voxelizing from coordinates is faster than reading
+them back (benchmarks/cache.py).
 """
 
 import json
@@ -30,7 +31,8 @@ def geometry(attributes: dict, path) -> dict:
     settings = json.loads(attributes["settings"]).get("voxels")
     if settings is None:
         raise DataError(
-            f"{path}: made without a voxels section; add datasets.<name>.voxels (elements, grid, resolution, radius)"
+            f"{path}: made without a voxels section; add datasets.<name>.voxels (elements, grid, "
+            f"resolution, radius)"
         )
     return settings
 
@@ -57,12 +59,16 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
     items = np.sort(items[first])
     cut = outside(positions, offsets, box["grid"], box["resolution"])
     counts = {
-        "held-out structures": int(held_out.sum()), "held-out that do not fit in every orientation": int((held_out & ~whole).sum()), "molecules kept": len(items),
-        "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()), "training atoms outside the box": int(cut[~held_out].sum()),
-    }  # fmt: skip
+        "held-out structures": int(held_out.sum()),
+        "held-out that do not fit in every orientation": int((held_out & ~whole).sum()),
+        "molecules kept": len(items),
+        "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()),
+        "training atoms outside the box": int(cut[~held_out].sum()),
+    }
     if not len(items):
         raise DataError(
-            f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in every orientation; {counts}"
+            f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in "
+            f"every orientation; {counts}"
         )
     with files.atomic_write(Path(out)) as temporary, content_digest.create(temporary) as file:
         chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
@@ -107,7 +113,8 @@ def read(path: str | None) -> dict[str, np.ndarray]:
         with content_digest.open_checked(path, "grids") as file:
             if file.attrs.get("schema") != SCHEMA_VERSION or file.attrs.get("kind") != "grids":
                 raise DataError(
-                    f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected grids, {SCHEMA_VERSION}; {advice}"
+                    f"{path}: kind {file.attrs.get('kind')}, schema {file.attrs.get('schema')}, expected "
+                    f"grids, {SCHEMA_VERSION}; {advice}"
                 )
             return {name: file[name][()] for name in ("grid", "item", "cluster", "noise_seed")}
     except (OSError, RuntimeError, KeyError) as error:

@@ -7,7 +7,8 @@ from equidyn.errors import DataError
 
 
 def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None = None) -> np.ndarray:
-    """Indices of the training items, in order; with ``n_train``, of so many drawn at random (files often hold one molecule after the other).
+    """Indices of the training items, in order; with ``n_train``, of so many drawn at random (files often hold
+    one molecule after the other).
 
     Raises
     ------
@@ -23,12 +24,15 @@ def training_items(arrays: dict[str, np.ndarray], path: str, n_train: int | None
 
 
 def subset(items: np.ndarray, n: int) -> np.ndarray:
-    """n of the items (all, if there are fewer), drawn at random with a fixed seed, in order; a smaller subset is part of a larger one."""
+    """n of the items (all, if there are fewer), drawn at random with a fixed seed, in order; a smaller subset
+    is part of a larger one.
+    """
     return np.sort(np.random.default_rng(seeds.SUBSETS).permutation(items)[:n])
 
 
 def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None = None) -> np.ndarray:
-    """Indices of held-out items, in order: the first one of each cluster, so that items are independent; of n_items clusters drawn at random, all by default.
+    """Indices of held-out items, in order: the first one of each cluster, so that items are independent; of
+    n_items clusters drawn at random, all by default.
 
     Raises
     ------

@@ -1,6 +1,8 @@
-"""Which items are held out: drawn by cluster or published (as files of their own or as a list), tested for leaks, and listed so that two users can compare or share.
+"""Which items are held out: drawn by cluster or published (as files of their own or as a list), tested for
+leaks, and listed so that two users can compare or share.
 
-``split.csv`` (item, split, cluster, where) and ``split.json`` (per split: items, clusters, sha256 of its sorted ``where`` lines) lie beside ``rejected.csv``.
+``split.csv`` (item, split, cluster, where) and ``split.json`` (per split: items, clusters, sha256 of its
+sorted ``where`` lines) lie beside ``rejected.csv``.
 """
 
 import csv
@@ -47,7 +49,8 @@ REASONS = ("", LEAKED, SURPLUS, UNLISTED)
 
 
 def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str]:
-    """Side (index into schema.SPLITS) of every item that a ``split.csv`` names, by its ``where``; and the sha256 of the file.
+    """Side (index into schema.SPLITS) of every item that a ``split.csv`` names, by its ``where``; and the
+    sha256 of the file.
 
     Raises
     ------
@@ -66,7 +69,8 @@ def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str
         for number, row in enumerate(rows, 2):
             if row["split"] not in SPLITS or not row["where"]:
                 raise DataError(
-                    f"{path}, row {number}: split {row['split']!r}, where {row['where']!r}, expected split to be one of {', '.join(SPLITS)}, and an item"
+                    f"{path}, row {number}: split {row['split']!r}, where {row['where']!r}, expected split "
+                    f"to be one of {', '.join(SPLITS)}, and an item"
                 )
             if sides.setdefault(row["where"], SPLITS.index(row["split"])) != SPLITS.index(row["split"]):
                 raise DataError(f"{path}, row {number}: {row['where']!r} is on both sides, expected on one")
@@ -93,7 +97,8 @@ def assign(
     out : name of the dataset, for messages
     cluster : int64 [n], index into keys
     label : what a cluster is
-    held_out : bool [n], a published split; ``settings["leaks"]`` says what becomes of clusters on both sides, ``n_held_out`` draws from the held-out ones
+    held_out : bool [n], a published split; ``settings["leaks"]`` says what becomes of clusters on both sides,
+        ``n_held_out`` draws from the held-out ones
     frames : where there are too few clusters to hold some out, blocks of consecutive items take their place
 
     Raises
@@ -123,7 +128,8 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
     leaked = np.intersect1d(names, cluster[~held_out])
     if len(leaked) and leaks == "refuse":
         raise DataError(
-            f"{out}: {len(leaked)} clusters are in both splits, e.g. {', '.join(keys[i] for i in leaked[:3])}; expected none with leaks: refuse (drop, keep)"
+            f"{out}: {len(leaked)} clusters are in both splits, e.g. "
+            f"{', '.join(keys[i] for i in leaked[:3])}; expected none with leaks: refuse (drop, keep)"
         )
     if leaks == "drop":
         reason[~held_out & np.isin(cluster, leaked)] = REASONS.index(LEAKED)
@@ -131,7 +137,8 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
     for side, text in ((held_out, "held out"), (~held_out, "to train on")):
         if not (side & keep).any():
             hint = (
-                f"; all {side.sum()} items are of held-out molecules (leaks: keep would let them pass, and say so)"
+                f"; all {side.sum()} items are of held-out molecules "
+                "(leaks: keep would let them pass, and say so)"
                 if (side & ~keep).any()
                 else ""
             )
@@ -167,7 +174,9 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
 
 
 class Lists:
-    """Writes split.csv and split.json of a folder, item by item in bounded memory; a context manager, nothing is left half-written."""
+    """Writes split.csv and split.json of a folder, item by item in bounded memory; a context manager, nothing
+    is left half-written.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -195,7 +204,9 @@ class Lists:
         return self
 
     def add(self, split: int, number: int, key: str, where: str) -> None:
-        """The next item of the dataset: index into SPLITS, number and key of its cluster, what lists call it."""
+        """The next item of the dataset: index into SPLITS, number and key of its cluster, what lists
+        call it.
+        """
         self.writer.writerow([sum(self.items), SPLITS[split], key, where])
         self.items[split] += 1
         self.clusters[split].add(number)
@@ -237,13 +248,16 @@ class Lists:
 
 
 def short_names(paths: list[str]) -> dict[str, str]:
-    """Paths without their folders where that leaves them distinct, so that lists do not depend on where the files lie."""
+    """Paths without their folders where that leaves them distinct, so that lists do not depend on where the
+    files lie.
+    """
     names = [Path(path).name for path in paths]
     return {path: name if names.count(name) == 1 else path for path, name in zip(paths, names)}
 
 
 def split_by_cluster(cluster: np.ndarray, n_held_out: int, seed: int) -> np.ndarray:
-    """Split indices [n_items] (0 train, 1 held out): n_held_out whole clusters, drawn with a seed, are held out.
+    """Split indices [n_items] (0 train, 1 held out): n_held_out whole clusters, drawn with a seed, are held
+    out.
 
     Raises
     ------

@@ -22,7 +22,8 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
     Parameters
     ----------
     arrays : the keys of ``schema.KINDS[attributes["kind"]]``
-    attributes : the names in ``schema.ATTRIBUTES`` but for ``schema``, ``units`` and ``splits``, which are added here
+    attributes : the names in ``schema.ATTRIBUTES`` but for ``schema``, ``units`` and ``splits``, which are
+        added here
 
     Raises
     ------
@@ -40,7 +41,9 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], attributes: dict) -> 
 
 @contextmanager
 def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> Iterator[h5py.File]:
-    """An HDF5 file with the empty arrays of its kind, to be filled; it gets its name when the block ends without an error, else nothing is left."""
+    """An HDF5 file with the empty arrays of its kind, to be filled; it gets its name when the block ends
+    without an error, else nothing is left.
+    """
     path, keys = Path(path), KINDS[attributes["kind"]]
     lengths = {"row": n_rows, "item": n_items, "boundary": n_items + 1}
     attributes = {
@@ -65,12 +68,14 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:
-    """Arrays and attributes of a dataset file, checked against the schema; a forces file also reads as ``molecules``.
+    """Arrays and attributes of a dataset file, checked against the schema; a forces file also reads as
+    ``molecules``.
 
     Raises
     ------
     DataError
-        not a dataset file, damaged or changed, of another schema version or kind, or with missing or ill-shaped keys
+        not a dataset file, damaged or changed, of another schema version or kind, or with missing or
+        ill-shaped keys
     """
     path, keys, advice = Path(path), KINDS[kind], content_digest.how_to_remake(path, "dataset")
     if not path.is_file():
@@ -93,7 +98,8 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
             for name, key in keys.items():
                 if not stored(file[name], path.stat().st_size) or file[name].dtype != np.dtype(key.dtype):
                     raise DataError(
-                        f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; {advice}"
+                        f"{path}: {name} is {file[name]}, expected {key.dtype} values in the file itself; "
+                        f"{advice}"
                     )
             arrays = {name: file[name][()] for name in keys}
             attributes = dict(file.attrs)
@@ -114,7 +120,9 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
 
 
 def stored(found, file_size: int) -> bool:
-    """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than compression can have packed into its size."""
+    """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than
+    compression can have packed into its size.
+    """
     here = (
         isinstance(found, h5py.Dataset)
         and found.shape is not None

@@ -1,4 +1,6 @@
-"""Sources that are read as a stream in bounded memory: shards, then the split from their lists alone, then the arrays."""
+"""Sources that are read as a stream in bounded memory: shards, then the split from their lists alone, then
+the arrays.
+"""
 
 from array import array
 from collections import Counter
@@ -96,7 +98,9 @@ def _contents(
 
 
 class _Writer:
-    """Writes the kept items of shard after shard into the arrays of a dataset file and into the list of the split."""
+    """Writes the kept items of shard after shard into the arrays of a dataset file and into the list of the
+    split.
+    """
 
     def __init__(
         self,

@@ -1,13 +1,14 @@
 """From atoms to grids: Gaussian-like occupancies on a cubic grid, one channel per element.
 
-An atom at distance d from a voxel centre occupies it by exp(−d²/(0.93 r)²); the atoms of a channel combine as 1 − Π(1 − o).
-Voxel centres are (i − (g−1)/2)·resolution, so the grid's centre is the origin, and an atom is cut off at |Δ| < 3 r along each axis
-(12³ voxels at the published 0.25 Å and r = 0.5 Å; the largest value cut is 3e-5). Both are symmetric, so a cube rotation of the atoms is a
-permutation of the voxels. ``compatible=True`` reproduces the published grid instead: its centre is off by 0.156 Å and its
-support runs from −4 to +6 voxels; derived for 0.25 Å.
+An atom at distance d from a voxel centre occupies it by exp(−d²/(0.93 r)²); the atoms of a channel combine as
+1 − Π(1 − o). Voxel centres are (i − (g−1)/2)·resolution, so the grid's centre is the origin, and an atom is
+cut off at |Δ| < 3 r along each axis (12³ voxels at the published 0.25 Å and r = 0.5 Å; the largest value cut
+is 3e-5). Both are symmetric, so a cube rotation of the atoms is a permutation of the voxels.
+``compatible=True`` reproduces the published grid instead: its centre is off by 0.156 Å and its support runs
+from −4 to +6 voxels; derived for 0.25 Å.
 
-The fast path (numba, CPU) fills the output molecule by molecule, each grid while it is in cache, with no other memory; the torch path
-does the same on any device and is differentiable in the positions.
+The fast path (numba, CPU) fills the output molecule by molecule, each grid while it is in cache, with no
+other memory; the torch path does the same on any device and is differentiable in the positions.
 """
 
 import functools
@@ -81,9 +82,11 @@ def voxelize_batch(
     compatible: bool = False,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Occupancy grids of several molecules; molecule k owns atoms offsets[k] to offsets[k + 1], which may be none.
+    """Occupancy grids of several molecules; molecule k owns atoms offsets[k] to offsets[k + 1], which may be
+    none.
 
-    Parameters are those of ``voxelize``; ``out`` (float32, contiguous, CPU) receives the result of the fast path.
+    Parameters are those of ``voxelize``; ``out`` (float32, contiguous, CPU) receives the result of the fast
+    path.
 
     Returns
     -------
@@ -100,11 +103,13 @@ def voxelize_batch(
         or (offsets.diff() < 0).any()
     ):
         raise ArgumentError(
-            f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets {offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n"
+            f"voxelize: positions {list(positions.shape)}, channels {list(channels.shape)}, offsets "
+            f"{offsets.tolist()[:3]}…; expected [n, 3], [n] and 0 … n"
         )
     if n_atoms and not 0 <= int(channels.min()) <= int(channels.max()) < n_channels:
         raise ArgumentError(
-            f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to {n_channels - 1}"
+            f"voxelize: channels from {int(channels.min())} to {int(channels.max())}, expected 0 to "
+            f"{n_channels - 1}"
         )
     if not torch.isfinite(positions).all():
         raise ArgumentError("voxelize: a position is not finite")
@@ -141,7 +146,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def _frame(grid: int, resolution: float, radius: float, compatible: bool) -> tuple[float, float, int]:
-    """Index of the origin in voxel units, cut-off in voxels (< 0: the published window), number of candidate voxels per axis."""
+    """Index of the origin in voxel units, cut-off in voxels (< 0: the published window), number of candidate
+    voxels per axis.
+    """
     if compatible:
         return grid / 2 - 1 - resolution / 2, -1.0, 11
     cutoff = 3 * radius / resolution - 1e-4  # an atom exactly between two choices must not depend on rounding
@@ -242,7 +249,9 @@ def outside(positions: np.ndarray, offsets: np.ndarray, grid: int, resolution: f
 def fits(
     positions: np.ndarray, offsets: np.ndarray, grid: int, resolution: float, radius: float
 ) -> np.ndarray:
-    """Whether a molecule lies in the box in every orientation, with a margin of 2 r, where an atom occupies 1 %: [n_molecules] bool."""
+    """Whether a molecule lies in the box in every orientation, with a margin of 2 r, where an atom occupies 1
+    %: [n_molecules] bool.
+    """
     far = np.linalg.norm(positions, axis=1) + 2 * radius > grid * resolution / 2
     return (
         np.add.reduceat(np.concatenate([far, [False]]).astype(int), offsets[:-1]) * (np.diff(offsets) > 0)

@@ -1,7 +1,9 @@
-"""Datasets from the network: the files of a table, fetched by libcurl, resumed after a cut, checked, and only then given their name.
+"""Datasets from the network: the files of a table, fetched by libcurl, resumed after a cut, checked, and only
+then given their name.
 
-A file grows as ``<file>.part`` and is renamed once its length, first bytes and checksum are right. A checksum that the table does not know is recorded at
-the first download, of a file that is complete in itself, and enforced ever after.
+A file grows as ``<file>.part`` and is renamed once its length, first bytes and checksum are right. A checksum
+that the table does not know is recorded at the first download, of a file that is complete in itself, and
+enforced ever after.
 """
 
 import fcntl
@@ -44,7 +46,9 @@ class _Wrong(Refused):
 def fetch_all(
     entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **manner
 ) -> list[dict]:
-    """Fetch every file of an entry, ``workers`` at a time; see ``fetch``. What arrived stays when others fail.
+    """Fetch every file of an entry, ``workers`` at a time; see ``fetch``.
+
+    What arrived stays when others fail.
 
     Raises
     ------
@@ -89,7 +93,8 @@ def fetch_all(
 
 
 def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> dict:
-    """One file of the table in its place (see ``catalogue.place``), downloaded unless it is there, and checked in any case.
+    """One file of the table in its place (see ``catalogue.place``), downloaded unless it is there, and
+    checked in any case.
 
     Parameters
     ----------
@@ -107,14 +112,16 @@ def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> d
     Returns
     -------
     dict
-        file (path), size (bytes), sha256; ``quoted``: "agrees" or "differs", where the table has what others quote
+        file (path), size (bytes), sha256; ``quoted``: "agrees" or "differs", where the table has what others
+        quote
 
     Raises
     ------
     DataError
-        no address has the right file, a file that is there is wrong, offline and it is not there, too little room on the disk, another process at it;
-        the message names dataset, address, what was found and expected, and says where the entry is not confirmed. A file that fails the checks never
-        gets the final name.
+        no address has the right file, a file that is there is wrong, offline and it is not there, too little
+        room on the disk, another process at it; the message names dataset, address, what was found and
+        expected, and says where the entry is not confirmed. A file that fails the checks never gets the final
+        name.
     """
     with _explained(entry, folder), Lock(lock_path) as lock:
         return _fetch(entry, folder, lock, Manner(**manner))
@@ -153,7 +160,9 @@ def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
 
 
 def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
-    """Try the addresses in order; the part file of the last attempt stays for the next run, one that is wrong does not."""
+    """Try the addresses in order; the part file of the last attempt stays for the next run, one that is wrong
+    does not.
+    """
     if known["size"]:
         room(entry, entry["urls"][0], target.parent, known["size"] - os.fstat(part.fileno()).st_size)
     reasons = []
@@ -172,7 +181,8 @@ def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock
             reasons.append(f"{url}: {error}")
     listed = "".join(f"\n  {reason}" for reason in reasons)
     raise DataError(
-        f"{title(entry)}: {entry['file']} could not be downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}"
+        f"{title(entry)}: {entry['file']} could not be "
+        f"downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}"
     )
 
 
@@ -191,7 +201,10 @@ def _from_one(
 
 
 def _arrived(entry: dict, path: Path, target: Path, known: dict, lock: Lock, origin: str) -> dict:
-    """Check a complete file, record its checksum where none is known, give it its name. Raises Refused where it is wrong."""
+    """Check a complete file, record its checksum where none is known, give it its name.
+
+    Raises Refused where it is wrong.
+    """
     size = path.stat().st_size
     if reason := completeness.wrong_beginning(path, entry["file"]):
         raise Refused(reason)
@@ -227,7 +240,9 @@ def _arrived(entry: dict, path: Path, target: Path, known: dict, lock: Lock, ori
 
 
 def _as_quoted(entry: dict, path: Path, size: int) -> dict:
-    """Whether a file is the one that others quote: a warning where it is not, no more, because nobody has confirmed the quotation."""
+    """Whether a file is the one that others quote: a warning where it is not, no more, because nobody has
+    confirmed the quotation.
+    """
     if "quoted" not in entry:
         return {}
     differs, quoted = [], entry["quoted"]
@@ -238,7 +253,8 @@ def _as_quoted(entry: dict, path: Path, size: int) -> dict:
         differs.append(f"{algorithm} {found}, quoted {digest}")
     if differs:
         print(
-            f"WARNING: {title(entry)}: {entry['file']} is not the file that others quote: {'; '.join(differs)}; kept all the same{table.doubt(entry)}",
+            f"WARNING: {title(entry)}: {entry['file']} is not the file that others quote: "
+            f"{'; '.join(differs)}; kept all the same{table.doubt(entry)}",
             file=sys.stderr,
         )
     return {"quoted": "differs" if differs else "agrees"}
@@ -288,4 +304,7 @@ def _by_hand(entry: dict, target: Path, known: dict, why: str) -> str:
         else "checksum not known, recorded at first use"
     )
     source = " or ".join([*entry["urls"], *([entry["page"]] if entry.get("page") else [])])
-    return f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at {target.resolve()}"
+    return (
+        f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at "
+        f"{target.resolve()}"
+    )

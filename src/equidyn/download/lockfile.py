@@ -16,10 +16,12 @@ _ONE_THREAD = (
 
 
 class Lock:
-    """The lock file of checksums, for one run: read once, and written as rows come in, by many threads and processes.
+    """The lock file of checksums, for one run: read once, and written as rows come in, by many threads and
+    processes.
 
-    The more rows it has, the more are written at once: each writing writes them all, and the archive of proteins has some hundred thousand files. What
-    is not written yet is at the end of the block; what a kill loses is recorded when the files, which have their names by then, are checked again.
+    The more rows it has, the more are written at once: each writing writes them all, and the archive of
+    proteins has some hundred thousand files. What is not written yet is at the end of the block; what a kill
+    loses is recorded when the files, which have their names by then, are checked again.
     """
 
     def __init__(self, path: str | Path):
@@ -34,7 +36,10 @@ class Lock:
             self._write()
 
     def add(self, name: str, row: dict) -> dict:
-        """The row that stands under a name: this one, unless there was one before. Raises DataError where another process records another meanwhile."""
+        """The row that stands under a name: this one, unless there was one before.
+
+        Raises DataError where another process records another meanwhile.
+        """
         with self._guard:
             if name not in self.rows:
                 self.rows[name] = self._pending[name] = row
@@ -48,10 +53,15 @@ class Lock:
             record(self.path, pending)
 
     def known(self, entry: dict) -> dict:
-        """What the file of an (expanded) entry must be: from the table, and where that does not say, from the lock file."""
+        """What the file of an (expanded) entry must be: from the table, and where that does not say, from the
+        lock file.
+        """
         row = self.rows.get(key(entry))
         if entry["checksum"] is None and row:
-            origin = f"recorded in {self.path} on {row['date']} from {row['from']}; remove the entry to accept another file"
+            origin = (
+                f"recorded in {self.path} on {row['date']} from {row['from']}; remove the entry to accept "
+                f"another file"
+            )
             return {
                 "size": entry["size"] or row["size"],
                 "algorithm": "sha256",
@@ -112,7 +122,8 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
             for name, row in new.items():
                 if rows.setdefault(name, row)["sha256"] != row["sha256"]:
                     raise DataError(
-                        f"{path}: {name}: sha256 {row['sha256']}, expected {rows[name]['sha256']}, which another process has recorded meanwhile"
+                        f"{path}: {name}: sha256 {row['sha256']}, expected {rows[name]['sha256']}, which "
+                        f"another process has recorded meanwhile"
                     )
             with atomic_write(Path(path)) as temporary:
                 temporary.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
@@ -120,7 +131,9 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
 
 
 def contradicted(lock_path: str | Path, list_path: str | Path) -> list[str]:
-    """Files of a list of checked files that the lock file, as it is now, does not admit: edited, or come with another checkout."""
+    """Files of a list of checked files that the lock file, as it is now, does not admit: edited, or come with
+    another checkout.
+    """
     try:
         listed = {
             "/".join(Path(row["file"]).parts[-3:]): row["sha256"]

@@ -1,6 +1,9 @@
-"""The table of datasets and its lock file: where files come from, where they belong, and what they must be. Nothing is fetched here.
+"""The table of datasets and its lock file: where files come from, where they belong, and what they must be.
 
-The driver of the workflow imports this module too, and need not have more than yaml installed: what needs more is imported where it is used.
+Nothing is fetched here.
+
+The driver of the workflow imports this module too, and need not have more than yaml installed: what needs
+more is imported where it is used.
 """
 
 import hashlib
@@ -39,12 +42,14 @@ CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})\Z")
 
 
 def read_table(path: str | Path) -> dict[str, dict]:
-    """Entries of the table of datasets by name, checked; ``ids_file`` becomes a path from here, it is read where the ids are wanted.
+    """Entries of the table of datasets by name, checked; ``ids_file`` becomes a path from here, it is read
+    where the ids are wanted.
 
     Raises
     ------
     DataError
-        no table, unknown or missing fields, a name twice, a file name with a folder in it, an address that is not http(s), a malformed checksum
+        no table, unknown or missing fields, a name twice, a file name with a folder in it, an address that is
+        not http(s), a malformed checksum
     """
     try:
         rows = yaml.safe_load(Path(path).read_text())
@@ -73,7 +78,9 @@ def read_table(path: str | Path) -> dict[str, dict]:
 
 
 def names(path: str | Path) -> list[str]:
-    """Names of the entries, sorted; otherwise unchecked, for a driver that only needs to know what there is."""
+    """Names of the entries, sorted; otherwise unchecked, for a driver that only needs to know what
+    there is.
+    """
     return sorted(row["name"] for row in yaml.safe_load(Path(path).read_text()))
 
 
@@ -139,7 +146,8 @@ def _many(entry: dict) -> bool:
 
 
 def ids_of(entry: dict) -> list[str]:
-    """Ids of an entry of many files: those in the table, or the lines of its ``ids_file`` (what follows a # is a comment).
+    """Ids of an entry of many files: those in the table, or the lines of its ``ids_file`` (what follows a #
+    is a comment).
 
     Raises
     ------
@@ -158,7 +166,8 @@ def ids_of(entry: dict) -> list[str]:
         if word := line.split("#")[0].strip():
             if not PLAIN.match(entry["file"].replace("{id}", word)) or word in seen:
                 raise DataError(
-                    f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, {expected}"
+                    f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, "
+                    f"{expected}"
                 )
             seen.add(word)
             ids.append(word)
@@ -168,7 +177,9 @@ def ids_of(entry: dict) -> list[str]:
 
 
 def expand(entry: dict) -> list[dict]:
-    """One entry per file: {id} and {middle} (its second and third character, the archive's folder) are filled in. Raises as ``ids_of``."""
+    """One entry per file: {id} and {middle} (its second and third character, the archive's folder) are filled
+    in. Raises as ``ids_of``.
+    """
     return _filled(entry, ids_of(entry)) if _many(entry) else [entry]
 
 
@@ -187,7 +198,8 @@ def _filled(entry: dict, ids: list) -> list[dict]:
 
 
 def digest(path: str | Path, name: str) -> str:
-    """Changes with the files that an entry of the table stands for and with what they must be; not with its other fields, nor with other entries.
+    """Changes with the files that an entry of the table stands for and with what they must be; not with its
+    other fields, nor with other entries.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""One address into one part file, by libcurl: redirects, ranges, lengths, time limits, proxies and certificates are its business."""
+"""One address into one part file, by libcurl: redirects, ranges, lengths, time limits, proxies and
+certificates are its business.
+"""
 
 import json
 import os
@@ -30,7 +32,10 @@ class Refused(Exception):
 
 
 def insist(transfer: "Transfer", retries: int, backoff: float) -> None:
-    """Run a transfer until it is complete, with growing pauses. Raises Refused after ``retries`` without a mebibye gained, else as ``Transfer.run``."""
+    """Run a transfer until it is complete, with growing pauses.
+
+    Raises Refused after ``retries`` without a mebibye gained, else as ``Transfer.run``.
+    """
     best, attempt = transfer.size(), 0
     while True:
         try:
@@ -46,8 +51,9 @@ def insist(transfer: "Transfer", retries: int, backoff: float) -> None:
 class Transfer:
     """One address into one part file, begun or continued by every ``run``.
 
-    A part is continued only where it cannot end up as a mixture of two files: the server confirms that its file is the one begun (If-Range with its
-    ETag or date), or the checksum is known and tells afterwards. ``<file>.part.json`` remembers what was begun.
+    A part is continued only where it cannot end up as a mixture of two files: the server confirms that its
+    file is the one begun (If-Range with its ETag or date), or the checksum is known and tells afterwards.
+    ``<file>.part.json`` remembers what was begun.
     """
 
     def __init__(self, entry, url, part, known, stall, progress):
@@ -83,13 +89,26 @@ class Transfer:
         self.status, self.headers, self.bar, self.error, self.begun = "", {}, None, None, False
         curl = pycurl.Curl()
         options = {
-            "URL": self.url, "FOLLOWLOCATION": 1, "MAXREDIRS": 10, "FAILONERROR": 1, "NOSIGNAL": 1, "CONNECTTIMEOUT": self.stall, "BUFFERSIZE": 1 << 18, "NOPROGRESS": 0,
-            "LOW_SPEED_LIMIT": 1000, "LOW_SPEED_TIME": self.stall, "USERAGENT": "equidyn", "RESUME_FROM_LARGE": self.start,
-            "PROTOCOLS": pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS, "REDIR_PROTOCOLS": pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            "URL": self.url,
+            "FOLLOWLOCATION": 1,
+            "MAXREDIRS": 10,
+            "FAILONERROR": 1,
+            "NOSIGNAL": 1,
+            "CONNECTTIMEOUT": self.stall,
+            "BUFFERSIZE": 1 << 18,
+            "NOPROGRESS": 0,
+            "LOW_SPEED_LIMIT": 1000,
+            "LOW_SPEED_TIME": self.stall,
+            "USERAGENT": "equidyn",
+            "RESUME_FROM_LARGE": self.start,
+            "PROTOCOLS": pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+            "REDIR_PROTOCOLS": pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
             # wheels of pycurl look for certificates where one distribution keeps them, which fails on others
             "CAINFO": os.environ.get("CURL_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or certifi.where(),
-            "HEADERFUNCTION": self._guarded(self._header), "WRITEFUNCTION": self._guarded(self._write), "XFERINFOFUNCTION": self._guarded(lambda *_: None),
-        }  # fmt: skip
+            "HEADERFUNCTION": self._guarded(self._header),
+            "WRITEFUNCTION": self._guarded(self._write),
+            "XFERINFOFUNCTION": self._guarded(lambda *_: None),
+        }
         for name, value in options.items():
             curl.setopt(getattr(pycurl, name), value)
         if self.start and validator:
@@ -152,7 +171,8 @@ class Transfer:
         ):
             if not self.known["size"] and not self.known["digest"]:
                 raise Refused(
-                    "the server does not say how long the file is, nor does the table: a cut could not be told from its end"
+                    "the server does not say how long the file is, nor does the table: a cut could not be "
+                    "told from its end"
                 )
         if total is not None and self.known["size"] and total != self.known["size"]:
             raise Refused(f"{total} bytes announced, expected {self.known['size']}")
@@ -202,9 +222,18 @@ class Transfer:
             self.ranges = False
             raise Passing("the server does not continue downloads, or its file has changed")
         passing = (  # 92: a stream of HTTP/2 reset, not named by pycurl
-            c.E_PARTIAL_FILE, c.E_RECV_ERROR, c.E_SEND_ERROR, c.E_GOT_NOTHING, c.E_OPERATION_TIMEDOUT, c.E_COULDNT_CONNECT, c.E_COULDNT_RESOLVE_HOST,
-            c.E_COULDNT_RESOLVE_PROXY, c.E_SSL_CONNECT_ERROR, c.E_HTTP2, 92,
-        )  # fmt: skip
+            c.E_PARTIAL_FILE,
+            c.E_RECV_ERROR,
+            c.E_SEND_ERROR,
+            c.E_GOT_NOTHING,
+            c.E_OPERATION_TIMEDOUT,
+            c.E_COULDNT_CONNECT,
+            c.E_COULDNT_RESOLVE_HOST,
+            c.E_COULDNT_RESOLVE_PROXY,
+            c.E_SSL_CONNECT_ERROR,
+            c.E_HTTP2,
+            92,
+        )
         raise (Passing if number in passing else Refused)(text or f"libcurl error {number}")
 
     def _begun(self) -> dict:
@@ -220,7 +249,8 @@ def room(entry: dict, url: str, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
         raise DataError(
-            f"{title(entry)}: {url}: needs {needed / 1e6:.0f} MB and {SPARE / 1e6:.0f} MB to spare in {folder.resolve()}, which has {free / 1e6:.0f} MB free"
+            f"{title(entry)}: {url}: needs {needed / 1e6:.0f} MB and {SPARE / 1e6:.0f} MB to spare in "
+            f"{folder.resolve()}, which has {free / 1e6:.0f} MB free"
         )
 
 

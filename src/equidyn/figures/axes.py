@@ -1,4 +1,6 @@
-"""Percent of held-out loss from equivariance error against step along an axis of an experiment matrix, beside the paper's runs on that axis."""
+"""Percent of held-out loss from equivariance error against step along an axis of an experiment matrix, beside
+the paper's runs on that axis.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +12,8 @@ from equidyn.results.claims.axes import AXES, PUBLISHED
 
 
 def draw(rows, paper, extra):
-    """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run: {group, axes, reference, …}}}, the others ``summary.json``.
+    """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run:
+    {group, axes, reference, …}}}, the others ``summary.json``.
 
     Flow is drawn at its time nearest 0.8. Grey: every published run on the axis, at the steps of the paper.
     """
@@ -82,7 +85,9 @@ def _label(axes: dict) -> str:
 
 
 def _place(axes: dict, parameters: int | None) -> tuple:
-    """Order along an axis: models by their number of parameters, numbers by size (all of the data last), words by name."""
+    """Order along an axis: models by their number of parameters, numbers by size (all of the data last),
+    words by name.
+    """
     if parameters is not None:
         return (parameters,)
     return tuple(

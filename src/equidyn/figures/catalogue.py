@@ -1,4 +1,5 @@
-"""Which figures there are: module, caption, and the file of a run that each needs beside the decomposition tables.
+"""Which figures there are: module, caption, and the file of a run that each needs beside the decomposition
+tables.
 
 Literals alone, which the driver of the workflow reads without importing matplotlib.
 """
@@ -38,7 +39,7 @@ CURVES = {  # by task
         "losses": Figure("losses", f"{TERMS}, rescaled input and numerical floor"),
         "contrast": Figure(
             "contrast",
-            "Percent against what was learned: a constant output sits at 1, learned symmetry to the left of it",
+            "Percent against what was learned: a constant output sits at 1, learned symmetry left of it",
         ),
         "slices": Figure(
             "slices",
@@ -63,7 +64,8 @@ CURVES = {  # by task
         ),
         "chains": Figure(
             "chains",
-            "Held-out chains and chains generated from the last checkpoint (Cα traces, blue to red along the chain)",
+            "Held-out chains and chains generated from the last checkpoint (Cα traces, blue to red along "
+            "the chain)",
             "samples",
         ),
     },
@@ -74,20 +76,24 @@ COST = Figure(
     "hence what an equivariant step may cost at most",
     "summary.json",
 )
-DYNAMICS = {  # of tasks with a run that declares ``dynamics``; the head where one of them has the linear force head
+# of tasks with a run that declares ``dynamics``; the head where one of them has the linear force head
+DYNAMICS = {
     "gradients": Figure(
         "gradients",
-        "Gradient of the equivariance error against that of the twirled error, and the percentage, over training",
+        "Gradient of the equivariance error against that of the twirled error, and the percentage, over "
+        "training",
         "gradients.csv",
     ),
     "curvature": Figure(
         "curvature",
-        "Curvature of both terms over a block of parameters: largest eigenvalue and effective condition number",
+        "Curvature of both terms over a block of parameters: "
+        "largest eigenvalue and effective condition number",
         "curvature.csv",
     ),
     "landscape": Figure(
         "landscape",
-        "Both terms along two eigenvectors: the same rotations everywhere, and fresh ones (and dropout) at every point",
+        "Both terms along two eigenvectors: the same rotations everywhere, and fresh ones (and dropout) at "
+        "every point",
         "landscape.h5",
     ),
     "head": Figure(

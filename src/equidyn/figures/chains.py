@@ -11,7 +11,9 @@ COLUMNS = 5
 
 
 def draw(rows, paper, extra):
-    """Figure from the first run's folder of PDB files; every chain is turned so that its longest axes lie in the page."""
+    """Figure from the first run's folder of PDB files; every chain is turned so that its longest axes lie in
+    the page.
+    """
     folder = Path(extra[0])
     figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.4), sharex=True, sharey=True)
     for line, kind in zip(axes, ("held_out", "generated")):

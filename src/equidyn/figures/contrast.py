@@ -1,4 +1,6 @@
-"""What was learned and how symmetric it is: percent against total loss in units of the zero-predictor loss."""
+"""What was learned and how symmetric it is: percent against total loss in units of the zero-predictor
+loss.
+"""
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -7,7 +9,9 @@ from equidyn.results.verdicts import counted
 
 
 def draw(rows, paper):
-    """Figure with one trajectory per run; training moves to the left, the right of 1 is no better than predicting nothing."""
+    """Figure with one trajectory per run; training moves to the left, the right of 1 is no better than
+    predicting nothing.
+    """
     figure, axis = plt.subplots(figsize=(style.COLUMN, 3.3))
     for run in tables.runs(rows):
         colour = style.colour(run)

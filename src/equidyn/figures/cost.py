@@ -1,4 +1,6 @@
-"""What imperfect symmetry costs in training time: total and twirled loss against seconds, and when the twirled one passes the final total."""
+"""What imperfect symmetry costs in training time: total and twirled loss against seconds, and when the
+twirled one passes the final total.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +12,10 @@ from equidyn.results.claims.curves import break_even
 
 
 def draw(rows, paper, extra):
-    """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds. Flow at its time nearest 0.8."""
+    """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds.
+
+    Flow at its time nearest 0.8.
+    """
     seconds = {(s := json.loads(Path(path).read_text()))["run"]: s["seconds"] / s["steps"] for path in extra}
     names = tables.runs(rows)
     figure, axes = style.panels(names)

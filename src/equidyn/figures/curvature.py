@@ -1,4 +1,6 @@
-"""Hessians of twirled error and equivariance error over a block of parameters: condition number, largest eigenvalue, effective rank, at a few checkpoints."""
+"""Hessians of twirled error and equivariance error over a block of parameters: condition number, largest
+eigenvalue, effective rank, at a few checkpoints.
+"""
 
 import csv
 
@@ -16,9 +18,11 @@ TERMS = {"twirled": "o", "equivariance": "s"}
 
 
 def draw(rows, paper, extra):
-    """Figure from curvature.csv files: a pair of points per checkpoint, log axes; the number beside a pair is twirled / equivariance.
+    """Figure from curvature.csv files: a pair of points per checkpoint, log axes; the number beside a pair is
+    twirled / equivariance.
 
-    The dotted line in the first panel is 1 / threshold: a condition number near it says where the threshold is, not how the landscape is.
+    The dotted line in the first panel is 1 / threshold: a condition number near it says where the threshold
+    is, not how the landscape is.
     """
     found = []
     for path in extra:

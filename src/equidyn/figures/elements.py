@@ -24,11 +24,8 @@ def names() -> list[tuple[str, str]]:
             ]
         )
         axis = axis * (-1 if turn @ axis < 0 or (angle == 180 and axis[np.flatnonzero(axis)[0]] < 0) else 1)
-        kind = (
-            "identity"
-            if angle == 0
-            else f"{angle}° {'face' if abs(axis).sum() == 1 else 'edge' if abs(axis).sum() == 2 else 'corner'}"
-        )
+        through = {1: "face", 2: "edge", 3: "corner"}[int(abs(axis).sum())] if angle else ""
+        kind = f"{angle}° {through}" if angle else "identity"
         result.append(
             (kind, "" if angle == 0 else "".join(("-" if a < 0 else "") + str(abs(a)) for a in axis))
         )
@@ -36,7 +33,9 @@ def names() -> list[tuple[str, str]]:
 
 
 def draw(rows, paper, extra):
-    """Figure with one panel per run; each bar relative to the mean over the 24, which is the equivariance error (in the legend)."""
+    """Figure with one panel per run; each bar relative to the mean over the 24, which is the equivariance
+    error (in the legend).
+    """
     labels = names()
     order = sorted(range(24), key=lambda i: (labels[i][0] != "identity", labels[i]))
     figure, axes = plt.subplots(

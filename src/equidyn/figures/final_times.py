@@ -1,4 +1,6 @@
-"""Flow matching at the last step, by flow time: percent with interval, and loss relative to the rescaled input."""
+"""Flow matching at the last step, by flow time: percent with interval, and loss relative to the rescaled
+input.
+"""
 
 import numpy as np
 
@@ -8,7 +10,9 @@ from equidyn.results import tables
 
 
 def draw(rows, paper):
-    """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as markers."""
+    """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as
+    markers.
+    """
     names = tables.runs(rows)
     times = [
         c

@@ -1,4 +1,6 @@
-"""Gradients of equivariance error and twirled error: ratio of their norms against the percentage, and ratio and cosine over training."""
+"""Gradients of equivariance error and twirled error: ratio of their norms against the percentage, and ratio
+and cosine over training.
+"""
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
@@ -13,7 +15,9 @@ MARKERS = "osD^v"
 
 
 def draw(rows, paper, extra):
-    """Figure from gradients.csv files, a point per checkpoint: filled where the percentage counts, and correlations of those, as in the claims; star: last step."""
+    """Figure from gradients.csv files, a point per checkpoint: filled where the percentage counts, and
+    correlations of those, as in the claims; star: last step.
+    """
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in tables.read(extra):
         groups.setdefault((row["run"], row["condition"]), []).append(row)

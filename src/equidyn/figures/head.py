@@ -1,4 +1,6 @@
-"""EScAIP's head: variance of its rows against equivariance error over training, and what part of the change is due to the features."""
+"""EScAIP's head: variance of its rows against equivariance error over training, and what part of the change
+is due to the features.
+"""
 
 import numpy as np
 from matplotlib.ticker import NullLocator
@@ -17,7 +19,9 @@ TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
 
 
 def draw(rows, paper, extra):
-    """Figure from head.csv files: left log-log with the slope fitted to the checkpoints that count, right the two parts of ln(error / first error) along training."""
+    """Figure from head.csv files: left log-log with the slope fitted to the checkpoints that count, right the
+    two parts of ln(error / first error) along training.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.2))
     for path in extra:
         table = sorted(

@@ -1,6 +1,8 @@
-"""Both terms of the loss around the weights of a run, with common random numbers and with fresh draws at every point, a row per checkpoint.
+"""Both terms of the loss around the weights of a run, with common random numbers and with fresh draws at
+every point, a row per checkpoint.
 
-What differs between the panels of a term is not the model but how it is evaluated: the scatter is evaluation noise.
+What differs between the panels of a term is not the model but how it is evaluated: the scatter is evaluation
+noise.
 """
 
 import numpy as np
@@ -13,9 +15,11 @@ TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 
 
 def draw(rows, paper, extra):
-    """Figure from the first file: per term the grid with one draw of rotations for all points and that with a draw per point.
+    """Figure from the first file: per term the grid with one draw of rotations for all points and that with a
+    draw per point.
 
-    Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent of its level.
+    Each panel has its own colours; above it are its range and what a smooth surface leaves of it, in percent
+    of its level.
     """
     with content_digest.open_checked(extra[0], "curvature") as file:
         found = [
@@ -32,7 +36,10 @@ def draw(rows, paper, extra):
             axis.pcolormesh(a, b, values.T, cmap="viridis", shading="nearest", rasterized=True)
             axis.plot(0, 0, "+", color="white", ms=7)
             axis.set(xticks=[], yticks=[], aspect=np.ptp(a) / np.ptp(b))
-            text = f"{'fresh' if suffix else 'same'}: {values.min():.3g} to {values.max():.3g}\n{percent(scatter_of(values, a, b))} scatter"
+            text = (
+                f"{'fresh' if suffix else 'same'}: {values.min():.3g} to "
+                f"{values.max():.3g}\n{percent(scatter_of(values, a, b))} scatter"
+            )
             axis.set_title(text, fontsize=7, color=style.QUANTITY[name])
         line[0].set_ylabel(f"step {here['step']:g}\ndirection b, ± {b[-1]:.2g}", fontsize=7)
     for axis, (name, suffix) in zip(axes[-1], panels):
@@ -40,8 +47,10 @@ def draw(rows, paper, extra):
     run, dropout = attributes.get("run", ""), attributes.get("dropout", 0)
     unit = style.UNIT.get(attributes.get("task"), "")
     figure.suptitle(
-        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}, {unit}; a: {attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
-        f"same: one draw of {attributes['n_fresh']} rotations per item for all points; fresh: a new one at every point{f', dropout {dropout:g}' if dropout else ''}",
+        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}, {unit}; a: "
+        f"{attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
+        f"same: one draw of {attributes['n_fresh']} rotations per item for all points; fresh: a new one at "
+        f"every point{f', dropout {dropout:g}' if dropout else ''}",
         fontsize=7.5,
     )
     return figure

@@ -1,4 +1,6 @@
-"""The three terms of the held-out loss against step, one panel per run, with zero-predictor line; the numerical floor is in the legend."""
+"""The three terms of the held-out loss against step, one panel per run, with zero-predictor line; the
+numerical floor is in the legend.
+"""
 
 from equidyn.figures import style
 from equidyn.results import tables

@@ -1,4 +1,6 @@
-"""Percent of held-out loss from equivariance error against step, for the non-equivariant runs, with the paper's milestones."""
+"""Percent of held-out loss from equivariance error against step, for the non-equivariant runs, with the
+paper's milestones.
+"""
 
 from equidyn.figures import style
 from equidyn.figures.style import plt

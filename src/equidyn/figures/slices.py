@@ -1,4 +1,6 @@
-"""One held-out molecule of each voxel run: clean, noisy, denoised and twirled, as slices and as an isosurface, early and late."""
+"""One held-out molecule of each voxel run: clean, noisy, denoised and twirled, as slices and as an
+isosurface, early and late.
+"""
 
 import numpy as np
 from skimage.measure import marching_cubes
@@ -22,7 +24,9 @@ LEVEL, NOISE = 0.3, 2.5  # occupancy of the surface; on the noisy grid so many Ï
 
 
 def draw(rows, paper, extra):
-    """Figure with, per run and step, a row of slices (maximum over channels in the fullest plane) and a row of surfaces."""
+    """Figure with, per run and step, a row of slices (maximum over channels in the fullest plane) and a row
+    of surfaces.
+    """
     lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
     figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
     for i, (path, step, kind) in enumerate(lines):

@@ -1,6 +1,8 @@
-"""One look for all figures: colour-blind safe (Okabe and Ito; Tol), one colour for one thing everywhere, drawn at the width they are read at.
+"""One look for all figures: colour-blind safe (Okabe and Ito; Tol), one colour for one thing everywhere,
+drawn at the width they are read at.
 
-Quantities and runs share no colour. A filled marker is a percentage that counts (``verdicts.counted``), a hollow one does not.
+Quantities and runs share no colour. A filled marker is a percentage that counts (``verdicts.counted``), a
+hollow one does not.
 """
 
 import matplotlib
@@ -113,7 +115,9 @@ def trajectory(
     key: str = "percent",
     least: float = 1e-12,
 ) -> None:
-    """A curve of the column ``key`` with filled markers where the percentage counts and hollow ones where it does not."""
+    """A curve of the column ``key`` with filled markers where the percentage counts and hollow ones where it
+    does not.
+    """
     y = [max(r[key], least) for r in curve]
     axis.plot(x, y, "-", lw=lw, color=colour, label=label)
     for filled in (True, False):

@@ -6,7 +6,9 @@ from equidyn.results import tables
 
 
 def draw(rows, paper):
-    """Figure of the first run, with the zero predictor and the rescaled input; the numerical floor is in the legend."""
+    """Figure of the first run, with the zero predictor and the rescaled input; the numerical floor is in the
+    legend.
+    """
     run = tables.runs(rows)[0]
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
     columns = min(4, len(times))

@@ -1,4 +1,6 @@
-"""Flow matching: percent of held-out loss from equivariance error against step, one line per flow time, one panel per run."""
+"""Flow matching: percent of held-out loss from equivariance error against step, one line per flow time, one
+panel per run.
+"""
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -7,7 +9,9 @@ from equidyn.results.verdicts import LEARNED, counted
 
 
 def draw(rows, paper, linear=False):
-    """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over neighbouring checkpoints thick; diamonds: the paper's 60M run."""
+    """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over
+    neighbouring checkpoints thick; diamonds: the paper's 60M run.
+    """
     names = tables.runs(rows)
     figure, axes = plt.subplots(
         1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False
@@ -43,7 +47,10 @@ def draw(rows, paper, linear=False):
     axes[0][-1].legend(
         loc="center left",
         bbox_to_anchor=(1, 0.5),
-        title=f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\ndiamonds: paper,\n60M on PDB",
+        title=(
+            f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\n"
+            "diamonds: paper,\n60M on PDB"
+        ),
     )
     return figure
 

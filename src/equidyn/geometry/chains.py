@@ -1,4 +1,7 @@
-"""Shape of C-alpha traces: bond lengths, virtual dihedrals, radius of gyration, hand of helices. Positions [n, 3] in Å."""
+"""Shape of C-alpha traces: bond lengths, virtual dihedrals, radius of gyration, hand of helices.
+
+Positions [n, 3] in Å.
+"""
 
 import numpy as np
 
@@ -9,7 +12,9 @@ def bond_lengths(positions: np.ndarray) -> np.ndarray:
 
 
 def dihedrals(positions: np.ndarray) -> np.ndarray:
-    """Virtual dihedrals [n - 3] in degrees, -180 to 180, of four consecutive C-alphas; about 50 in a right-handed alpha helix."""
+    """Virtual dihedrals [n - 3] in degrees, -180 to 180, of four consecutive C-alphas; about 50 in a
+    right-handed alpha helix.
+    """
     bonds = np.diff(np.asarray(positions, dtype=np.float64), axis=0)
     before, axis, after = bonds[:-2], bonds[1:-1], bonds[2:]
     left, right = np.cross(before, axis), np.cross(axis, after)
@@ -26,7 +31,9 @@ def radius_of_gyration(positions: np.ndarray) -> float:
 
 
 def helix_handedness(positions: np.ndarray) -> tuple[int, int]:
-    """Numbers of right- and left-handed helical quadruplets: dihedral of 30 to 70 degrees (-70 to -30), ends less than 6 Å apart."""
+    """Numbers of right- and left-handed helical quadruplets: dihedral of 30 to 70 degrees (-70 to -30), ends
+    less than 6 Å apart.
+    """
     angle, ends = dihedrals(positions), np.linalg.norm(positions[3:] - positions[:-3], axis=1)
     helical = (np.abs(angle) > 30) & (np.abs(angle) < 70) & (ends < 6)
     return int((helical & (angle > 0)).sum()), int((helical & (angle < 0)).sum())

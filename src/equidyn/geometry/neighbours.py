@@ -1,4 +1,7 @@
-"""Neighbour lists and the invariants of a neighbourhood. b items, a atoms (padded), n atoms (flat), m neighbours."""
+"""Neighbour lists and the invariants of a neighbourhood.
+
+b items, a atoms (padded), n atoms (flat), m neighbours.
+"""
 
 import torch
 
@@ -14,7 +17,8 @@ def neighbour_list(
 
     Returns
     -------
-    index [b, a, m] into the atoms of the same item, and its mask [b, a, m]; m = min(n_neighbours, a − 1), at least 1
+    index [b, a, m] into the atoms of the same item, and its mask [b, a, m]; m = min(n_neighbours, a − 1), at
+    least 1
     """
     positions = positions.to(torch.float64)
     distance = torch.cdist(positions, positions, compute_mode="donot_use_mm_for_euclid_dist")  # (b, a, a)
@@ -28,7 +32,9 @@ def neighbour_list(
 
 
 def flatten(numbers, positions, mask, neighbours, neighbour_mask):
-    """From padded items to flat atoms: numbers [n], unit directions [n, m, 3], distances [n, m], neighbours [n, m], their mask."""
+    """From padded items to flat atoms: numbers [n], unit directions [n, m, 3], distances [n, m], neighbours
+    [n, m], their mask.
+    """
     b, a = mask.shape
     flat = torch.full((b * a,), 0, dtype=torch.long, device=mask.device)
     flat[mask.reshape(-1)] = torch.arange(int(mask.sum()), device=mask.device)
@@ -53,8 +59,8 @@ def gaussian_basis(distance: torch.Tensor, n: int, cutoff: float) -> torch.Tenso
 def bond_order(cosine: torch.Tensor, valid: torch.Tensor, l_max: int) -> torch.Tensor:
     """Bond-orientational order of degree 0 … l_max: [n, l_max + 1].
 
-    The norm over m of the neighbour mean of Y_lm, by the addition theorem: Σ_m |⟨Y_lm⟩|² = (2l+1)/4π · ⟨P_l(cos θ_jk)⟩_jk.
-    In float64, because the root of a cancelled sum would otherwise carry noise of 3e-4.
+    The norm over m of the neighbour mean of Y_lm, by the addition theorem: Σ_m |⟨Y_lm⟩|² = (2l+1)/4π ·
+    ⟨P_l(cos θ_jk)⟩_jk. In float64, because the root of a cancelled sum would otherwise carry noise of 3e-4.
 
     Parameters
     ----------

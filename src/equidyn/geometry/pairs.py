@@ -1,4 +1,7 @@
-"""Padded chains of points: centring, and the bins that their pair distances fall into. b items, n residues; nm."""
+"""Padded chains of points: centring, and the bins that their pair distances fall into.
+
+b items, n residues; nm.
+"""
 
 import torch
 
@@ -17,7 +20,9 @@ DISTOGRAM_BINS, DISTOGRAM_FARTHEST = (
 
 
 def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:
-    """Bin of every pairwise distance of x [b, n, 3] nm: [b, n, n] in 0 … bins − 1; the first ends at 0.1 nm, the last begins at ``farthest``."""
+    """Bin of every pairwise distance of x [b, n, 3] nm: [b, n, n] in 0 … bins − 1; the first ends at 0.1 nm,
+    the last begins at ``farthest``.
+    """
     x = x.detach()
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     return torch.bucketize(

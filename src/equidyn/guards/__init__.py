@@ -1,1 +1,3 @@
-"""Guards against damaged, cut or crafted files: digests, completeness, restricted pickles, workers with limits."""
+"""Guards against damaged, cut or crafted files: digests, completeness, restricted pickles, workers with
+limits.
+"""

@@ -1,6 +1,8 @@
-"""Whether a file is what its name says, and all of it: the only check there is on files whose checksum nobody knows.
+"""Whether a file is what its name says, and all of it: the only check there is on files whose checksum nobody
+knows.
 
-By the last suffix of the name. Everything is read in pieces; an .xz takes the memory that its own header asks for, a zip that of its directory.
+By the last suffix of the name. Everything is read in pieces; an .xz takes the memory that its own header asks
+for, a zip that of its directory.
 """
 
 import bz2
@@ -23,8 +25,19 @@ GZIP, BZIP2, XZ, ZIP, HDF5, PICKLE = (
     b"\x80",
 )
 BEGINS = {
-    ".gz": GZIP, ".tgz": GZIP, ".bz2": BZIP2, ".tbz2": BZIP2, ".xz": XZ, ".txz": XZ, ".zip": ZIP, ".npz": ZIP, ".hdf5": HDF5, ".h5": HDF5, ".pickle": PICKLE, ".pkl": PICKLE,
-}  # fmt: skip
+    ".gz": GZIP,
+    ".tgz": GZIP,
+    ".bz2": BZIP2,
+    ".tbz2": BZIP2,
+    ".xz": XZ,
+    ".txz": XZ,
+    ".zip": ZIP,
+    ".npz": ZIP,
+    ".hdf5": HDF5,
+    ".h5": HDF5,
+    ".pickle": PICKLE,
+    ".pkl": PICKLE,
+}
 SUPERBLOCK = {
     0: (24, 13),
     1: (28, 13),
@@ -34,7 +47,9 @@ SUPERBLOCK = {
 
 
 def wrong_beginning(path: Path, name: str) -> str | None:
-    """What is wrong with the beginning of a file that is to be called ``name``, or None: a web page, or the first bytes of another format."""
+    """What is wrong with the beginning of a file that is to be called ``name``, or None: a web page, or the
+    first bytes of another format.
+    """
     with open(path, "rb") as file:
         head = file.read(1024)
     page = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -47,10 +62,11 @@ def wrong_beginning(path: Path, name: str) -> str | None:
 
 
 def missing_end(path: Path, name: str) -> str | None:
-    """What says that a file that is to be called ``name`` is not all there, or None; text and formats without an end of their own pass.
+    """What says that a file that is to be called ``name`` is not all there, or None; text and formats without
+    an end of their own pass.
 
-    Compressed files are read to their end (a cut exactly between two members of a file of several is not seen), archives member by member, pickles have
-    a full stop for a last byte (as one cut in 256 has).
+    Compressed files are read to their end (a cut exactly between two members of a file of several is not
+    seen), archives member by member, pickles have a full stop for a last byte (as one cut in 256 has).
 
     Raises
     ------

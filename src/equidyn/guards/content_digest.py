@@ -1,7 +1,9 @@
-"""HDF5 files of our own carry the SHA-256 digest of their content in front of it, which is compared before the HDF5 library opens them.
+"""HDF5 files of our own carry the SHA-256 digest of their content in front of it, which is compared before
+the HDF5 library opens them.
 
-On a damaged file that library may loop without end or end the process that reads it, and it does not notice changed values at all. The digest stands in HDF5's user block,
-which every HDF5 tool skips; ``tail -c +513 FILE | sha256sum`` computes it. It guards against accidents: whoever forges a file can forge its digest.
+On a damaged file that library may loop without end or end the process that reads it, and it does not notice
+changed values at all. The digest stands in HDF5's user block, which every HDF5 tool skips; ``tail -c +513
+FILE | sha256sum`` computes it. It guards against accidents: whoever forges a file can forge its digest.
 """
 
 import hashlib
@@ -67,16 +69,19 @@ def open_checked(path: str | Path, rule: str) -> Iterator[h5py.File]:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not head.startswith(MARK):
         raise DataError(
-            f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a version whose files had none; {advice}"
+            f"{path}: begins with {head[:8]!r}, expected a digest: not a file of this program, or of a "
+            f"version whose files had none; {advice}"
         )
     if head != _head(found) and found.encode() in head:
         raise DataError(
-            f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; {advice}"
+            f"{path}: its content has the digest that it should, but its first {BLOCK} bytes are damaged; "
+            f"{advice}"
         )
     if head != _head(found):
         expected = head[len(MARK) : len(MARK) + 64].decode("ascii", "replace")
         raise DataError(
-            f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or changed after it was written; {advice}"
+            f"{path}: its content has the SHA-256 digest {found}, expected {expected!r}: damaged, cut, or "
+            f"changed after it was written; {advice}"
         )
     with h5py.File(path, "r") as file:
         yield file

@@ -1,15 +1,16 @@
 """One pickled list of (SMILES, [RDKit Mol, …]) read without running it.
 
-A pickle is a program, so no unpickler runs it here. ``pickletools`` splits the file into opcodes, which executes
-nothing, and a machine of the few opcodes that such a list needs does the rest: an RDKit Mol stays the bytes that it was
-written as until a worker makes a molecule of it, and every other class, function, opcode or state is refused by name.
-Protocols 0 to 5.
+A pickle is a program, so no unpickler runs it here. ``pickletools`` splits the file into opcodes, which
+executes nothing, and a machine of the few opcodes that such a list needs does the rest: an RDKit Mol stays
+the bytes that it was written as until a worker makes a molecule of it, and every other class, function,
+opcode or state is refused by name. Protocols 0 to 5.
 
-The list is never whole in memory: pickle writes it in batches of 1000 molecules, and a batch is handed out and
-forgotten before the next. What one batch and the memo hold is counted, and more than ``LIMIT`` is refused. Measured on a
-generated file of 202 MB (35,465 molecules of 5 conformers and 45 atoms, protocol 4; one core of an Intel Xeon, both
-cores of the machine busy): 68,000 conformers/s read here, 3,300 per second and core made into items, peak memory 7 MB
-above Python with RDKit, as for a file of 2.1 GB; the plain unpickler takes 7.2 GB, 35 times the file.
+The list is never whole in memory: pickle writes it in batches of 1000 molecules, and a batch is handed out
+and forgotten before the next. What one batch and the memo hold is counted, and more than ``LIMIT`` is
+refused. Measured on a generated file of 202 MB (35,465 molecules of 5 conformers and 45 atoms, protocol 4;
+one core of an Intel Xeon, both cores of the machine busy): 68,000 conformers/s read here, 3,300 per second
+and core made into items, peak memory 7 MB above Python with RDKit, as for a file of 2.1 GB; the plain
+unpickler takes 7.2 GB, 35 times the file.
 """
 
 import pickletools
@@ -31,8 +32,8 @@ def elements(file: BinaryIO) -> Iterator:
     Raises
     ------
     DataError
-        an opcode, name, argument or state that such a list does not need, more than ``LIMIT`` bytes, or more data
-        after its end
+        an opcode, name, argument or state that such a list does not need, more than ``LIMIT`` bytes, or more
+        data after its end
     ValueError, OverflowError
         from pickletools: not a pickle, or truncated
     """
@@ -70,7 +71,9 @@ ADMITTED = {("rdkit.Chem.rdchem", "Mol"): _MOL, ("_codecs", "encode"): _ENCODE}
 
 
 class _Bounded:
-    """What pickletools reads from: no read or line is longer than LONGEST, so that a length in the file allocates nothing."""
+    """What pickletools reads from: no read or line is longer than LONGEST, so that a length in the file
+    allocates nothing.
+    """
 
     def __init__(self, file):
         self.file = file
@@ -88,7 +91,9 @@ class _Bounded:
 
 
 class _Machine:
-    """Runs the opcodes of a pickled list and hands out its elements; containers are trees, because the memo keeps none of them."""
+    """Runs the opcodes of a pickled list and hands out its elements; containers are trees, because the memo
+    keeps none of them.
+    """
 
     def __init__(self, file: _Bounded):
         self.file = file
@@ -129,7 +134,8 @@ class _Machine:
         self.size += size
         if self.size > LIMIT:
             raise DataError(
-                f"more than {LIMIT / 2**30:g} GiB before a batch of molecules ends, expected batches of 1000 molecules"
+                f"more than {LIMIT / 2**30:g} GiB before a batch of molecules ends, expected batches of "
+                f"1000 molecules"
             )
 
     def pop(self):
@@ -234,7 +240,8 @@ class _Machine:
         state, target = self.pop(), self.top()
         if type(target) is not PickledMolecule or state not in ({}, ({},)):
             raise DataError(
-                f"state, a {describe(state)}, for a {describe(target)}, expected the empty one of an RDKit Mol"
+                f"state, a {describe(state)}, for a {describe(target)}, "
+                "expected the empty one of an RDKit Mol"
             )
 
     def stop(self, _) -> list:

@@ -28,7 +28,9 @@ def _leave_with_parent() -> None:
 
 
 def bounded(seconds: int, function: Callable, *arguments):
-    """Runs in a worker, which the kernel ends after so many more seconds of CPU time, and refuses ``MEMORY`` more bytes: a C library that loops ends no other way."""
+    """Runs in a worker, which the kernel ends after so many more seconds of CPU time, and refuses ``MEMORY``
+    more bytes: a C library that loops ends no other way.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
     limits = {resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + seconds}
     with suppress(OSError):  # no /proc

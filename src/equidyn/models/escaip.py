@@ -1,11 +1,12 @@
-"""EScAIP v1 (Qu & Krishnapriyan 2024): attention among the neighbours of each atom, an invariant backbone, a linear force head.
+"""EScAIP v1 (Qu & Krishnapriyan 2024): attention among the neighbours of each atom, an invariant backbone, a
+linear force head.
 
 Only the force head breaks symmetry. For an edge (i, j) with invariant feature h_ij and unit direction e_ij
 
     d_ij = W (h_ij + FFN(h_ij)),  W ∈ R^{3×H};     F_i = m_i Σ_j d_ij ⊙ e_ij
 
-is equivariant for all inputs if and only if the three rows of W act alike. Shapes: b items, a atoms (padded), n atoms
-(flat), m neighbours, H hidden.
+is equivariant for all inputs if and only if the three rows of W act alike. Shapes: b items, a atoms (padded),
+n atoms (flat), m neighbours, H hidden.
 """
 
 import copy
@@ -98,7 +99,9 @@ class NeighbourAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Message from edge attributes and the two end nodes, neighbour attention, feed-forward; residual on node and edge."""
+    """Message from edge attributes and the two end nodes, neighbour attention, feed-forward; residual on node
+    and edge.
+    """
 
     def __init__(self, hidden, heads, dropout, embedding):
         super().__init__()
@@ -142,7 +145,9 @@ def neighbour_mean(edge, g):
 
 
 class EScAIP(nn.Module):
-    """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant control."""
+    """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant
+    control.
+    """
 
     def __init__(
         self,
@@ -190,7 +195,9 @@ class EScAIP(nn.Module):
         nn.init.xavier_uniform_(self.energy.weight, gain=0.01)
 
     def features(self, numbers, positions, mask, neighbours, neighbour_mask):
-        """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and m_i."""
+        """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and
+        m_i.
+        """
         numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask
         )
@@ -217,7 +224,8 @@ class EScAIP(nn.Module):
     def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
         """Energy [b] (mean over atoms of the atomic outputs) and forces [b, a, 3], both in training units.
 
-        Parameters: numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a, m].
+        Parameters: numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a,
+        m].
         """
         f = self.features(numbers, positions, mask, neighbours, neighbour_mask)
         d = self.force(f["hidden"])  # (n, m, 3), or (n, m, 1) when tied
@@ -231,7 +239,9 @@ class EScAIP(nn.Module):
         return atomic.sum(1) / mask.sum(1), forces
 
     def equivariant_control(self) -> "EScAIP":
-        """A copy whose head rows are replaced by their mean: exactly equivariant, and the twirled model itself."""
+        """A copy whose head rows are replaced by their mean: exactly equivariant, and the twirled model
+        itself.
+        """
         control = copy.deepcopy(self)
         with torch.no_grad():
             control.force.weight.copy_(self.force.weight.mean(0, keepdim=True).expand_as(self.force.weight))

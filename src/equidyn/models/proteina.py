@@ -1,9 +1,13 @@
-"""Proteina-style flow-matching transformer on Cα traces (Geffner et al. 2025), written from the paper's facts; no fold conditioning.
+"""Proteina-style flow-matching transformer on Cα traces, from the paper's facts; no fold conditioning.
 
-Distances enter through the pair representation and are invariant, also under mirroring. Symmetry breaks in three linear maps that see or
-make raw coordinates: the embedding of x_t (D × 3), the columns of the token features that hold x_sc (D × 3), the decoder (3 × D).
+Geffner et al. 2025.
 
-Shapes: b items, n residues, r register tokens, N = r + n, D token width, P pair width, C conditioning width, h heads. Unit: nm.
+Distances enter through the pair representation and are invariant, also under mirroring. Symmetry breaks in
+three linear maps that see or make raw coordinates: the embedding of x_t (D × 3), the columns of the token
+features that hold x_sc (D × 3), the decoder (3 × D).
+
+Shapes: b items, n residues, r register tokens, N = r + n, D token width, P pair width, C conditioning width,
+h heads. Unit: nm.
 """
 
 import copy
@@ -65,7 +69,9 @@ class OutputScale(nn.Linear):
 
 
 class SwiGLU(nn.Module):
-    """Linear to twice ``multiplier`` × width, silu(first half) · second half, linear to ``width``; no biases, not residual."""
+    """Linear to twice ``multiplier`` × width, silu(first half) · second half, linear to ``width``; no biases,
+    not residual.
+    """
 
     def __init__(self, width, multiplier):
         super().__init__()
@@ -80,7 +86,9 @@ class SwiGLU(nn.Module):
 
 
 class PairBiasAttention(nn.Module):
-    """Gated attention; ``norm_pair`` and ``to_bias`` make the bias, but in ``pair_biases``, for many layers at once."""
+    """Gated attention; ``norm_pair`` and ``to_bias`` make the bias, but in ``pair_biases``, for many layers
+    at once.
+    """
 
     def __init__(self, width, heads, pair):
         super().__init__()
@@ -166,7 +174,9 @@ class PairUpdate(nn.Module):
 
 
 class Proteina(nn.Module):
-    """Velocity field of the flow; ``update_every`` > 0 adds pair updates after layers 0, k, 2k, … (not the last) and a distogram head."""
+    """Velocity field of the flow; ``update_every`` > 0 adds pair updates after layers 0, k, 2k, … (not the
+    last) and a distogram head.
+    """
 
     def __init__(self, hidden, layers, heads, pair, conditioning, registers, update_every=0):
         super().__init__()
@@ -199,12 +209,14 @@ class Proteina(nn.Module):
         ----------
         x_t : [b, n, 3] nm, centred;  t : [b] in [0, 1];  mask : [b, n] bool, at least one residue each
         index : [b, n] long, residue numbers from 1;  breaks : [b, n], 1 where a chain break follows
-        x_sc : [b, n, 3] nm, an earlier estimate of x_1; zeros where there is none, whose distances then all fall into the first bin
+        x_sc : [b, n, 3] nm, an earlier estimate of x_1; zeros where there is none, whose distances then all
+            fall into the first bin
         """
         return self._run(x_t, t, mask, index, breaks, x_sc)[0]
 
     def distogram(self, x_t, t, mask, index, breaks, x_sc):
-        """As ``forward``, with the distogram: (velocity, logits [b, n, n, 64], symmetric); bins as ``distance_bins(x, 64, 1.0)``.
+        """As ``forward``, with the distogram: (velocity, logits [b, n, n, 64], symmetric); bins as
+        ``distance_bins(x, 64, 1.0)``.
 
         Raises
         ------
@@ -213,7 +225,8 @@ class Proteina(nn.Module):
         """
         if self.distances is None:
             raise ArgumentError(
-                "Proteina.distogram: this model has no pair updates, hence no distogram head; expected update_every > 0"
+                "Proteina.distogram: this model has no pair updates, hence no distogram head; expected "
+                "update_every > 0"
             )
         velocity, pair = self._run(x_t, t, mask, index, breaks, x_sc)
         return velocity, self.distances(pair + pair.transpose(1, 2))
@@ -253,7 +266,8 @@ class Proteina(nn.Module):
             distance_bins(x_sc, SC_BINS, FARTHEST) + RELATIVE_BINS,
             distance_bins(x_t, XT_BINS, FARTHEST) + RELATIVE_BINS + SC_BINS,
         ]
-        # The linear map of three one-hot vectors is the sum of three of its columns; the one-hots (319 wide) are never made.
+        # The linear map of three one-hot vectors is the sum of three of its columns; the one-hots (319 wide)
+        # are never made.
         pair = F.embedding_bag(
             torch.stack(bins, -1).reshape(-1, 3), self.embed_pair.weight.t().contiguous(), mode="sum"
         ).reshape(b, n, n, -1)
@@ -261,7 +275,8 @@ class Proteina(nn.Module):
 
     def equivariant_control(self) -> "Proteina":
         """An exactly equivariant copy of the same cost: no raw coordinates among the features, and two of the
-        decoder's outputs, now invariant scalars of each residue, times two vectors that turn with x_t (``central_field``)."""
+        decoder's outputs, now invariant scalars of each residue, times two vectors that turn with x_t
+        (``central_field``)."""
         control = copy.deepcopy(self)
         control.central = True
         with torch.no_grad():
@@ -273,8 +288,9 @@ class Proteina(nn.Module):
 def pair_biases(attentions, pair, mask, registers):
     """Attention biases [b, h, N, N] of all these layers, in one product of the pair tensor normalised once.
 
-    W LN(p) = (W diag(w)) norm(p) + W b: the affine parameters w, b of every layer's norm are folded into its map W, and norm(p) is the
-    same for all. Pairs with a register are zero vectors, so W b is all that is left of them; masked keys get −10⁹.
+    W LN(p) = (W diag(w)) norm(p) + W b: the affine parameters w, b of every layer's norm are folded into its
+    map W, and norm(p) is the same for all. Pairs with a register are zero vectors, so W b is all that is left
+    of them; masked keys get −10⁹.
     """
     b, n, _, width = pair.shape
     weight = torch.cat([a.to_bias.weight * a.norm_pair.weight for a in attentions])  # (layers h, P)
@@ -312,7 +328,9 @@ def index_embedding(index: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def central_field(scalars: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Equivariant vectors [b, n, 3]: one scalar times x_i, another times the mean of x_j − x_i under a Gaussian of the distance (0.5 nm)."""
+    """Equivariant vectors [b, n, 3]: one scalar times x_i, another times the mean of x_j − x_i under a
+    Gaussian of the distance (0.5 nm).
+    """
     weight = (
         torch.exp(-2 * torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist") ** 2) * mask[:, None, :]
     )

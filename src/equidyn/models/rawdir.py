@@ -1,7 +1,7 @@
 """A plain transformer that sees raw unit directions: nothing in it knows about rotations.
 
-Edge features are a distance basis *and* the direction's x, y, z; atoms attend to their neighbours; a free linear head reads
-three force components off the node features. Shapes as in ``escaip``.
+Edge features are a distance basis *and* the direction's x, y, z; atoms attend to their neighbours; a free
+linear head reads three force components off the node features. Shapes as in ``escaip``.
 """
 
 import copy
@@ -19,7 +19,9 @@ SIZES = {
 
 
 class Layer(nn.Module):
-    """Attention of each atom over its neighbours, keys and values carrying edge features, then feed-forward."""
+    """Attention of each atom over its neighbours, keys and values carrying edge features, then
+    feed-forward.
+    """
 
     def __init__(self, hidden, heads):
         super().__init__()
@@ -30,7 +32,9 @@ class Layer(nn.Module):
         self.ffn = feed_forward(hidden)
 
     def forward(self, node, edge, neighbours, valid):
-        """Node features (n, H) from those of the neighbours (indices (n, m), valid (n, m)) and of the edges to them (n, m, H)."""
+        """Node features (n, H) from those of the neighbours (indices (n, m), valid (n, m)) and of the edges
+        to them (n, m, H).
+        """
         n, m, width = edge.shape
         h = self.norm(node)
         q = self.query(h).reshape(n, 1, self.heads, -1)  # (n, 1, heads, ·)
@@ -79,7 +83,9 @@ class RawDirectionTransformer(nn.Module):
         return atomic.sum(1) / mask.sum(1), forces
 
     def equivariant_control(self) -> "RawDirectionTransformer":
-        """An exactly equivariant copy: no direction features, forces a learned scalar times the sum of unit directions."""
+        """An exactly equivariant copy: no direction features, forces a learned scalar times the sum of unit
+        directions.
+        """
         control = copy.deepcopy(self)
         control.central = True
         with torch.no_grad():

@@ -47,5 +47,7 @@ def build(architecture: str, size: str, seed: int = 0, **options) -> "torch.nn.M
 
 
 def build_named(model: dict, seed: int = 0) -> "torch.nn.Module":
-    """``build`` from the section ``model`` of a run's settings: architecture, size and, where given, options."""
+    """``build`` from the section ``model`` of a run's settings: architecture, size and, where given,
+    options.
+    """
     return build(model["architecture"], model["size"], seed, **model.get("options", {}))

@@ -1,9 +1,10 @@
 """The VoxMol U-Net: a noisy voxel grid to the clean one. b items, c channels, d³ voxels.
 
-After Pinheiro et al. 2023 as used in the source paper; sizes from its published settings, code our own. Symmetry breaks in every convolution
-kernel, in the stride-2 sampling and in the zero padding. The published 16 groups of GroupNorm do not divide 8 channels: a layer
-uses the largest number of groups up to 16 that divides its channels (8 at 8 channels, else 16; the count does not depend on it).
-Attention has a GroupNorm upstream that is declared but never applied; it is left out here.
+After Pinheiro et al. 2023 as used in the source paper; sizes from its published settings, code our own.
+Symmetry breaks in every convolution kernel, in the stride-2 sampling and in the zero padding. The published
+16 groups of GroupNorm do not divide 8 channels: a layer uses the largest number of groups up to 16 that
+divides its channels (8 at 8 channels, else 16; the count does not depend on it). Attention has a GroupNorm
+upstream that is declared but never applied; it is left out here.
 """
 
 import torch
@@ -34,7 +35,9 @@ def group_norm(width: int, n_groups: int) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """GroupNorm, SiLU, convolution; GroupNorm, SiLU, dropout, convolution; plus the input, projected where the width changes."""
+    """GroupNorm, SiLU, convolution; GroupNorm, SiLU, dropout, convolution; plus the input, projected where
+    the width changes.
+    """
 
     def __init__(self, width_in, width_out, n_groups, dropout):
         super().__init__()
@@ -79,7 +82,9 @@ class Stage(nn.Module):
 
 
 class VoxMol(nn.Module):
-    """Noisy grid [b, n_channels, g, g, g] to the estimate of the clean one, no final activation; g a multiple of 2^(levels − 1)."""
+    """Noisy grid [b, n_channels, g, g, g] to the estimate of the clean one, no final activation; g a multiple
+    of 2^(levels − 1).
+    """
 
     def __init__(self, width, multipliers, attention, blocks, n_groups, dropout, n_channels=8):
         super().__init__()
@@ -122,7 +127,8 @@ class VoxMol(nn.Module):
         """
         if noisy.shape[1] != self.stem.in_channels or noisy.shape[-1] % self.multiple:
             raise ArgumentError(
-                f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels (model.options.n_channels) and edges that are multiples of {self.multiple}"
+                f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels "
+                f"(model.options.n_channels) and edges that are multiples of {self.multiple}"
             )
         x = self.stem(noisy)
         skips = [x]
@@ -135,7 +141,9 @@ class VoxMol(nn.Module):
         return self.out(F.silu(self.norm(x)))
 
     def equivariant_control(self) -> nn.Module:
-        """An isotropic blur: exactly equivariant under the cube group, in this model's dtype and on its device."""
+        """An isotropic blur: exactly equivariant under the cube group, in this model's dtype and on its
+        device.
+        """
         weight = self.out.weight
         return IsotropicBlur().to(weight).eval()
 

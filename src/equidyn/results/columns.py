@@ -1,7 +1,10 @@
-"""Every column of every table of a run: unit and meaning. The one home that writers, readers and ``docs/tables.md`` share.
+"""Every column of every table of a run: unit and meaning.
 
-The twin of ``equidyn.data.schema``, which has the keys of dataset files and the columns of the lists beside them. Loss units
-are those of the task's squared error: (eV/Å)² for forces, nm² for flow velocities, 1 for voxels.
+The one home that writers, readers and ``docs/tables.md`` share.
+
+The twin of ``equidyn.data.schema``, which has the keys of dataset files and the columns of the lists beside
+them. Loss units are those of the task's squared error: (eV/Å)² for forces, nm² for flow velocities, 1 for
+voxels.
 """
 
 from dataclasses import dataclass

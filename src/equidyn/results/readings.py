@@ -30,32 +30,45 @@ def _ends(curve: list[dict]) -> str:
     )
     if last["equivariance"] <= 10 * last["floor"]:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
-    text = f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at {ratio:.3g} × the zero-predictor loss; at most 2 %: {verdict(curve)}."
+    text = (
+        f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at "
+        f"{ratio:.3g} × the zero-predictor loss; at most 2 %: {verdict(curve)}."
+    )
     if ratio >= 0.8:
         text += (
             " So close to the zero predictor a low percentage is mostly that of predicting next to nothing."
         )
     if (lowest := min(curve, key=lambda r: r["percent"])) and not counted(lowest):
-        text += f" Its lowest percentage, {lowest['percent']:.2g} % at step {lowest['step']:.0f}, stands at {lowest['total'] / lowest['zero_loss']:.3g} × and does not count."
+        text += (
+            f" Its lowest percentage, {lowest['percent']:.2g} % at step {lowest['step']:.0f}, stands at "
+            f"{lowest['total'] / lowest['zero_loss']:.3g} × and does not count."
+        )
     return text
 
 
 def _below_rescaled(curves: dict) -> str:
-    """How far below the best rescaling of its input every flow time ends, and whether by a tenth from 0.4 to 0.95."""
+    """How far below the best rescaling of its input every flow time ends, and whether by a tenth from 0.4 to
+    0.95.
+    """
     told, middle = [], []
     for (run, condition), curve in curves.items():
         ratio, time = curve[-1]["total"] / curve[-1]["trivial_loss"], float(condition.removeprefix("t="))
         told.append(f"{run} {condition} {ratio:.2f} ×")
         middle += [ratio <= 0.9] if 0.4 <= time <= 0.95 else []
     judged = "yes" if middle and all(middle) else "no"
-    return f"Last total loss over that of the rescaled input: {', '.join(told)}. At least a tenth below it at every t from 0.4 to 0.95: {judged}."
+    return (
+        f"Last total loss over that of the rescaled input: {', '.join(told)}. At least a tenth below it at "
+        f"every t from 0.4 to 0.95: {judged}."
+    )
 
 
 RISE = 1.3  # times the lowest percentage before it
 
 
 def _rises(curves: dict) -> str:
-    """Curves that rise, after their first counted step, to at least ``RISE`` times the lowest percentage before: from, to, end."""
+    """Curves that rise, after their first counted step, to at least ``RISE`` times the lowest percentage
+    before: from, to, end.
+    """
     told = []
     for (run, condition), curve in curves.items():
         rows, worst = (
@@ -68,7 +81,8 @@ def _rises(curves: dict) -> str:
         if worst[0] >= RISE:
             _, low, peak = worst
             told.append(
-                f"{run}{' ' + condition if condition else ''} from {low['percent']:.2g} % (step {low['step']:.0f}) to {peak['percent']:.2g} % "
+                f"{run}{' ' + condition if condition else ''} from {low['percent']:.2g} % (step "
+                f"{low['step']:.0f}) to {peak['percent']:.2g} % "
                 f"(step {peak['step']:.0f}), {rows[-1]['percent']:.2g} % at the end"
             )
     if not told:
@@ -77,7 +91,9 @@ def _rises(curves: dict) -> str:
 
 
 def _published_rises(paper: list[dict]) -> str:
-    """Flow times of the paper's 60M run whose last percentage is at least ``RISE`` times its lowest published milestone."""
+    """Flow times of the paper's 60M run whose last percentage is at least ``RISE`` times its lowest published
+    milestone.
+    """
     told = []
     for run in dict.fromkeys(
         r["run"] for r in paper if r["task"] == "flow" and r["run"].startswith("default-rep2 ")
@@ -117,9 +133,12 @@ def _off_grid(rows: list[dict]) -> list[str]:
     told = []
     for r in rows:
         if (r["task"], r["rotations"], r["weights"]) == ("voxels", "haar", "live"):
+            alone = r["floor"] > r["equivariance"]
+            judged = "interpolation alone could make it" if alone else "more than interpolation makes"
             told.append(
-                f"{r['run']}, any rotation instead of the cube's: equivariance error {r['equivariance']:.2g}, but an exactly equivariant blur measures {r['floor']:.2g} that way: "
-                f"{'interpolation alone could make it' if r['floor'] > r['equivariance'] else 'more than interpolation makes'} "
+                f"{r['run']}, any rotation instead of the cube's: equivariance error "
+                f"{r['equivariance']:.2g}, but an exactly equivariant blur measures {r['floor']:.2g} "
+                f"that way: {judged} "
                 "(the paper's voxel runs level off at 4e-6 to 1e-5, on another grid)."
             )
     return told

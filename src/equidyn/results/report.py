@@ -1,4 +1,6 @@
-"""One self-contained HTML file: results per run, then a page per claim with figures, verdicts, conditions and links to the tables."""
+"""One self-contained HTML file: results per run, then a page per claim with figures, verdicts, conditions and
+links to the tables.
+"""
 
 import base64
 import csv
@@ -23,7 +25,8 @@ with optional_packages():
 
 TEMPLATE = "report.html.jinja"
 
-# Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim come last.
+# Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim
+# come last.
 SHOWN = {
     "C1": (["losses", "time_losses"], "decomposition.csv"),
     "C2": (
@@ -45,17 +48,23 @@ TITLES = {
     "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)",
 }
 NOTES = {
-    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup value for other models. Rows l2 are the mean length of the force "
+    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
+    "value for other models. Rows l2 are the mean length of the force "
     "error, with the jackknife over rotations; l2-plugin is the same without it.",
-    "voxels": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). Rows haar turn the atoms by any rotation and interpolate back; "
-    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not broken symmetry.",
-    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input a(t)·x_t, which is exactly equivariant, was not learned. "
+    "voxels": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). "
+    "Rows haar turn the atoms by any rotation and interpolate back; "
+    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "
+    "broken symmetry.",
+    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input "
+    "a(t)·x_t, which is exactly equivariant, was not learned. "
     "Conditions ending in sc have self-conditioning on.",
 }
 
 
 def dataset_row(folder: Path) -> dict:
-    """Name, source and counts of a dataset from the files beside it: config.yaml, split.json, rejected.csv and, for voxels, grids.h5."""
+    """Name, source and counts of a dataset from the files beside it: config.yaml, split.json, rejected.csv
+    and, for voxels, grids.h5.
+    """
     split = json.loads((folder / "split.json").read_text())
     with open(folder / "rejected.csv", newline="") as file:
         reasons = Counter(row["reason"].split(" (")[0] for row in csv.DictReader(file))
@@ -76,9 +85,12 @@ def dataset_row(folder: Path) -> dict:
                 }
             )
     return dict(
-        name=folder.name, source=named, kept=sum(s["items"] for s in split.values()), held_out=split["held_out"]["items"],
+        name=folder.name,
+        source=named,
+        kept=sum(s["items"] for s in split.values()),
+        held_out=split["held_out"]["items"],
         rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
-    )  # fmt: skip
+    )
 
 
 def _short(value: str) -> str:
@@ -91,7 +103,9 @@ def _short(value: str) -> str:
 def pages_of(
     claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path
 ) -> list[dict]:
-    """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder ``start``."""
+    """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder
+    ``start``.
+    """
     pages = []
     for claim, (names, table) in SHOWN.items():
         rows = [r for r in claims if r["claim"] == claim]

@@ -1,7 +1,8 @@
 """When a percentage counts, and what a curve of them says: the rules that claims and figures share.
 
-A constant output is perfectly equivariant, and so is the input rescaled; both are equivariant without anything learned. A percentage therefore
-counts only where the total loss lies at least a tenth below both (``counted``), with its interval. "≤ 2 %" is judged with the 95 % interval of the percentage.
+A constant output is perfectly equivariant, and so is the input rescaled; both are equivariant without
+anything learned. A percentage therefore counts only where the total loss lies at least a tenth below both
+(``counted``), with its interval. "≤ 2 %" is judged with the 95 % interval of the percentage.
 """
 
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
@@ -18,17 +19,23 @@ HOLDS, DIP, FAILS, UNTESTABLE, NOT_RUN = VERDICTS = (
 
 
 def baseline(row: dict) -> float:
-    """Loss of the best predictor that has learned nothing: zero, or the rescaled input where that is better."""
+    """Loss of the best predictor that has learned nothing: zero, or the rescaled input where that is
+    better.
+    """
     return min(row["zero_loss"], row.get("trivial_loss", row["zero_loss"]))
 
 
 def counted(row: dict) -> bool:
-    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval of total / zero predictor."""
+    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval of total
+    / zero predictor.
+    """
     return row["zero_ratio_hi"] * row["zero_loss"] < LEARNED * baseline(row)
 
 
 def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:
-    """First counted step with at most ``percent`` of the loss from equivariance error *and* total below ratio × ``baseline``; None if there is none."""
+    """First counted step with at most ``percent`` of the loss from equivariance error *and* total below ratio
+    × ``baseline``; None if there is none.
+    """
     return next(
         (
             r["step"]
@@ -49,7 +56,8 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
 
     `holds`                       at the last step, counted, the whole interval is at most ``percent``
     `holds only at the dip`       so at some earlier step
-    `not testable at this scale`  no step counts, or at some counted step the interval includes ``percent`` (or there is no interval)
+    `not testable at this scale`  no step counts, or at some counted step the interval includes ``percent``
+        (or there is no interval)
     `does not hold here`          else: at every counted step the whole interval lies above
     """
     rows = [r for r in curve if counted(r)]
@@ -62,7 +70,9 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
 
 
 def robust(curves: list[list[dict]]) -> str:
-    """Verdict on "the outcome does not depend on the axis" (C3, C4, C5), from the curves of its points. In this order:
+    """Verdict on "the outcome does not depend on the axis" (C3, C4, C5), from the curves of its points.
+
+    In this order:
 
     `not run`                     a single curve or none
     `does not hold here`          ``verdict`` is that of some points, and others hold, if only at the dip
@@ -83,7 +93,8 @@ def robust(curves: list[list[dict]]) -> str:
 def agree(curves: list[list[dict]]) -> str:
     """Verdict on "replicates agree" (C6).
 
-    Percentages agree when the largest is at most ``AGREE`` times the smallest, or all their intervals share a value. In this order:
+    Percentages agree when the largest is at most ``AGREE`` times the smallest, or all their intervals share a
+        value. In this order:
     `not run`                     a single curve or none
     `not testable at this scale`  fewer than three replicates, or one whose last step does not count
     `holds`                       their last percentages agree

@@ -11,12 +11,21 @@ from equidyn.errors import EquidynError, optional_packages
 from equidyn.provenance import commit
 
 DISK = {  # full, read-only, no folder
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
-}  # fmt: skip
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+}
 
 
 def end_with_one_paragraph(call: Callable[[], None]) -> None:
-    """Call; errors of the user's making end with one paragraph and exit code 1, all others with their traceback."""
+    """Call; errors of the user's making end with one paragraph and exit code 1, all others with their
+    traceback.
+    """
     try:
         with optional_packages():
             call()
@@ -37,7 +46,9 @@ def step(main: Callable[[], None]) -> None:
 
 
 def parser_of_step(description: str) -> argparse.ArgumentParser:
-    """The options of steps that measure a trained run; their names are the parameters of ``equidyn.steps``."""
+    """The options of steps that measure a trained run; their names are the parameters of
+    ``equidyn.steps``.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,14 @@
-"""Spectra of the Hessians of twirled and equivariance error over a block of parameters, and landscapes around the weights.
+"""Spectra of the Hessians of twirled and equivariance error over a block of parameters, and landscapes around
+the weights.
 
-At the first checkpoint whose percentage counts, at that of the lowest one that counts (the dip), and at the last (live
-weights), in float64, on the same items and rotations for both terms. The config's dynamics.rotations, haar or cube, is
-the group they are drawn from (default: the task's); cube with 24 is the whole group. The landscape lies along the
-eigenvectors of the largest eigenvalues of P̂ (axis a) and of Ê (axis b, made orthogonal to a); it reaches ± span × the
-norm of the block. One draw of rotations for all its points is compared with a fresh draw of the same kind per point,
-there with dropout of probability dynamics.dropout. The HDF5 file has one group per step: ``twirled``, ``equivariance``,
-the same with ``_fresh`` draws per point, axes ``a``, ``b``, and whole spectra.
+At the first checkpoint whose percentage counts, at that of the lowest one that counts (the dip), and at the
+last (live weights), in float64, on the same items and rotations for both terms. The config's
+dynamics.rotations, haar or cube, is the group they are drawn from (default: the task's); cube with 24 is the
+whole group. The landscape lies along the eigenvectors of the largest eigenvalues of P̂ (axis a) and of Ê
+(axis b, made orthogonal to a); it reaches ± span × the norm of the block. One draw of rotations for all its
+points is compared with a fresh draw of the same kind per point, there with dropout of probability
+dynamics.dropout. The HDF5 file has one group per step: ``twirled``, ``equivariance``, the same with
+``_fresh`` draws per point, axes ``a``, ``b``, and whole spectra.
 """
 
 import time

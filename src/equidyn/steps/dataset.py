@@ -1,4 +1,6 @@
-"""Make a dataset file from its settings; downloaded files are compared with the list of checked ones first."""
+"""Make a dataset file from its settings; downloaded files are compared with the list of checked ones
+first.
+"""
 
 import hashlib
 import json
@@ -26,7 +28,8 @@ def dataset(
 
 
 def located(settings: dict, downloads: Path) -> dict:
-    """The settings with the paths that downloads/<entry>.json lists in place of the entries' names: ``files`` and ``held_out_files``.
+    """The settings with the paths that downloads/<entry>.json lists in place of the entries' names: ``files``
+    and ``held_out_files``.
 
     Raises
     ------
@@ -52,12 +55,14 @@ def listed(entry: str, downloads: Path) -> list[dict]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path}: not a list of checked files ({error}), expected what `snakemake --cores 1 downloads/{entry}.json` writes"
+            f"{path}: not a list of checked files ({error}), expected what `snakemake --cores 1 "
+            f"downloads/{entry}.json` writes"
         ) from error
 
 
 def checked(settings: dict, downloads: Path) -> dict:
-    """The settings with ``downloaded``, where the files come from: entry, file name and sha256 of each, which are compared with the files as they are now.
+    """The settings with ``downloaded``, where the files come from: entry, file name and sha256 of each, which
+    are compared with the files as they are now.
 
     Raises
     ------
@@ -68,9 +73,13 @@ def checked(settings: dict, downloads: Path) -> dict:
     for entry in [*settings.get("download", []), *settings.get("held_out_download", [])]:
         for row in listed(entry, downloads):
             if reason := changed(row):
-                again = f"delete {downloads / entry}.json and run `snakemake --cores 1 downloads/{entry}.json`, which compares it with the table and the lock file"
+                again = (
+                    f"delete {downloads / entry}.json and run `snakemake --cores 1 "
+                    f"downloads/{entry}.json`, which compares it with the table and the lock file"
+                )
                 raise DataError(
-                    f"{row['file']}: {reason} (listed in {downloads / entry}.json); it has changed since it was checked: {again}"
+                    f"{row['file']}: {reason} (listed in {downloads / entry}.json); it has changed since "
+                    f"it was checked: {again}"
                 )
             downloaded.append(
                 {"entry": entry, "file": Path(row["file"]).name, "sha256": row["sha256"]}

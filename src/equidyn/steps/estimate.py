@@ -2,7 +2,8 @@
 
 snakemake estimate --cores 1 --configfile config/paper.yaml
 equidyn estimate --configfile config/paper.yaml --device-name H100 --device-flops 67e12 --utilisation 0.3
-equidyn estimate --measure-cpu                                    # adds this machine to the table of throughputs
+equidyn estimate --measure-cpu                                    # adds this machine to the table of
+    throughputs
 equidyn estimate --add-gpu docs/results/gpu/check.json            # adds what `make gpu-check` wrote
 """
 
@@ -38,7 +39,8 @@ def estimate(
     threads: int = 1,
     out: Path | None = None,
 ) -> None:
-    """Print the estimate of a config, and write it as a table; add to the table of throughputs before, if asked to.
+    """Print the estimate of a config, and write it as a table; add to the table of throughputs before, if
+    asked to.
 
     Parameters
     ----------
@@ -46,7 +48,8 @@ def estimate(
     resources : folder with throughput.csv and datasets.yaml
     data : folder of dataset files, which are counted where they exist
     device : of the table of throughputs, to give hours on; all of it by default
-    device_name, device_flops, utilisation : a card that nothing was measured on, its peak in FLOP/s, and the share
+    device_name, device_flops, utilisation : a card that nothing was measured on, its peak in FLOP/s, and the
+        share
         of it that is assumed to be reached
     measure_cpu : measure small models here, on ``threads``;  add_gpu : file of benchmarks/gpu_check.py
 

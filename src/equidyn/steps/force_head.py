@@ -20,8 +20,8 @@ def force_head(
 ) -> None:
     """Write ``head.csv`` of a run; its columns are ``results.columns.HEAD``.
 
-    ``equivariance`` is Ê measured with the 24 rotations of the cube, which are exact for a linear head: it must agree
-    with ``quadratic_form`` to rounding.
+    ``equivariance`` is Ê measured with the 24 rotations of the cube, which are exact for a linear head: it
+    must agree with ``quadratic_form`` to rounding.
 
     Raises
     ------

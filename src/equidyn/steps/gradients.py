@@ -1,4 +1,6 @@
-"""Norms of the gradients of twirled error and equivariance error and the angle between them, at every checkpoint."""
+"""Norms of the gradients of twirled error and equivariance error and the angle between them, at every
+checkpoint.
+"""
 
 import time
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The rows of the decomposition table: a model's weights measured under the conditions and rotations of a plan."""
+"""The rows of the decomposition table: a model's weights measured under the conditions and rotations of a
+plan.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,9 @@ FLOOR_ROTATIONS = 4  # enough for the scale of rounding
 
 @dataclass(frozen=True)
 class Rotations:
-    """Rotations [n_rotations, n_items, 3, 3], the name that the table gives them, and the order of a finite group."""
+    """Rotations [n_rotations, n_items, 3, 3], the name that the table gives them, and the order of a finite
+    group.
+    """
 
     name: str
     drawn: torch.Tensor
@@ -37,8 +41,8 @@ class Plan:
 def rotations_of(task: Task, n_rotations: int, n_items: int) -> tuple[Rotations, Rotations]:
     """Rotations of every checkpoint, and those of the last: all 24 of the cube.
 
-    Tasks on SO(3): `haar` draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws without
-    replacement from the 24 and different ones for every item, and `cube-24`, all of them.
+    Tasks on SO(3): `haar` draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws
+    without replacement from the 24 and different ones for every item, and `cube-24`, all of them.
     """
     drawn, order = groups.draw_per_item(task.group, n_rotations, n_items, seeds.ROTATIONS)
     whole = groups.cube()[:, None].expand(-1, n_items, -1, -1)
@@ -47,7 +51,9 @@ def rotations_of(task: Task, n_rotations: int, n_items: int) -> tuple[Rotations,
 
 
 def plans_of(task: Task, main: Rotations, whole: Rotations, last: bool) -> list[Plan]:
-    """Live weights on the task's rotations; at the last checkpoint also EMA weights and the whole cube group."""
+    """Live weights on the task's rotations; at the last checkpoint also EMA weights and the whole
+    cube group.
+    """
     plans = [Plan("live", main, task.conditions)]
     if last:
         plans.append(Plan("ema", main, task.conditions))
@@ -91,7 +97,9 @@ def measured_rows(
 
 
 def off_grid_row(run: str, task: Task, model: torch.nn.Module, saved: dict, n_rotations: int) -> dict:
-    """The row of Haar rotations of a task on a grid, live weights; no rescaled input is evaluated in the ball."""
+    """The row of Haar rotations of a task on a grid, live weights; no rescaled input is evaluated in the
+    ball.
+    """
     model.load_state_dict(saved["live"])
     started = time.monotonic()
     found = task.off_grid(model, n_rotations, seeds.ROTATIONS)
@@ -119,7 +127,9 @@ def floor(
 
 
 def row(common: dict, loss: str, found: Decomposition, floor: float, trivial: float | None) -> dict:
-    """One row of the table; ``common`` is what rows of several losses share, ``trivial`` None where zero is best."""
+    """One row of the table; ``common`` is what rows of several losses share, ``trivial`` None where zero is
+    best.
+    """
     measured = {name: value for name, value in vars(found).items() if name in DECOMPOSITION}
     trivial = found.zero_loss if trivial is None else trivial
     return {**common, "loss": loss, **measured, "trivial_loss": trivial, "floor": floor}

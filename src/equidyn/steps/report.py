@@ -38,7 +38,8 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
     decompositions = [run / "decomposition.csv" for run in runs if (run / "decomposition.csv").is_file()]
     if not decompositions or not (results / "claims.csv").is_file():
         raise DataError(
-            f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow finished"
+            f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow "
+            f"finished"
         )
 
     def of_runs(*names: str) -> list[Path]:

@@ -1,8 +1,8 @@
 """How a field transforms when the world is rotated.
 
-Every action has ``apply(rotation, x)`` and ``inverse(rotation, x)``. ``rotation`` is [3, 3], or [n_items, 3, 3] with one
-rotation for each entry of x's first axis. Arithmetic is done in float64, whatever the dtype of x, and returned in x's
-dtype: the group action must not add rounding of its own to an equivariance error of 1e-6.
+Every action has ``apply(rotation, x)`` and ``inverse(rotation, x)``. ``rotation`` is [3, 3], or [n_items, 3,
+3] with one rotation for each entry of x's first axis. Arithmetic is done in float64, whatever the dtype of x,
+and returned in x's dtype: the group action must not add rounding of its own to an equivariance error of 1e-6.
 """
 
 import torch
@@ -11,7 +11,9 @@ from equidyn.errors import ArgumentError
 
 
 class Action:
-    """Base of all actions; ``rank`` trailing axes of x belong to the representation, all others are batch axes."""
+    """Base of all actions; ``rank`` trailing axes of x belong to the representation, all others are batch
+    axes.
+    """
 
     rank = 0
 
@@ -27,7 +29,9 @@ class Action:
         return f"{type(self).__name__}()"
 
     def _aligned(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """Float64 rotation on x's device, with axes inserted so that [n_items, 3, 3] broadcasts along x's first axis."""
+        """Float64 rotation on x's device, with axes inserted so that [n_items, 3, 3] broadcasts along x's
+        first axis.
+        """
         if rotation.shape[-2:] != (3, 3) or rotation.ndim not in (2, 3):
             raise ArgumentError(
                 f"{self}: rotation has shape {list(rotation.shape)}, expected [3, 3] or [n_items, 3, 3]"
@@ -35,7 +39,8 @@ class Action:
         if rotation.ndim == 3:
             if x.ndim <= self.rank or len(rotation) != len(x):
                 raise ArgumentError(
-                    f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per entry of the first axis"
+                    f"{self}: {len(rotation)} rotations for x of shape {list(x.shape)}, expected one per "
+                    f"entry of the first axis"
                 )
             rotation = rotation.reshape(len(rotation), *[1] * max(0, x.ndim - 1 - self.rank), 3, 3)
         return rotation.to(device=x.device, dtype=torch.float64)
@@ -55,7 +60,9 @@ class Scalar(Action):
 
 
 class Fixed(Action):
-    """A field that is deliberately left as it is in the laboratory frame: a neighbour list, a mask, an index."""
+    """A field that is deliberately left as it is in the laboratory frame: a neighbour list, a mask,
+    an index.
+    """
 
     def apply(self, rotation, x):
         return x
@@ -86,8 +93,8 @@ class Tensor2(Action):
 class Grid(Action):
     """Scalar fields on a cubic grid centred at the origin, x [..., g, g, g] with axes x, y, z.
 
-    ``(ρ(R) x)(p) = x(R⁻¹ p)``. Exact for the 24 rotations of the cube, which permute and flip axes; any other rotation
-    would need interpolation and is refused.
+    ``(ρ(R) x)(p) = x(R⁻¹ p)``. Exact for the 24 rotations of the cube, which permute and flip axes; any other
+    rotation would need interpolation and is refused.
     """
 
     rank = 3
@@ -112,7 +119,8 @@ class Grid(Action):
             or torch.linalg.det(rounded) < 0
         ):
             raise ArgumentError(
-                f"Grid(): rotation {matrix.tolist()} is not one of the 24 rotations of the cube; a grid cannot be turned otherwise"
+                f"Grid(): rotation {matrix.tolist()} is not one of the 24 rotations of the cube; a grid "
+                f"cannot be turned otherwise"
             )
         source = rounded.abs().argmax(dim=1).tolist()  # new axis i runs along old axis source[i]
         batch = list(range(x.ndim - 3))

@@ -1,7 +1,8 @@
 """The idea in one screen: how much of a loss is due to imperfect rotational symmetry?
 
-For a rotation R the *twisted* prediction is f_R(x) = ρ(R)⁻¹ f(R x); an equivariant model has f_R = f. Its average over
-rotations is the *twirled* prediction T = E_R f_R, the closest equivariant function to f. For squared loss
+For a rotation R the *twisted* prediction is f_R(x) = ρ(R)⁻¹ f(R x); an equivariant model has f_R = f. Its
+average over rotations is the *twirled* prediction T = E_R f_R, the closest equivariant function to f. For
+squared loss
 
     E_R ‖f_R − y‖²  =  ‖T − y‖²  +  E_R ‖f_R − T‖²
     total loss      =  twirled prediction error  +  equivariance error
@@ -10,8 +11,9 @@ From n rotations of one item, f̄ their mean, the unbiased estimators that add e
 
     Ê = Σ_r ‖f_r − f̄‖² / (n − 1),     L̂ = Σ_r ‖f_r − y‖² / n,     P̂ = L̂ − Ê
 
-and for n draws without replacement from a group of order |G|, Ê is multiplied by (|G| − 1) / |G|. P̂ of one item may be
-negative; it is never clipped. Percentages are ratios of means over items, with a jackknife interval over clusters.
+and for n draws without replacement from a group of order |G|, Ê is multiplied by (|G| − 1) / |G|. P̂ of one
+item may be negative; it is never clipped. Percentages are ratios of means over items, with a jackknife
+interval over clusters.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,10 +29,12 @@ from equidyn.errors import ArgumentError
 class Decomposition:
     """Loss terms in the unit of the loss, percentages in percent of the total loss, intervals at 95 %.
 
-    ``variance_items`` and ``variance_rotations`` are the components of the variance of the total loss of one evaluation:
-    between items, and within an item over rotations. They tell how to split a budget of n_items × n_rotations.
-    ``relative_equivariance`` is the equivariance error over the size of the prediction in the same loss, E ℓ(f_R, 0). ``zero_ratio_hi`` is the upper end of the interval
-    of total / zero_loss. ``plugin`` holds, for losses other than the squared one, the same quantities without the jackknife over rotations.
+    ``variance_items`` and ``variance_rotations`` are the components of the variance of the total loss of one
+    evaluation: between items, and within an item over rotations. They tell how to split a budget of n_items ×
+    n_rotations. ``relative_equivariance`` is the equivariance error over the size of the prediction in the
+    same loss, E ℓ(f_R, 0). ``zero_ratio_hi`` is the upper end of the interval of total / zero_loss.
+    ``plugin`` holds, for losses other than the squared one, the same quantities without the jackknife over
+    rotations.
     """
 
     total: float
@@ -52,7 +56,9 @@ class Decomposition:
 
 @dataclass
 class ItemSums:
-    """Per-item sums over the valid elements, each [n_items] float64; batches of items are joined with ``join``."""
+    """Per-item sums over the valid elements, each [n_items] float64; batches of items are joined with
+    ``join``.
+    """
 
     count: torch.Tensor  # number of valid elements
     total: torch.Tensor  # Σ L̂
@@ -80,7 +86,8 @@ def accumulate(
     mask: torch.Tensor | None = None,
     group_order: int | None = None,
 ) -> ItemSums:
-    """Squared-loss sums of a batch of items in one pass over rotations (Welford, float64): memory of two predictions.
+    """Squared-loss sums of a batch of items in one pass over rotations (Welford, float64): memory of two
+    predictions.
 
     Parameters are those of ``decompose``.
     """
@@ -102,9 +109,15 @@ def accumulate(
     factor = finite_factor(group_order)
     losses = torch.stack(losses)  # (n, n_items)
     return ItemSums(
-        count=per_item(weight), total=losses.mean(0), equivariance=factor * per_item(weight * spread) / (n - 1),
-        zero=per_item(weight * target**2), power=power / n, within=factor * losses.var(0), n_rotations=n, group_order=group_order,
-    )  # fmt: skip
+        count=per_item(weight),
+        total=losses.mean(0),
+        equivariance=factor * per_item(weight * spread) / (n - 1),
+        zero=per_item(weight * target**2),
+        power=power / n,
+        within=factor * losses.var(0),
+        n_rotations=n,
+        group_order=group_order,
+    )
 
 
 def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposition:
@@ -136,10 +149,21 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
     items = (sums.total / scale).var().item() - of_mean if n_items > 1 else float("nan")
     power = (sums.power.sum() / count).item()
     return Decomposition(
-        total=total, twirled=total - equivariance, equivariance=equivariance, percent=percent, percent_lo=low, percent_hi=high,
-        zero_loss=(sums.zero.sum() / count).item(), zero_ratio_hi=ratio_high / 100, relative_equivariance=equivariance / power if power > 0 else 0.0,
-        variance_items=items, variance_rotations=rotations, n_items=n_items, n_clusters=n_clusters, n_rotations=sums.n_rotations,
-    )  # fmt: skip
+        total=total,
+        twirled=total - equivariance,
+        equivariance=equivariance,
+        percent=percent,
+        percent_lo=low,
+        percent_hi=high,
+        zero_loss=(sums.zero.sum() / count).item(),
+        zero_ratio_hi=ratio_high / 100,
+        relative_equivariance=equivariance / power if power > 0 else 0.0,
+        variance_items=items,
+        variance_rotations=rotations,
+        n_items=n_items,
+        n_clusters=n_clusters,
+        n_rotations=sums.n_rotations,
+    )
 
 
 def decompose(
@@ -154,15 +178,18 @@ def decompose(
 
     Parameters
     ----------
-    twisted : [n_rotations, n_items, ...] or an iterable over rotations of [n_items, ...]; at least two rotations
+    twisted : [n_rotations, n_items, ...] or an iterable over rotations of [n_items, ...]; at least two
+        rotations
     target : [n_items, ...], in the same unit and frame as the untwisted input
     mask : [n_items] or the leading dimensions of target; true where an element counts
-    group_order : order of the finite group when rotations were drawn from it without replacement; None for Haar draws
+    group_order : order of the finite group when rotations were drawn from it without replacement; None for
+        Haar draws
     clusters : [n_items] integers, items that are not independent share one (conformers of a molecule)
-    loss : a loss convex in the prediction, ``loss(prediction, target)`` → [n_items, ...] (fewer trailing axes allowed);
-        None is the squared loss. For another loss the terms are the Jensen gap E_R ℓ(f_R, y) − ℓ(T, y), with the O(1/n)
-        bias of f̄ for T removed by a jackknife over rotations; the plain plug-in values are in ``plugin``.
-        The jackknife needs all predictions, so an iterable is then held in memory.
+    loss : a loss convex in the prediction, ``loss(prediction, target)`` → [n_items, ...] (fewer trailing axes
+        allowed);
+        None is the squared loss. For another loss the terms are the Jensen gap E_R ℓ(f_R, y) − ℓ(T, y), with
+        the O(1/n) bias of f̄ for T removed by a jackknife over rotations; the plain plug-in values are in
+        ``plugin``. The jackknife needs all predictions, so an iterable is then held in memory.
 
     Returns
     -------
@@ -171,7 +198,8 @@ def decompose(
     Raises
     ------
     ArgumentError
-        shapes that do not match, fewer than two rotations, more draws than group elements, predictions that are not finite
+        shapes that do not match, fewer than two rotations, more draws than group elements, predictions that
+        are not finite
     """
     if loss is None:
         return summarise(accumulate(twisted, target, mask, group_order), clusters)
@@ -185,7 +213,10 @@ def with_plugin(exact: ItemSums, plugin: ItemSums, clusters: torch.Tensor | None
 
 
 def accumulate_convex(twisted, target, mask, group_order, loss) -> tuple[ItemSums, ItemSums]:
-    """Sums of a convex loss, (jackknifed, plug-in); parameters as in ``decompose``. Holds all predictions of the batch."""
+    """Sums of a convex loss, (jackknifed, plug-in); parameters as in ``decompose``.
+
+    Holds all predictions of the batch.
+    """
     target = _finite(target, valid(mask, target))
     stack = torch.stack([_checked(prediction, target) for prediction in twisted])
     n = len(stack)
@@ -202,14 +233,19 @@ def accumulate_convex(twisted, target, mask, group_order, loss) -> tuple[ItemSum
     mean = stack.mean(0)
     plain = per_item(mean)
     left_out = torch.stack([per_item((n * mean - prediction) / (n - 1)) for prediction in stack]).mean(0)
-    # Finite population: the variance of f̄ is S²/n (1 − n/|G|), and that of a mean of n − 1 exceeds it by S²/(n(n − 1)) whatever |G|.
+    # Finite population: the variance of f̄ is S²/n (1 − n/|G|), and that of a mean of n − 1 exceeds it by
+    # S²/(n(n − 1)) whatever |G|.
     shrink = 1.0 if group_order is None else (group_order - n) / group_order
     corrected = plain + shrink * (n - 1) * (plain - left_out)
     common = dict(
-        count=weight.sum(axes) if axes else weight, total=losses.mean(0), zero=per_item(nothing), n_rotations=n, group_order=group_order,
+        count=weight.sum(axes) if axes else weight,
+        total=losses.mean(0),
+        zero=per_item(nothing),
+        n_rotations=n,
+        group_order=group_order,
         power=torch.stack([per_item(prediction, nothing) for prediction in stack]).mean(0),
         within=finite_factor(group_order) * losses.var(0),
-    )  # fmt: skip
+    )
     return tuple(ItemSums(equivariance=losses.mean(0) - value, **common) for value in (corrected, plain))
 
 
@@ -230,12 +266,16 @@ def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters
 
 
 def finite_factor(group_order: int | None) -> float:
-    """Variance over a group as a multiple of the sample variance of draws without replacement from it: (|G| − 1)/|G|; 1 for Haar draws (None)."""
+    """Variance over a group as a multiple of the sample variance of draws without replacement from it: (|G| −
+    1)/|G|; 1 for Haar draws (None).
+    """
     return 1.0 if group_order is None else (group_order - 1) / group_order
 
 
 def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """1 where an element counts, else 0, in the shape of ``like``, float64; ``mask`` may lack trailing axes."""
+    """1 where an element counts, else 0, in the shape of ``like``, float64; ``mask`` may lack
+    trailing axes.
+    """
     if mask is None:
         return torch.ones_like(like, dtype=torch.float64)
     if (
@@ -244,7 +284,8 @@ def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
         or len(mask) != len(like)
     ):
         raise ArgumentError(
-            f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of {list(like.shape)}"
+            f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of "
+            f"{list(like.shape)}"
         )
     mask = mask.reshape(*mask.shape, *[1] * (like.ndim - mask.ndim))
     return mask.to(device=like.device, dtype=torch.float64).expand(like.shape)
@@ -261,7 +302,8 @@ def _finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 def _checked(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     if prediction.shape != target.shape:
         raise ArgumentError(
-            f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target {list(target.shape)}"
+            f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target "
+            f"{list(target.shape)}"
         )
     if not torch.isfinite(prediction).all():
         raise ArgumentError("decomposition: a prediction is not finite (NaN or infinity)")

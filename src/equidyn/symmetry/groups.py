@@ -1,7 +1,8 @@
 """Rotations: the Haar measure of SO(3), two of its finite subgroups, and seeded per-item streams.
 
-Conventions. A rotation is a float64 matrix R of shape [3, 3] with R Rᵀ = 1 and det R = +1 that acts on column vectors;
-stacks of them are [n, 3, 3]. All random draws come from numpy's PCG64 with an explicit seed: the same on every machine.
+Conventions. A rotation is a float64 matrix R of shape [3, 3] with R Rᵀ = 1 and det R = +1 that acts on column
+vectors; stacks of them are [n, 3, 3]. All random draws come from numpy's PCG64 with an explicit seed: the
+same on every machine.
 """
 
 import itertools
@@ -39,7 +40,8 @@ def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:
 def haar(n: int, seed: int) -> torch.Tensor:
     """n independent rotations from the Haar (uniform) measure of SO(3).
 
-    A normalised Gaussian quaternion is uniform on the 3-sphere, which covers SO(3) twice and evenly (Shoemake 1992).
+    A normalised Gaussian quaternion is uniform on the 3-sphere, which covers SO(3) twice and evenly (Shoemake
+    1992).
 
     Returns
     -------
@@ -91,7 +93,8 @@ def subset_per_item(group: torch.Tensor, n_rotations: int, n_items: int, seed: i
 
 
 def draw_per_item(group: str, n_rotations: int, n_items: int, seed: int) -> tuple[torch.Tensor, int | None]:
-    """Rotations for every item, and the order of the group where it is finite (as ``group_order`` of ``decompose``).
+    """Rotations for every item, and the order of the group where it is finite (as ``group_order`` of
+    ``decompose``).
 
     Parameters
     ----------
@@ -134,8 +137,8 @@ def cube() -> torch.Tensor:
 def icosahedron() -> torch.Tensor:
     """The 60 rotations of the icosahedron, identity first.
 
-    Built as half of the 120 icosians, the unit quaternions of the binary icosahedral group (q and -q rotate alike).
-    As a quadrature on SO(3) they are exact for polynomials in R up to degree 5.
+    Built as half of the 120 icosians, the unit quaternions of the binary icosahedral group (q and -q rotate
+    alike). As a quadrature on SO(3) they are exact for polynomials in R up to degree 5.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Run a model over items × rotations and split its loss.
 
-The loop is over rotations with a batch of items inside, keeping running sums: the cost is that of the same number of
-plain forward passes and the memory that of one of them, whatever the number of rotations.
+The loop is over rotations with a batch of items inside, keeping running sums: the cost is that of the same
+number of plain forward passes and the memory that of one of them, whatever the number of rotations.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,9 @@ from equidyn.symmetry.decomposition import (
 
 @dataclass
 class Batch:
-    """Some items: ``inputs`` by name, each [n_items, ...], ``target`` [n_items, ...], ``mask`` and ``clusters`` as in ``decompose``."""
+    """Some items: ``inputs`` by name, each [n_items, ...], ``target`` [n_items, ...], ``mask`` and
+    ``clusters`` as in ``decompose``.
+    """
 
     inputs: dict[str, torch.Tensor]
     target: torch.Tensor
@@ -62,7 +64,9 @@ def rotate(
 def twisted_predictions(
     predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor
 ) -> Iterable[torch.Tensor]:
-    """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64, one at a time."""
+    """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64,
+    one at a time.
+    """
     for rotation in rotations:
         prediction = predict(rotate(batch.inputs, actions, rotation))
         yield output.inverse(rotation, prediction.to(torch.float64))
@@ -86,7 +90,8 @@ def measure(
     predict : ``predict(model, inputs)`` → [n_items, ...]
     batches : the held-out items, in a fixed order
     actions, output : how each input and the output transform
-    rotations : float64 [n_rotations, n_items of all batches, 3, 3]; drawn per item so that items are independent
+    rotations : float64 [n_rotations, n_items of all batches, 3, 3]; drawn per item so that items are
+        independent
     group_order, loss : as in ``decompose``
 
     Raises
@@ -129,7 +134,8 @@ def measure_losses(
 ) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
-    With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch at a time.
+    With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch
+    at a time.
     """
     check_eval(model)
     sums: dict[str, list] = {name: [] for name in losses}

@@ -1,9 +1,11 @@
-"""Task `flow`: Cα backbones by conditional flow matching; the noised chain x_t [nm] and the time to the velocity x_1 − x_0 [nm].
+"""Task `flow`: Cα backbones by conditional flow matching; the noised chain x_t [nm] and the time to the
+velocity x_1 − x_0 [nm].
 
-x_1 is a chain centred on the mean of its residues, x_0 ~ N(0, 1 nm) centred alike, x_t = (1 − t) x_0 + t x_1. The velocity v predicts
-x̂_1 = x_t + (1 − t) v. Centring makes everything translation invariant; files hold Å, everything here is nm. Held-out losses are in nm²,
-mean over residues and components, one condition per time; ``,sc`` marks those with self-conditioning.
-Residues are numbered by their place in the chain; a gap in the file's own numbering shows as a chain break.
+x_1 is a chain centred on the mean of its residues, x_0 ~ N(0, 1 nm) centred alike, x_t = (1 − t) x_0 + t x_1.
+The velocity v predicts x̂_1 = x_t + (1 − t) v. Centring makes everything translation invariant; files hold Å,
+everything here is nm. Held-out losses are in nm², mean over residues and components, one condition per time;
+``,sc`` marks those with self-conditioning. Residues are numbered by their place in the chain; a gap in the
+file's own numbering shows as a chain break.
 """
 
 import numpy as np
@@ -36,7 +38,9 @@ def draw_times(n: int, rng: np.random.Generator) -> torch.Tensor:
 def distogram_loss(
     logits: torch.Tensor, x_1: torch.Tensor, mask: torch.Tensor, t: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy of the pair distances of x_1 [b, n, 3], mean over the pairs of an item: [b], zero where t ≤ 0.3."""
+    """Cross-entropy of the pair distances of x_1 [b, n, 3], mean over the pairs of an item: [b], zero where t
+    ≤ 0.3.
+    """
     target = distance_bins(x_1, DISTOGRAM_BINS, DISTOGRAM_FARTHEST)
     pairs = (mask[:, :, None] & mask[:, None, :]).to(logits.dtype)
     loss = F.cross_entropy(logits.permute(0, 3, 1, 2), target, reduction="none")  # (b, n, n)
@@ -44,8 +48,8 @@ def distogram_loss(
 
 
 class Flow:
-    """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and, for measuring, ``measure`` (n_items,
-    batch_size, times, self_conditioning_times) of a run's config.
+    """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and, for
+    measuring, ``measure`` (n_items, batch_size, times, self_conditioning_times) of a run's config.
 
     Raises
     ------
@@ -84,7 +88,9 @@ class Flow:
         self._trivial_losses = {}
 
     def _chains(self, items: torch.Tensor):
-        """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest chain of the batch."""
+        """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest
+        chain of the batch.
+        """
         width = int(self.mask[items].sum(1).max())
         mask = self.mask[items, :width].to(self.device)
         index = torch.arange(1, width + 1, device=self.device).expand(mask.shape)
@@ -95,16 +101,20 @@ class Flow:
         )
 
     def _noise(self, items: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
-        """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its padding."""
+        """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its
+        padding.
+        """
         noise = torch.zeros(*mask.shape, 3)
         for row, item, n in zip(noise, items.tolist(), mask.sum(1).tolist()):
             row[:n] = torch.from_numpy(np.random.default_rng([seed, item]).normal(size=(n, 3)))
         return centred(noise.to(self.device), mask)
 
     def training_loss(self, model, items, step_seed):
-        """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss where t > 0.3.
+        """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss
+        where t > 0.3.
 
-        With probability ``self_conditioning`` (0.5), for the whole batch at once, a first pass without gradients supplies x_sc.
+        With probability ``self_conditioning`` (0.5), for the whole batch at once, a first pass without
+        gradients supplies x_sc.
         """
         training = self.settings["training"]
 
@@ -142,10 +152,11 @@ class Flow:
         return inputs["x_t"] + (1 - inputs["t"])[:, None, None] * model(**inputs)
 
     def held_out(self, model, condition=""):
-        """Held-out chains at the time of the condition, ``t=0.4`` or ``t=0.4,sc``; no condition is the first of ``conditions``.
+        """Held-out chains at the time of the condition, ``t=0.4`` or ``t=0.4,sc``; no condition is the first
+        of ``conditions``.
 
-        With ``,sc`` x_sc comes from a first pass of this model on x_t as it stands, so it belongs to the checkpoint; then it is an
-        input like any other and turns with x_t.
+        With ``,sc`` x_sc comes from a first pass of this model on x_t as it stands, so it belongs to the
+        checkpoint; then it is an input like any other and turns with x_t.
 
         Raises
         ------
@@ -198,7 +209,9 @@ class Flow:
         return model(**inputs)
 
     def trivial_loss(self, condition=""):
-        """Held-out loss of v = a(t) x_t, the best such a fitted on training chains: exactly equivariant, and all it knows is the time."""
+        """Held-out loss of v = a(t) x_t, the best such a fitted on training chains: exactly equivariant, and
+        all it knows is the time.
+        """
         t, _ = self._parse(condition)
         if t not in self._trivial_losses:
             self._trivial_losses[t] = self._trivial(t)

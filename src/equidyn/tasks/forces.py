@@ -1,7 +1,7 @@
 """Task `forces`: positions [Å] and atomic numbers to forces [eV/Å]; the energy is an auxiliary target.
 
-Targets are scaled: forces by their r.m.s. over the training set, energies by the residual's spread after a linear
-per-element reference is taken off. Predictions and every reported loss are in eV/Å and (eV/Å)².
+Targets are scaled: forces by their r.m.s. over the training set, energies by the residual's spread after a
+linear per-element reference is taken off. Predictions and every reported loss are in eV/Å and (eV/Å)².
 """
 
 import numpy as np
@@ -16,12 +16,16 @@ from equidyn.symmetry.measure import Batch
 
 
 def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Length of the force error of each atom: [n_items, n_atoms] (the L2-MAE loss, convex in the prediction)."""
+    """Length of the force error of each atom: [n_items, n_atoms] (the L2-MAE loss, convex in the
+    prediction).
+    """
     return (prediction - target).norm(dim=-1)
 
 
 class Forces:
-    """See the module; ``settings`` are the keys ``training`` and, for measuring, ``measure`` of a run's config."""
+    """See the module; ``settings`` are the keys ``training`` and, for measuring, ``measure`` of a run's
+    config.
+    """
 
     name = "forces"
     actions = dict(
@@ -91,7 +95,9 @@ class Forces:
         ), forces
 
     def training_loss(self, model, items, step_seed):
-        """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the probability of a Haar rotation."""
+        """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the
+        probability of a Haar rotation.
+        """
         training = self.settings["training"]
         rotation = None
         if training["augment"] > 0:
@@ -108,7 +114,9 @@ class Forces:
         return loss, {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
 
     def held_out(self, model, condition=""):
-        """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken symmetry."""
+        """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken
+        symmetry.
+        """
         batches = []
         order = self.test[self.mask[self.test].sum(1).argsort(stable=True)]
         for items in order.split(self.settings["measure"]["batch_size"]):
@@ -121,5 +129,7 @@ class Forces:
         return model(**inputs)[1] * self.force_scale
 
     def trivial_loss(self, condition=""):
-        """None: the best rescaling of a molecule's positions that is translation invariant and local is no force at all."""
+        """None: the best rescaling of a molecule's positions that is translation invariant and local is no
+        force at all.
+        """
         return None

@@ -34,4 +34,6 @@ class Task(Protocol):
         """Prediction [n_items, ...] in the unit of the target."""
 
     def trivial_loss(self, condition: str = "") -> float | None:
-        """Held-out loss of the best equivariant predictor that only rescales its input; None where that is zero output."""
+        """Held-out loss of the best equivariant predictor that only rescales its input; None where that is
+        zero output.
+        """

@@ -1,7 +1,8 @@
 """Task `voxels`: a noisy occupancy grid x + σε to the clean grid x; one noise level per run.
 
-Training voxelizes from coordinates on the fly (rotation and shift first); the loss is the mean square error in units of the
-zero predictor's, which differs from the published sum over the batch by a constant factor that Adam does not see.
+Training voxelizes from coordinates on the fly (rotation and shift first); the loss is the mean square error
+in units of the zero predictor's, which differs from the published sum over the batch by a constant factor
+that Adam does not see.
 """
 
 import numpy as np
@@ -25,7 +26,9 @@ SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
 
 
 class Voxels:
-    """See the module; ``settings`` are a run's config; ``grids``, the file of held-out grids, is for measuring."""
+    """See the module; ``settings`` are a run's config; ``grids``, the file of held-out grids, is for
+    measuring.
+    """
 
     name = "voxels"
     actions = dict(noisy=Grid())
@@ -72,7 +75,9 @@ class Voxels:
         return voxelize_batch(positions.to(self.device), channels.to(self.device), offsets, **self.shape)
 
     def training_loss(self, model, items, step_seed):
-        """Mean square error over Σ x²/n, on rotated (with probability ``augment``) and shifted molecules with fresh noise."""
+        """Mean square error over Σ x²/n, on rotated (with probability ``augment``) and shifted molecules with
+        fresh noise.
+        """
         training = self.settings["training"]
         chance = np.random.default_rng([step_seed, 1])
         rotation = SAMPLERS[training["sampler"]](len(items), step_seed)
@@ -95,7 +100,8 @@ class Voxels:
             data, wanted = read_grids(self.grids), self.settings["measure"]["n_items"]
             if wanted > len(data["item"]):
                 raise DataError(
-                    f"{self.grids}: measure.n_items = {wanted}, but only {len(data['item'])} held-out molecules fit the box"
+                    f"{self.grids}: measure.n_items = {wanted}, but only {len(data['item'])} held-out "
+                    f"molecules fit the box"
                 )
             chosen = subset(np.arange(len(data["item"])), wanted)
             data = {name: value[chosen] for name, value in data.items()}
@@ -123,7 +129,9 @@ class Voxels:
         return model(**inputs)
 
     def trivial_loss(self, condition=""):
-        """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of mean square s."""
+        """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of
+        mean square s.
+        """
         if not hasattr(self, "_trivial"):
             data, a = self._frozen(), self.power / (self.power + self.sigma**2)
             self._trivial = (
@@ -137,12 +145,14 @@ class Voxels:
 
     @torch.no_grad()
     def off_grid(self, model, n_rotations: int, seed: int) -> Decomposition:
-        """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by trilinear interpolation.
+        """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by
+        trilinear interpolation.
 
-        Interpolation is not exact, so this measures interpolation too: the same for an exactly equivariant model is the floor.
-        Noise is turned by interpolation and scaled to unit variance voxel by voxel (neighbours stay correlated); where it would come from
-        outside the box it is drawn anew, because a network that sees clean corners sees something it was not trained on. Only voxels within
-        g/2 − 1 of the centre count, whose interpolation stays inside the box.
+        Interpolation is not exact, so this measures interpolation too: the same for an exactly equivariant
+        model is the floor. Noise is turned by interpolation and scaled to unit variance voxel by voxel
+        (neighbours stay correlated); where it would come from outside the box it is drawn anew, because a
+        network that sees clean corners sees something it was not trained on. Only voxels within g/2 − 1 of
+        the centre count, whose interpolation stays inside the box.
         """
         check_eval(model)
         data = self._frozen()
@@ -196,7 +206,8 @@ def _sources(rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 def resample(x: torch.Tensor, rotation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ρ(R) x)(p) = x(R⁻¹ p) by trilinear interpolation, zero outside; and the standard deviation it gives to unit white noise.
+    """(ρ(R) x)(p) = x(R⁻¹ p) by trilinear interpolation, zero outside; and the standard deviation it gives to
+    unit white noise.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Train one run: optimizer, warm-up and cosine, clipping, EMA, log-spaced checkpoints, exact resume.
 
-Everything is written into ``<run>/resume/`` and published at the end, because a workflow manager deletes a job's declared
-outputs before it restarts it. Batches and augmentation of step s depend on (seed, s) alone, so that a restart replays them.
+Everything is written into ``<run>/resume/`` and published at the end, because a workflow manager deletes a
+job's declared outputs before it restarts it. Batches and augmentation of step s depend on (seed, s) alone, so
+that a restart replays them.
 """
 
 import copy
@@ -36,7 +37,9 @@ POOL = 16  # batches whose items are sorted by length together
 
 
 def learning_rate(step: int, settings: dict) -> float:
-    """Linear warm-up to ``lr`` over ``warmup`` steps, then a cosine to ``final_lr_fraction`` of it at the last step."""
+    """Linear warm-up to ``lr`` over ``warmup`` steps, then a cosine to ``final_lr_fraction`` of it at the
+    last step.
+    """
     if step < settings["warmup"]:
         return settings["lr"] * (step + 1) / settings["warmup"]
     done = (step - settings["warmup"]) / max(1, settings["steps"] - settings["warmup"])
@@ -47,10 +50,11 @@ def learning_rate(step: int, settings: dict) -> float:
 def batch_items(
     step: int, n_train: int, batch_size: int, seed: int, lengths: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end is dropped.
+    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end
+    is dropped.
 
-    With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that little is padded, and
-    then shuffled as batches.
+    With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that
+    little is padded, and then shuffled as batches.
     """
     per_epoch = max(1, n_train // batch_size)
     epoch, position = divmod(step, per_epoch)
@@ -67,9 +71,11 @@ def batch_items(
 def accumulate_gradient(
     model: torch.nn.Module, task, items: torch.Tensor, step_seed: int, micro_batch: int | None = None
 ) -> tuple[float, dict[str, float]]:
-    """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole does not fit the device; returns loss and log.
+    """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole
+    does not fit the device; returns loss and log.
 
-    The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own, so the draws differ from those of the whole batch.
+    The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own,
+    so the draws differ from those of the whole batch.
     """
     total, logged = 0.0, {}
     for k, part in enumerate(items.split(micro_batch or len(items))):
@@ -91,7 +97,8 @@ def train(
     seed: int,
     resume_every: float = 15.0,
 ) -> None:
-    """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in ``out``.
+    """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in
+    ``out``.
 
     Parameters
     ----------
@@ -149,7 +156,8 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
         if not math.isfinite(loss) or not math.isfinite(norm.item()):
             raise TrainingError(
-                f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr ({settings['lr']}) or training.clip"
+                f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr "
+                f"({settings['lr']}) or training.clip"
             )
         optimizer.step()
         decay = min(settings["ema"], (1 + step) / (10 + step))
@@ -166,10 +174,19 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         writer.writerows(rows)
     device = next(model.parameters()).device
     summary = {
-        "run": out.name, "parameters": sum(p.numel() for p in model.parameters()), "n_train": task.n_train, "steps": steps, "seconds": round(seconds, 2),
-        "steps_per_second": round(steps / seconds, 3) if seconds else None, "device": str(device), "threads": torch.get_num_threads(),
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(), "torch": torch.__version__,
-    }  # fmt: skip
+        "run": out.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "n_train": task.n_train,
+        "steps": steps,
+        "seconds": round(seconds, 2),
+        "steps_per_second": round(steps / seconds, 3) if seconds else None,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "hardware": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+    }
     (resume / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
 
 
@@ -202,8 +219,8 @@ def _restore(resume, identity, model, ema, optimizer):
 
 
 def _publish(out: Path, resume: Path) -> None:
-    """Copy first, delete the resume state last: a kill in between repeats the copy. state.pt goes first of what is deleted,
-    because a state without its checkpoints would publish too few of them."""
+    """Copy first, delete the resume state last: a kill in between repeats the copy. state.pt goes first of
+    what is deleted, because a state without its checkpoints would publish too few of them."""
     for leftover in out.glob(".checkpoints.*"):
         shutil.rmtree(leftover)
     staged = out / f".checkpoints.{os.getpid()}"

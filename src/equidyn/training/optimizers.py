@@ -1,4 +1,6 @@
-"""Optimizers of a run: AdamW, AdamW without eps, SGD with momentum, Muon on matrices with AdamW on the rest."""
+"""Optimizers of a run: AdamW, AdamW without eps, SGD with momentum, Muon on matrices with AdamW on
+the rest.
+"""
 
 import math
 
@@ -32,7 +34,9 @@ class Together:
 
 
 class AdamWithoutEps(torch.optim.Optimizer):
-    """AdamW with eps = 0, as in the published voxel runs: entries whose second moment is zero, underflow included, are left alone."""
+    """AdamW with eps = 0, as in the published voxel runs: entries whose second moment is zero, underflow
+    included, are left alone.
+    """
 
     def __init__(self, parameters, lr: float, betas: tuple[float, float]):
         super().__init__(parameters, dict(lr=lr, betas=betas, weight_decay=0.0))
@@ -59,7 +63,8 @@ class AdamWithoutEps(torch.optim.Optimizer):
 
 
 def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
-    """AdamW (``AdamWithoutEps`` where eps is 0) without decay on vectors and embeddings, SGD with momentum 0.9, or Muon on matrices with AdamW on all else.
+    """AdamW (``AdamWithoutEps`` where eps is 0) without decay on vectors and embeddings, SGD with momentum
+    0.9, or Muon on matrices with AdamW on all else.
 
     Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both.
     """

@@ -1,4 +1,6 @@
-"""data/conformers.py: the harmonic modes that conformers are drawn from are those of the force field, whatever RDKit caches."""
+"""data/conformers.py: the harmonic modes that conformers are drawn from are those of the force field,
+whatever RDKit caches.
+"""
 
 import numpy as np
 import pytest
@@ -47,7 +49,9 @@ def test_modes_are_internal_and_have_the_energies_of_their_force_constants(smile
 
 
 def test_displacements_have_the_temperature_that_was_asked_for():
-    """Equipartition, by the force field's own energy: kT/2 per internal mode, at a temperature at which the molecule is harmonic."""
+    """Equipartition, by the force field's own energy: kT/2 per internal mode, at a temperature at which the
+    molecule is harmonic.
+    """
     field, x = relaxed("C1CC1")
     values, _ = conformers.modes(field, x)
     assert values.min() > conformers.SOFTEST  # none is raised

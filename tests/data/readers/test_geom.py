@@ -154,9 +154,14 @@ def test_what_is_no_conformer_is_rejected_with_a_shared_reason(tmp_path, molecul
     AllChem.EmbedMolecule(dummy, randomSeed=1)
     whole = molecules[0][1][0].ToBinary()
     cases = {
-        b"": "does not parse (RDKit)", whole[:-30]: "does not parse (RDKit)", b"no molecule at all": "does not parse (RDKit)", Chem.Mol().ToBinary(): "no atoms",
-        Chem.MolFromSmiles("CCO").ToBinary(): "no 3D coordinates", flat.ToBinary(): "no 3D coordinates", dummy.ToBinary(): "dummy atom or unknown element",
-    }  # fmt: skip
+        b"": "does not parse (RDKit)",
+        whole[:-30]: "does not parse (RDKit)",
+        b"no molecule at all": "does not parse (RDKit)",
+        Chem.Mol().ToBinary(): "no atoms",
+        Chem.MolFromSmiles("CCO").ToBinary(): "no 3D coordinates",
+        flat.ToBinary(): "no 3D coordinates",
+        dummy.ToBinary(): "dummy atom or unknown element",
+    }
     for data, reason in cases.items():
         assert [r.reason for r in geom.parse(("f", 1, "CCO", [data]), {})] == [reason]
     assert geom.parse(("f", 3, "CCO", []), {}) == [Rejected("f, molecule 3", "no conformers")]

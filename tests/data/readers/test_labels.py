@@ -56,7 +56,8 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
 
 def test_a_bad_frame_costs_no_other(tmp_path):
     lines = "".join(
-        f"3\nenergy=-138 Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 {z} 0 0 1\nH 0.96 0 {z} 0 0 0\nH -0.24 0.93 {z} 0 0 -1\n"
+        f"3\nenergy=-138 Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 {z} 0 0 1\nH 0.96 0 {z} 0 0 0\nH "
+        f"-0.24 0.93 {z} 0 0 -1\n"
         for z in range(60)
     )
     rows = lines.splitlines()
@@ -210,9 +211,14 @@ def test_few_suspect_frames_are_rejected_many_refuse_the_file(tmp_path):
 @real
 @pytest.mark.parametrize(
     "file, declared, unit",
-    [("rmd17_ethanol_train_01.npz", "eV", "kcal/mol"), ("rmd17_ethanol_train_01.npz", "hartree", "kcal/mol"), ("rmd17_benzene_test_01.npz", "eV", "kcal/mol"),
-     ("3bpa_train_300K.xyz", "kcal/mol", "eV"), ("3bpa_train_mixedT.xyz", "hartree", "eV")],
-)  # fmt: skip
+    [
+        ("rmd17_ethanol_train_01.npz", "eV", "kcal/mol"),
+        ("rmd17_ethanol_train_01.npz", "hartree", "kcal/mol"),
+        ("rmd17_benzene_test_01.npz", "eV", "kcal/mol"),
+        ("3bpa_train_300K.xyz", "kcal/mol", "eV"),
+        ("3bpa_train_mixedT.xyz", "hartree", "eV"),
+    ],
+)
 def test_real_files_under_a_wrong_unit(file, declared, unit):
     reader = "npz" if file.endswith("npz") else "extxyz"
     with pytest.raises(DataError, match=f"{file}.*likely: the forces are in {unit}"):
@@ -321,7 +327,9 @@ def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
 
 
 def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path):
-    """Forces of another method near its own minimum: as small as those of a wrong unit, but they point anywhere."""
+    """Forces of another method near its own minimum: as small as those of a wrong unit, but they point
+    anywhere.
+    """
     rng, atoms = np.random.default_rng(0), frames(12, names=("CH3OH",))
     for frame in atoms:
         forces = rng.normal(size=(6, 3))
@@ -332,7 +340,9 @@ def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path)
 
 
 def test_charged_molecules_are_compared_with_their_own_charge():
-    """The charge is not in the file: a dication and an anion of even and odd numbers of electrons are not taken for another unit."""
+    """The charge is not in the file: a dication and an anion of even and odd numbers of electrons are not
+    taken for another unit.
+    """
     from ase.build import molecule
     from tblite.interface import Calculator
 

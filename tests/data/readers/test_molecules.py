@@ -18,7 +18,10 @@ from equidyn.errors import DataError
 
 REAL = REPOSITORY.parent / "shared/data/molecules"
 WATER = "3\n{}\nO 0 0 0.1\nH 0.76 0 -0.48\nH -0.76 0 -0.48\n"
-QM9 = "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t 0.0\t-0.48\t 0.2\n"
+QM9 = (
+    "3\ngdb 1\t1.0\t2*^3\nO\t 0.0\t 0.0\t 1.0*^-1\t-0.4\nH\t 0.76\t 0.0\t-0.48\t 0.2\nH\t-0.76\t "
+    "0.0\t-0.48\t 0.2\n"
+)
 QM9 += "1341.3\t1341.4\t1341.5\nO\tO\nInChI=1S/H2O/h1H2\tInChI=1S/H2O/h1H2\n"
 VOXELS = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=0.5, radius=0.5)
 
@@ -77,7 +80,10 @@ def test_molecules_in_another_unit_of_length_are_refused_by_its_name(tmp_path, s
     path = scaled(source, tmp_path / "m", [factor] * 5)  # one that is water
     with pytest.raises(
         DataError,
-        match=f"m: all 5 records cannot be right; .*{molecules.NOT_POSITIONS}.*likely: the positions are in {unit}",
+        match=(
+            f"m: all 5 records cannot be right; .*{molecules.NOT_POSITIONS}.*"
+            f"likely: the positions are in {unit}"
+        ),
     ):
         conversion.read(READERS[source], path)
     few = scaled(source, tmp_path / "few", [1.0] * 15 + [factor] + [1.0] * 24)
@@ -231,7 +237,9 @@ def test_foreign_elements_are_rejected_and_listed(tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="real molecules not at hand")
 def test_real_files(tmp_path):
-    """Counts as published with the files: 5673 QM7 molecules; MiniDrugBank 371 records, of which RDKit refuses 19."""
+    """Counts as published with the files: 5673 QM7 molecules; MiniDrugBank 371 records, of which RDKit
+    refuses 19.
+    """
     kept, rejected = read_xyz(REAL / "qm7_xyz.tar.gz")
     assert len(kept) == 5673 and not rejected
     kept, rejected = read_sdf(REAL / "MiniDrugBank.sdf")
@@ -250,7 +258,9 @@ def test_real_files(tmp_path):
 @pytest.mark.skipif(not REAL.is_dir(), reason="real molecules not at hand")
 @pytest.mark.parametrize("unit, factor", [("bohr", 1 / BOHR), ("nm", 0.1)])
 def test_no_real_molecule_passes_in_another_unit(unit, factor):
-    """Those without hydrogens (bzr) and with them (MiniDrugBank) as they are, and every one of them scaled."""
+    """Those without hydrogens (bzr) and with them (MiniDrugBank) as they are, and every one of them
+    scaled.
+    """
     for name in ("bzr.sdf", "MiniDrugBank.sdf"):
         for item in read_sdf(REAL / name)[0]:
             numbers, positions = item.rows["numbers"], item.rows["positions"].astype(float)

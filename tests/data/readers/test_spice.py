@@ -1,4 +1,6 @@
-"""SPICE's HDF5 layout: units from its attributes, filters, clusters; and a file that states wrong units is caught."""
+"""SPICE's HDF5 layout: units from its attributes, filters, clusters; and a file that states wrong units is
+caught.
+"""
 
 import shutil
 
@@ -26,7 +28,9 @@ real = pytest.mark.skipif(not REAL.is_file(), reason="no real SPICE file on this
 
 
 def write(path, n=6, length=BOHR, energy=HARTREE, names=("bohr", "hartree", "hartree/bohr")):
-    """GFN2-xTB labels in the layout of SPICE; ``names`` are the stated units, ``length`` and ``energy`` the true ones."""
+    """GFN2-xTB labels in the layout of SPICE; ``names`` are the stated units, ``length`` and ``energy`` the
+    true ones.
+    """
     from ase.build import molecule
 
     rng = np.random.default_rng(0)

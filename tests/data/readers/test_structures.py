@@ -37,7 +37,10 @@ def helix(n):
 def line(
     residue, number, x, atom="CA", chain="A", code=" ", alt=" ", occupancy=1.0, record="ATOM  ", element="C"
 ):
-    return f"{record}{number % 9999:5d}  {atom:<3}{alt}{residue:>3} {chain}{number:4d}{code}   {x[0]:8.3f}{x[1]:8.3f}{x[2]:8.3f}{occupancy:6.2f}{10:6.2f}          {element:>2}\n"
+    return (
+        f"{record}{number % 9999:5d}  {atom:<3}{alt}{residue:>3} {chain}{number:4d}{code}   "
+        f"{x[0]:8.3f}{x[1]:8.3f}{x[2]:8.3f}{occupancy:6.2f}{10:6.2f}          {element:>2}\n"
+    )
 
 
 def protein(names=LONG, first=1, shift=0.0, chain="A", **atom):
@@ -155,7 +158,10 @@ def test_bad_files(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_a_file_that_may_not_be_read():
-    code = "from equidyn.data import structures\n{drop}\nprint([(r.reason, r.detail) for f in structures.records(sys.argv[1]) for r in structures.parse(f, {{}})])"
+    code = (
+        "from equidyn.data import structures\n{drop}\nprint([(r.reason, r.detail) for f in "
+        "structures.records(sys.argv[1]) for r in structures.parse(f, {{}})])"
+    )
     with open_folder() as folder:
         (folder / "a.pdb").write_text(protein())
         (folder / "a.pdb").chmod(0)
@@ -517,7 +523,9 @@ def test_a_file_or_member_above_the_limit_is_refused_unread(tmp_path, monkeypatc
 
 
 def several(folder, n=12, seed=0):
-    """Files of chains of random sequence; every third is a dimer of two equal sequences, the last one is a copy of the first."""
+    """Files of chains of random sequence; every third is a dimer of two equal sequences, the last one is a
+    copy of the first.
+    """
     rng = np.random.default_rng(seed)
     folder.mkdir()
     for i in range(n):
@@ -700,7 +708,8 @@ def test_every_cluster_has_a_representative_that_all_its_members_match(sequences
 def test_mmseqs_is_used_where_it_is(tmp_path, monkeypatch):
     script = tmp_path / "mmseqs"
     script.write_text(
-        '#!/bin/sh\n[ "$1 $5 $6 $7 $8" = "easy-cluster --min-seq-id 0.4 -c 0.8" ] || exit 3\nprintf "2\\t2\\n2\\t0\\n1\\t1\\n" > "$3_cluster.tsv"\n'
+        '#!/bin/sh\n[ "$1 $5 $6 $7 $8" = "easy-cluster --min-seq-id 0.4 -c 0.8" ] || exit 3\nprintf '
+        '"2\\t2\\n2\\t0\\n1\\t1\\n" > "$3_cluster.tsv"\n'
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -721,7 +730,8 @@ def test_real_files(no_mmseqs):
             for row in csv.DictReader(file)
         }
     lengths = {c.name: len(c.sequence) for c in chains}
-    # The index stops at a TER in the middle of six chains, counts residues without N or C not at all, and disordered ones of 1en2 twice.
+    # The index stops at a TER in the middle of six chains, counts residues without N or C not at all, and
+    # disordered ones of 1en2 twice.
     assert set(lengths) <= set(expected) and sum(lengths[name] != expected[name] for name in lengths) == 9
     assert (
         lengths["1FLE_r_u_A"] == 240

@@ -1,10 +1,12 @@
-"""Embedded source of protein backbones: synthetic C-alpha traces of globular shape, no real protein among them.
+"""Embedded source of protein backbones: synthetic C-alpha traces of globular shape, no real protein among
+them.
 
-A chain is a string of helices, strands and loops (all-alpha, all-beta or mixed). Each residue draws phi and psi from the Ramachandran
-basins of its segment, on ideal N, CA, C geometry with trans peptides. The chain starts extended at random and is folded by simulated
-annealing: a move redraws one residue's torsions from the same basins and turns the rest of the chain, which is accepted by the energy
-of overlaps and of the distance from a target radius of gyration. Chains that end with an overlap or away from the target are thrown
-away. There are no side chains, sequences or hydrogen bonds; strands are not paired into sheets.
+A chain is a string of helices, strands and loops (all-alpha, all-beta or mixed). Each residue draws phi and
+psi from the Ramachandran basins of its segment, on ideal N, CA, C geometry with trans peptides. The chain
+starts extended at random and is folded by simulated annealing: a move redraws one residue's torsions from the
+same basins and turns the rest of the chain, which is accepted by the energy of overlaps and of the distance
+from a target radius of gyration. Chains that end with an overlap or away from the target are thrown away.
+There are no side chains, sequences or hydrogen bonds; strands are not paired into sheets.
 """
 
 import math
@@ -55,11 +57,13 @@ PER_OVERLAP, PER_RG = (
 def build(
     n_chains: int, min_residues: int, max_residues: int, seed: int, workers: int = 1
 ) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Fold n_chains chains of min_residues to max_residues residues; chain i depends on seed and i alone, not on workers (threads).
+    """Fold n_chains chains of min_residues to max_residues residues; chain i depends on seed and i alone, not
+    on workers (threads).
 
     Returns
     -------
-    (chains, rejected) : C-alpha positions [n, 3] in Å (float32), centred; folding attempts that were thrown away, by reason
+    (chains, rejected) : C-alpha positions [n, 3] in Å (float32), centred; folding attempts that were thrown
+    away, by reason
 
     Raises
     ------
@@ -68,7 +72,8 @@ def build(
     """
     if n_chains < 1 or not SHORTEST <= min_residues <= max_residues:
         raise DataError(
-            f"backbones: {n_chains} chains of {min_residues} to {max_residues} residues; expected at least 1 chain and {SHORTEST} <= min <= max"
+            f"backbones: {n_chains} chains of {min_residues} to {max_residues} residues; expected at least "
+            f"1 chain and {SHORTEST} <= min <= max"
         )
     chains, rejected = [], {}
     with ThreadPoolExecutor(workers) as pool:  # the folding is compiled and releases the interpreter lock
@@ -94,7 +99,8 @@ def _chain(min_residues: int, max_residues: int, seed: int, index: int) -> tuple
             return (alphas - alphas.mean(0)).astype(np.float32), reasons
         reasons.append("overlap" if overlap >= 1e-9 else "radius of gyration")
     raise DataError(
-        f"backbones: chain {index} of {n} residues did not fold in {ATTEMPTS} attempts: {reasons.count('overlap')} overlaps, the rest not compact"
+        f"backbones: chain {index} of {n} residues did not fold in {ATTEMPTS} attempts: "
+        f"{reasons.count('overlap')} overlaps, the rest not compact"
     )
 
 
@@ -175,7 +181,9 @@ def _turn(points, centre, rotation, out):
 
 @numba.njit(cache=True, nogil=True)
 def _overlap(fixed, moved, enough):
-    """Sum of (CLOSEST - distance) [Å] over overlapping pairs of two stretches, ``moved`` following ``fixed``; stops above ``enough``."""
+    """Sum of (CLOSEST - distance) [Å] over overlapping pairs of two stretches, ``moved`` following ``fixed``;
+    stops above ``enough``.
+    """
     total = 0.0
     for i in range(len(fixed) - 1, -1, -1):  # from the joint on, where overlaps are likeliest
         for j in range(max(0, i + 3 - len(fixed)), len(moved)):

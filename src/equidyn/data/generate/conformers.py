@@ -1,10 +1,10 @@
 """Embedded source of force labels: real molecules, thermally displaced, labelled with GFN2-xTB.
 
-Geometry: RDKit ETKDGv3, relaxed with MMFF94 (UFF where MMFF94 has no parameters). Displacement: one draw from the
-classical Boltzmann distribution of the force field's harmonic approximation, N(0, kT H⁻¹), with the Cartesian Hessian H of the internal
-motions by central differences; force constants below ``SOFTEST`` are raised to it, which bounds the soft torsions, along which a straight
-line would stretch bonds. Positions are rounded to float32 before labelling, so that
-a label can be reproduced exactly from the file.
+Geometry: RDKit ETKDGv3, relaxed with MMFF94 (UFF where MMFF94 has no parameters). Displacement: one draw from
+the classical Boltzmann distribution of the force field's harmonic approximation, N(0, kT H⁻¹), with the
+Cartesian Hessian H of the internal motions by central differences; force constants below ``SOFTEST`` are
+raised to it, which bounds the soft torsions, along which a straight line would stretch bonds. Positions are
+rounded to float32 before labelling, so that a label can be reproduced exactly from the file.
 """
 
 import hashlib
@@ -40,7 +40,9 @@ def label(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, np.ndarray
 
 
 def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Atomic numbers [n] and one thermally displaced geometry [n, 3] in Å (float32); None where embedding fails."""
+    """Atomic numbers [n] and one thermally displaced geometry [n, 3] in Å (float32); None where embedding
+    fails.
+    """
     from rdkit import Chem
     from rdkit.Chem import AllChem
 
@@ -69,7 +71,8 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
 
 
 def modes(field, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
-    """Force constants [m] in eV/Å² and Cartesian directions [3n, m] of the internal motions of a force field at x [3n]; m is 3n - 6, of linear molecules 3n - 5.
+    """Force constants [m] in eV/Å² and Cartesian directions [3n, m] of the internal motions of a force field
+    at x [3n]; m is 3n - 6, of linear molecules 3n - 5.
 
     The Hessian is by central differences of RDKit's gradient, on the complement of the rigid motions.
     """
@@ -122,9 +125,15 @@ def _save(path: Path, results: list) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(
-            file, cluster=[c for c, _, _ in results], reason=[reason for _, reason, _ in results], length=[len(n) for n in numbers],
-            numbers=np.concatenate(numbers), positions=np.concatenate(positions), energy=np.array(energy), forces=np.concatenate(forces),
-        )  # fmt: skip
+            file,
+            cluster=[c for c, _, _ in results],
+            reason=[reason for _, reason, _ in results],
+            length=[len(n) for n in numbers],
+            numbers=np.concatenate(numbers),
+            positions=np.concatenate(positions),
+            energy=np.array(energy),
+            forces=np.concatenate(forces),
+        )
 
 
 def _load(path: Path) -> list:
@@ -151,11 +160,13 @@ def build(
     resume: Path | None = None,
     labels: bool = True,
 ):
-    """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not on workers.
+    """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not
+    on workers.
 
     Parameters
     ----------
-    resume : folder for finished chunks; started again with the same arguments, only missing chunks are computed
+    resume : folder for finished chunks; started again with the same arguments, only missing chunks are
+        computed
     labels : whether to compute energies and forces; without they are zero and must not be used
 
     Returns
@@ -167,7 +178,8 @@ def build(
         (i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels)
         for i in range(n_conformers)
     ]
-    # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two workers made labels 3 x slower.
+    # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two
+    # workers made labels 3 x slower.
     os.environ.update(
         dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     )

@@ -14,10 +14,12 @@ ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, 
 
 
 def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
-    """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier optional), or .smi lines; also .gz.
+    """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier
+    optional), or .smi lines; also .gz.
 
-    A molecule that cannot be used (SMILES that does not parse, charge, fragments, elements outside ``ELEMENTS``, a duplicate) is appended to
-    ``rejected`` as (where, reason), or, without such a list, refused.
+    A molecule that cannot be used (SMILES that does not parse, charge, fragments, elements outside
+    ``ELEMENTS``, a duplicate) is appended to ``rejected`` as (where, reason), or, without such a list,
+    refused.
 
     Raises
     ------
@@ -51,7 +53,8 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
             rejected.append((where, reason))
         else:
             raise DataError(
-                f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found {smiles!r}"
+                f"{where} ({name}): {reason}{f' {seen[canonical]!r}' if canonical in seen else ''}, found "
+                f"{smiles!r}"
             )
     if not rows:
         raise DataError(f"{path}: no usable molecules")
@@ -94,7 +97,8 @@ def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
-    """``molecules`` and, up to n in all, new distinct ones from BRICS fragments of theirs (RDKit), with at most max_atoms atoms.
+    """``molecules`` and, up to n in all, new distinct ones from BRICS fragments of theirs (RDKit), with at
+    most max_atoms atoms.
 
     Raises
     ------

@@ -1,4 +1,6 @@
-"""Text files, compressed or in archives, as streams: nothing is extracted, so no name in an archive can lead out of a folder."""
+"""Text files, compressed or in archives, as streams: nothing is extracted, so no name in an archive can lead
+out of a folder.
+"""
 
 import bz2
 import gzip
@@ -18,12 +20,14 @@ LARGEST = 64 << 20  # bytes of a frame
 
 
 def members(path: str | Path, endings: tuple[str, ...]) -> Iterator[tuple[str, BinaryIO]]:
-    """(where, stream) of a file, or of every member of an archive whose name ends so; a stream must be read before the next is asked for.
+    """(where, stream) of a file, or of every member of an archive whose name ends so; a stream must be read
+    before the next is asked for.
 
     Raises
     ------
     DataError
-        an archive without such a member; tarfile's, zipfile's, gzip's and bz2's own errors where a file is damaged
+        an archive without such a member; tarfile's, zipfile's, gzip's and bz2's own errors where a file is
+        damaged
     """
     name, found = str(path).lower(), False
     if name.endswith(TARS):
@@ -74,10 +78,11 @@ def lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def frames(path: str | Path, endings: tuple[str, ...] = (".xyz",)) -> Iterator[tuple[str, str] | Rejected]:
-    """(where, text) of the frames of XYZ files: a line with the number of atoms, a comment, a line per atom; frames are counted from 1.
+    """(where, text) of the frames of XYZ files: a line with the number of atoms, a comment, a line per atom;
+    frames are counted from 1.
 
-    Blank lines between frames are skipped. What is no frame is one rejection, up to the next line that is a number, but for the lines that follow the
-    one frame of a raw QM9 file.
+    Blank lines between frames are skipped. What is no frame is one rejection, up to the next line that is a
+    number, but for the lines that follow the one frame of a raw QM9 file.
     """
     for where, stream in members(path, endings):
         source, number, raw_qm9, lost = lines(stream), 0, False, False

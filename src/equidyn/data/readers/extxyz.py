@@ -52,7 +52,8 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
 
 
 def frame_of(text: str) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict]:
-    """Numbers [n], positions [n, 3], forces [n, 3] or None, and the comment line of an extended XYZ frame; the comment is read by ase.
+    """Numbers [n], positions [n, 3], forces [n, 3] or None, and the comment line of an extended XYZ frame;
+    the comment is read by ase.
 
     Raises whatever ase or numpy raise on malformed text.
     """
@@ -92,6 +93,7 @@ def _columns(properties: str) -> dict[str, tuple[str, int]]:
     columns = properties.split(":")[2::3]
     if any(not n.isdigit() or len(n) > 3 for n in columns) or sum(map(int, columns)) > COLUMNS:
         raise ValueError(
-            f"Properties with a number of columns that is none or above {COLUMNS}, expected name:type:columns:…"
+            f"Properties with a number of columns that is none or above {COLUMNS}, expected "
+            f"name:type:columns:…"
         )  # ase would make a list of a million names
     return parse_properties(properties)[0]

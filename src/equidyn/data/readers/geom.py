@@ -1,8 +1,8 @@
 """GEOM-drugs in the MiDi split: one pickled list of (SMILES, [RDKit Mol, one per conformer]) per file.
 
-The pickle is never run, see ``guards.pickles``. RDKit's reader of its binary form is not safe against crafted bytes: 16
-of 1200 single-byte changes of a molecule ended the process. ``parse`` therefore belongs into a worker process, and a
-file from anywhere but its publisher does not belong here at all.
+The pickle is never run, see ``guards.pickles``. RDKit's reader of its binary form is not safe against crafted
+bytes: 16 of 1200 single-byte changes of a molecule ended the process. ``parse`` therefore belongs into a
+worker process, and a file from anywhere but its publisher does not belong here at all.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,8 @@ def records(path: str | Path) -> Iterator[Record]:
     Raises
     ------
     DataError
-        no such file, not a pickle, truncated, not a list of (SMILES, [Mol]), or holding anything but strings, lists, tuples and RDKit Mols
+        no such file, not a pickle, truncated, not a list of (SMILES, [Mol]), or holding anything but strings,
+        lists, tuples and RDKit Mols
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file")
@@ -42,15 +43,16 @@ def records(path: str | Path) -> Iterator[Record]:
         raise DataError(f"{path}, after molecule {number}: {error}") from None
     except (ValueError, OverflowError, OSError) as error:  # what pickletools raises on a malformed file
         raise DataError(
-            f"{path}, after molecule {number}: not a readable pickle, perhaps truncated ({type(error).__name__}: {str(error)[:200]})"
+            f"{path}, after molecule {number}: not a readable pickle, perhaps truncated "
+            f"({type(error).__name__}: {str(error)[:200]})"
         ) from None
 
 
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     """The first ``n_conformers`` (5) conformers of a molecule, or why they are not kept; pure.
 
-    Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the canonical SMILES of the record's SMILES, or of
-    the molecule where there is none that parses.
+    Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the canonical
+    SMILES of the record's SMILES, or of the molecule where there is none that parses.
     """
     from rdkit import Chem, RDLogger
 
@@ -85,13 +87,16 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
 
 
 def _checked(found) -> tuple[str | None, list[bytes]]:
-    """SMILES and conformers of a record; messages describe shallowly, because a hostile record may be deep or huge."""
+    """SMILES and conformers of a record; messages describe shallowly, because a hostile record may be deep or
+    huge.
+    """
     if type(found) not in (tuple, list) or len(found) != 2:
         raise DataError(f"a record that is a {describe(found)}, expected (SMILES, list of RDKit Mols)")
     smiles, conformers = found
     if not (smiles is None or type(smiles) is str) or type(conformers) not in (tuple, list):
         raise DataError(
-            f"a record of {describe(smiles)} and {describe(conformers)}, expected a SMILES string and a list of RDKit Mols"
+            f"a record of {describe(smiles)} and {describe(conformers)}, expected a SMILES string and a "
+            f"list of RDKit Mols"
         )
     wrong = [c for c in conformers if not (c is None or type(c) is PickledMolecule)]
     if wrong:

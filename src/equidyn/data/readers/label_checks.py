@@ -1,4 +1,6 @@
-"""Are labels in the unit that is declared? Energies against forces along neighbouring frames, forces against GFN2-xTB."""
+"""Are labels in the unit that is declared? Energies against forces along neighbouring frames, forces against
+GFN2-xTB.
+"""
 
 import math
 from importlib.util import find_spec
@@ -11,7 +13,9 @@ from equidyn.data.units import BOHR, HARTREE
 from equidyn.errors import DataError
 
 ALIKE = 1.6  # forces of two methods differ by a smaller factor, bohr and Å by a larger one
-ALIGNED = 0.8  # cosine between forces of two methods: 0.95 and more for the strongest of real files, anything for relaxed geometries
+# cosine between forces of two methods: 0.95 and more for the strongest of real files, anything for relaxed
+# geometries
+ALIGNED = 0.8
 
 
 def check(path: str, items: list[Item], settings: dict) -> dict[str, int]:
@@ -23,9 +27,10 @@ def check(path: str, items: list[Item], settings: dict) -> dict[str, int]:
 def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, int]:
     """Compare the labels of some items with each other and with GFN2-xTB; returns counts.
 
-    Energies of neighbouring frames of one molecule must differ by the work of their forces; forces of three small molecules must be about as strong as
-    those of GFN2-xTB, where tblite is installed and they point the same way. GFN2-xTB forces differ from those of density functionals by some 20 %, units
-    by a factor of 1.9 or more.
+    Energies of neighbouring frames of one molecule must differ by the work of their forces; forces of three
+    small molecules must be about as strong as those of GFN2-xTB, where tblite is installed and they point the
+    same way. GFN2-xTB forces differ from those of density functionals by some 20 %, units by a factor of 1.9
+    or more.
 
     Parameters
     ----------
@@ -39,7 +44,8 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
     ratios = _xtb_ratios(items)
     if len(ratios) and (ratios < 0).all():
         raise DataError(
-            f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; likely: they are gradients, the negative of forces"
+            f"{where}: forces point against those of GFN2-xTB ({len(ratios)} items), expected along them; "
+            f"likely: they are gradients, the negative of forces"
         )
     ratios = ratios[ratios > 0]
     ratio = (
@@ -49,18 +55,22 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
     fits = abs(np.log(FORCE_UNITS[unit] * ratio / force_unit)) < np.log(ALIKE)
     if abs(np.log(ratio)) > np.log(ALIKE) and fits:
         raise DataError(
-            f"{where}: forces are {ratio:.3g} times those of GFN2-xTB ({len(ratios)} items) when read as {unit_name(force_unit)}, expected about 1; "
+            f"{where}: forces are {ratio:.3g} times those of GFN2-xTB ({len(ratios)} items) when read as "
+            f"{unit_name(force_unit)}, expected about 1; "
             f"likely: the forces are in {unit}"
         )
     slope, pairs = _work_ratio(items)
     if slope < 0:
         raise DataError(
-            f"{where}: energies of {pairs} pairs of neighbouring frames rise where their forces do work, expected to fall; likely: gradients, the negative of forces"
+            f"{where}: energies of {pairs} pairs of neighbouring frames rise where their forces do work, "
+            f"expected to fall; likely: gradients, the negative of forces"
         )
     if abs(np.log(slope)) > np.log(ALIKE):
         raise DataError(
-            f"{where}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the work of their forces, expected about 1; "
-            f"forces read as {unit_name(force_unit)}, likely: they are in {likely_unit(1 / slope, force_unit)}, or the energies are in another unit"
+            f"{where}: energies of {pairs} pairs of neighbouring frames differ by {slope:.3g} times the "
+            f"work of their forces, expected about 1; "
+            f"forces read as {unit_name(force_unit)}, likely: they are in "
+            f"{likely_unit(1 / slope, force_unit)}, or the energies are in another unit"
         )
     counts = {
         "items compared with GFN2-xTB": len(ratios),
@@ -72,7 +82,8 @@ def check_units(where: str, items: list[Item], force_unit: float) -> dict[str, i
 
 
 def _work_ratio(items) -> tuple[float, int]:
-    """Slope of energy differences against the work −½(F₁ + F₂)·Δx, over consecutive frames of a molecule closer than 0.15 Å r.m.s.; the number of pairs.
+    """Slope of energy differences against the work −½(F₁ + F₂)·Δx, over consecutive frames of a molecule
+    closer than 0.15 Å r.m.s.; the number of pairs.
 
     1 and 0 where the two do not correlate.
     """
@@ -91,8 +102,8 @@ def _work_ratio(items) -> tuple[float, int]:
 
 
 def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
-    """r.m.s. force over that of GFN2-xTB, for those of the n small items of the strongest forces that are ``ALIGNED``, negative where they point the other way;
-    empty without tblite."""
+    """r.m.s. force over that of GFN2-xTB, for those of the n small items of the strongest forces that are
+    ``ALIGNED``, negative where they point the other way; empty without tblite."""
     if find_spec("tblite") is None:
         return np.zeros(0)
     ratios = []
@@ -118,7 +129,9 @@ def _xtb_ratios(items, n: int = 3, most_atoms: int = 60) -> np.ndarray:
 
 
 def _against_xtb(item: Item, charge: int) -> tuple[float, float]:
-    """Cosine between the forces of an item and those of GFN2-xTB, and ratio of their norms; zeros where there are none."""
+    """Cosine between the forces of an item and those of GFN2-xTB, and ratio of their norms; zeros where there
+    are none.
+    """
     from tblite.interface import Calculator
 
     forces = item.rows["forces"].astype(np.float64)

@@ -9,9 +9,14 @@ from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 
 ENERGY_UNITS = {"eV": 1.0, "kcal/mol": KCAL_PER_MOL, "hartree": HARTREE}
 FORCE_UNITS = {  # in eV/Å
-    "eV/angstrom": 1.0, "kcal/mol/angstrom": KCAL_PER_MOL, "kJ/mol/angstrom": KCAL_PER_MOL / 4.184, "hartree/angstrom": HARTREE,
-    "hartree/bohr": HARTREE / BOHR, "eV/bohr": 1 / BOHR, "kcal/mol/bohr": KCAL_PER_MOL / BOHR,
-}  # fmt: skip
+    "eV/angstrom": 1.0,
+    "kcal/mol/angstrom": KCAL_PER_MOL,
+    "kJ/mol/angstrom": KCAL_PER_MOL / 4.184,
+    "hartree/angstrom": HARTREE,
+    "hartree/bohr": HARTREE / BOHR,
+    "eV/bohr": 1 / BOHR,
+    "kcal/mol/bohr": KCAL_PER_MOL / BOHR,
+}
 USUAL = (
     "eV/angstrom",
     "kcal/mol/angstrom",

@@ -9,7 +9,9 @@ from equidyn.data.elements import channel_of, formula, symbol
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR
 
-LONGEST_SMILES = 4000  # characters; RDKit's time to read and write SMILES grows with the square of the size, and faster with many rings
+# characters; RDKit's time to read and write SMILES grows with the square of the size, and faster with many
+# rings
+LONGEST_SMILES = 4000
 MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
 NOT_POSITIONS = "shortest distance is not that of a structure in angstrom"
 LENGTHS = {"angstrom": 1.0, "bohr": 1 / BOHR, "nm": 0.1, "pm": 100.0}  # per Å
@@ -24,7 +26,9 @@ def covalent_radii() -> np.ndarray:
 
 
 def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
-    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are bonds), and in Å."""
+    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are
+    bonds), and in Å.
+    """
     radii = covalent_radii()[numbers]
     distance = np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(-1))
     ratio = distance / (radii[:, None] + radii[None])
@@ -34,7 +38,9 @@ def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, flo
 
 
 def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Rejected | None:
-    """What no structure in Å can be; the likely unit is a guess from the shortest distance, in bonds, alone."""
+    """What no structure in Å can be; the likely unit is a guess from the shortest distance, in bonds,
+    alone.
+    """
     if not 1 < len(numbers) <= 2000:
         return None
     ratio, distance = nearest_bond(numbers, positions)
@@ -112,7 +118,9 @@ def centred(positions: np.ndarray) -> np.ndarray:
 
 
 def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
-    """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too long; None where it cannot."""
+    """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too
+    long; None where it cannot.
+    """
     from rdkit import Chem
     from rdkit.Chem import rdDetermineBonds
 

@@ -19,9 +19,11 @@ FRAMES = 100  # of an npz file in one record
 
 
 def records(path: str | Path) -> Iterator[tuple]:
-    """Blocks of frames of one molecule in the rMD17 layout: nuclear_charges [n], coords [k, n, 3] Å, energies [k], forces [k, n, 3].
+    """Blocks of frames of one molecule in the rMD17 layout: nuclear_charges [n], coords [k, n, 3] Å, energies
+    [k], forces [k, n, 3].
 
-    A record is (where, first frame, numbers, reference positions, coords, energies, forces). Arrays are read a block at a time.
+    A record is (where, first frame, numbers, reference positions, coords, energies, forces). Arrays are read
+    a block at a time.
 
     Raises
     ------
@@ -31,7 +33,9 @@ def records(path: str | Path) -> Iterator[tuple]:
     for where, stream in archives.members(path, (".npz",)):
         if where == str(path) and str(path).endswith(".npz"):
             yield from _npz(where, stream)
-        else:  # an npz must be seekable, which a member of an archive is not, and a compressed one only by reading it from the start again
+        # an npz must be seekable, which a member of an archive is not, and a compressed one only by reading
+        # it from the start again
+        else:
             with tempfile.TemporaryFile() as copy:
                 while block := stream.read(1 << 20):
                     copy.write(block)
@@ -63,7 +67,8 @@ def _npz(where, stream) -> Iterator[tuple]:
                 or energies.shape not in ((k,), (k, 1))
             ):
                 raise DataError(
-                    f"{where}: coords {coords.shape}, forces {forces.shape}, energies {energies.shape} for nuclear_charges {numbers.shape}, expected to agree"
+                    f"{where}: coords {coords.shape}, forces {forces.shape}, energies {energies.shape} for "
+                    f"nuclear_charges {numbers.shape}, expected to agree"
                 )
             charges, reference = numbers.take(n).astype(np.int64), None
             block = max(1, min(FRAMES, (1 << 20) // (48 * n)))

@@ -10,7 +10,9 @@ RECORDS = 256  # in a chunk, at most
 
 @dataclass(slots=True)
 class Item:
-    """One structure, molecule or chain: per-row arrays, per-item values, cluster key (items that share one never straddle the split)."""
+    """One structure, molecule or chain: per-row arrays, per-item values, cluster key (items that share one
+    never straddle the split).
+    """
 
     where: str  # file and record, for messages and lists
     cluster: str
@@ -20,7 +22,9 @@ class Item:
     notes: dict[str, int] = field(
         default_factory=dict
     )  # counts of peculiarities that are no reason to reject it
-    copy: int = 0  # digest of 64 bits that copies share, of which a dataset, or a side of a published split, keeps the first; 0: kept in any case
+    # digest of 64 bits that copies share, of which a dataset, or a side of a published split, keeps the
+    # first; 0: kept in any case
+    copy: int = 0
 
 
 @dataclass(slots=True)
@@ -42,17 +46,25 @@ class Reader:
     parse: Callable  # (record, settings) -> list[Item | Rejected]
     admit: Callable | None = None  # (item, settings) -> Item | Rejected: limits that the settings set
     check: Callable | None = (
-        None  # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they cannot be
+        # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they
+        # cannot be
+        None
     )
     clusters: Callable | None = (
-        None  # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a cluster
+        # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a
+        # cluster
+        None
     )
     clusterer: Callable | None = None  # settings -> name and version of what made ``clusters``, for the file
     unit: str = "molecule"  # what a cluster is
     chunk: int = RECORDS
     isolated: bool = False  # parse only in a worker: a crafted record may end the process
-    aside: bool = False  # list records and check items only in a worker: a damaged file may end or stall it already then; they must be few and small
-    together: bool = False  # files are many and small and share chunks: all of a side are one input, and one that is not readable is a rejection
+    # list records and check items only in a worker: a damaged file may end or stall it already then; they
+    # must be few and small
+    aside: bool = False
+    # files are many and small and share chunks: all of a side are one input, and one that is not readable is
+    # a rejection
+    together: bool = False
 
 
 def part(where: str) -> str:

@@ -1,4 +1,7 @@
-"""Molecules without labels from SDF files, plain, compressed or in archives. The cluster key of a record is its canonical SMILES."""
+"""Molecules without labels from SDF files, plain, compressed or in archives.
+
+The cluster key of a record is its canonical SMILES.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

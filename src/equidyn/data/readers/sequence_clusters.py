@@ -31,11 +31,11 @@ def clusterer(settings: dict) -> str:
 def cluster_by_sequence(sequences: list[str], identity: float = 0.5, clusterer: str = "greedy") -> np.ndarray:
     """Cluster [n] (int64, numbered in order of appearance) of each sequence.
 
-    ``mmseqs``: ``mmseqs easy-cluster --min-seq-id identity -c 0.8``. ``greedy``: longest first, a sequence joins the
-    first representative with which matches / length of the shorter reaches ``identity``, or becomes one. Matches are
-    those of gemmi's global BLOSUM62 alignment (gaps 10 + 1). Only representatives are aligned that share half the
-    distinct 3-letter words that matches at random places would leave, identity³ of the shorter sequence's; the one that
-    shares most comes first.
+    ``mmseqs``: ``mmseqs easy-cluster --min-seq-id identity -c 0.8``. ``greedy``: longest first, a sequence
+    joins the first representative with which matches / length of the shorter reaches ``identity``, or becomes
+    one. Matches are those of gemmi's global BLOSUM62 alignment (gaps 10 + 1). Only representatives are
+    aligned that share half the distinct 3-letter words that matches at random places would leave, identity³
+    of the shorter sequence's; the one that shares most comes first.
 
     Raises
     ------

@@ -1,7 +1,9 @@
-"""Force labels from HDF5 files in the layout of the SPICE releases: a group per molecule, with all of its conformations.
+"""Force labels from HDF5 files in the layout of the SPICE releases: a group per molecule, with all of its
+conformations.
 
-``smiles`` (with atom maps), ``atomic_numbers`` [n], ``conformations`` [k, n, 3], ``dft_total_energy`` [k], ``dft_total_gradient`` [k, n, 3] (force = −gradient); the
-attribute ``units`` of the last three is believed and checked (bohr, hartree and hartree/bohr in the releases). Eastman et al., Sci. Data 10, 11 (2023).
+``smiles`` (with atom maps), ``atomic_numbers`` [n], ``conformations`` [k, n, 3], ``dft_total_energy`` [k],
+``dft_total_gradient`` [k, n, 3] (force = −gradient); the attribute ``units`` of the last three is believed
+and checked (bohr, hartree and hartree/bohr in the releases). Eastman et al., Sci. Data 10, 11 (2023).
 """
 
 from collections.abc import Iterator
@@ -72,7 +74,8 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
 
 
 def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Rejected]:
-    """Conformations of one molecule; ``settings`` may filter by ``elements`` and ``neutral`` (formal charge of the SMILES, all fragments together).
+    """Conformations of one molecule; ``settings`` may filter by ``elements`` and ``neutral`` (formal charge
+    of the SMILES, all fragments together).
 
     Raises
     ------
@@ -132,7 +135,8 @@ def units(where: str, group) -> tuple[float, float, float]:
     energy, _, length = text[2].rpartition("/")
     if text[0] not in LENGTHS or text[1] not in ENERGIES or energy not in ENERGIES or length not in LENGTHS:
         raise DataError(
-            f"{where}: units {text} of {', '.join(KEYS[2:])}; expected lengths in {sorted(LENGTHS)}, energies in {sorted(ENERGIES)}"
+            f"{where}: units {text} of {', '.join(KEYS[2:])}; expected lengths in {sorted(LENGTHS)}, "
+            f"energies in {sorted(ENERGIES)}"
         )
     return LENGTHS[text[0]], ENERGIES[text[1]], ENERGIES[energy] / LENGTHS[length]
 

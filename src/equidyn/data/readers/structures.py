@@ -1,7 +1,7 @@
 """Protein chains from mmCIF and PDB files, folders and archives (gemmi), and their clusters by sequence.
 
-Every chain that is left out, and every file, has a row that says why; no file stops the reading of the others. Files are parsed one at a time per worker,
-members of archives in memory: nothing is unpacked to disk.
+Every chain that is left out, and every file, has a row that says why; no file stops the reading of the
+others. Files are parsed one at a time per worker, members of archives in memory: nothing is unpacked to disk.
 """
 
 import gzip
@@ -19,7 +19,8 @@ from equidyn.data.readers.sequence_clusters import ALPHABET
 from equidyn.data.schema import BACKBONES
 
 LONGEST_NAME = np.dtype(BACKBONES["name"].dtype).itemsize  # bytes
-# Modified residues whose parent gemmi's table does not give as one of the twenty; files that name the parent themselves are believed.
+# Modified residues whose parent gemmi's table does not give as one of the twenty; files that name the parent
+# themselves are believed.
 PARENTS = {
     "SEC": "C",
     "PYL": "K",
@@ -49,7 +50,10 @@ class _Unusable(Exception):
 
 
 def records(path: str | Path) -> Iterator[Record | Rejected]:
-    """Structure files of a path: a file, a folder (recursively, sorted), an archive, also in a folder. What cannot be read is a rejection."""
+    """Structure files of a path: a file, a folder (recursively, sorted), an archive, also in a folder.
+
+    What cannot be read is a rejection.
+    """
     path = Path(path)
     name = path.name.lower()
     if path.is_dir():
@@ -62,7 +66,8 @@ def records(path: str | Path) -> Iterator[Record | Rejected]:
         yield Rejected(
             str(path),
             "unreadable file",
-            f"expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in {', '.join(ARCHIVES)}",
+            f"expected a name that ends in {', '.join(FORMATS)}, with or without .gz, or in "
+            f"{', '.join(ARCHIVES)}",
         )
     else:
         yield str(path), path.name, None
@@ -88,11 +93,12 @@ def _members(path: Path) -> Iterator[Record | Rejected]:
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     """Chains of the first model of a file, or their fragments; the cluster key is the sequence.
 
-    Alternate locations: the highest occupancy of a residue's C-alpha, then the first identifier. Modified residues become their parent.
-    Residues without C-alpha are left out. Exact copies of a chain share ``copy``, other copies of its sequence do not.
+    Alternate locations: the highest occupancy of a residue's C-alpha, then the first identifier. Modified
+    residues become their parent. Residues without C-alpha are left out. Exact copies of a chain share
+    ``copy``, other copies of its sequence do not.
 
-    ``settings``: min_residues and max_residues with a C-alpha that a chain may have; optional max_resolution in Å, see ``_resolution``, and fragment,
-    the number of residues that chains are cut into.
+    ``settings``: min_residues and max_residues with a C-alpha that a chain may have; optional max_resolution
+    in Å, see ``_resolution``, and fragment, the number of residues that chains are cut into.
     """
     where, name, content = record
     try:
@@ -171,7 +177,9 @@ def _structure(name: str, data: bytes):
 
 
 def _resolution(structure, limit: float) -> dict[str, int]:
-    """Notes of a structure that a limit of resolution in Å admits: also one that says nothing at all about itself, such as ATOM records alone."""
+    """Notes of a structure that a limit of resolution in Å admits: also one that says nothing at all about
+    itself, such as ATOM records alone.
+    """
     stated = dict(structure.info)
     method = stated.get("_exptl.method", "")
     if method and all("NMR" in one.upper() for one in method.split(";")):
@@ -227,7 +235,9 @@ def _distances(positions: np.ndarray) -> np.ndarray:
 def _pieces(
     where: str, name: str, sequence: str, positions: np.ndarray, notes: dict[str, int], settings: dict
 ) -> list[Item]:
-    """A chain as one item, or cut into fragments of equal length; what follows the last residue of a piece is not in it."""
+    """A chain as one item, or cut into fragments of equal length; what follows the last residue of a piece is
+    not in it.
+    """
     n = len(sequence)
     length = settings.get("fragment", n)
     if n < length:
@@ -264,7 +274,9 @@ def _pieces(
 
 
 def _fitting(title: str) -> bytes:
-    """A name for the dataset's key; of one that is too long its beginning and a digest of it, so that no two become one."""
+    """A name for the dataset's key; of one that is too long its beginning and a digest of it, so that no two
+    become one.
+    """
     encoded = title.encode("utf-8", "replace")
     if len(encoded) <= LONGEST_NAME:
         return encoded
@@ -279,8 +291,9 @@ def _alphas(residue) -> list:
 def _residues(chain, structure) -> Iterator:
     """Residues of the polymer that have a C-alpha.
 
-    PDB files are not believed where they end a chain too early: at a TER before a gap or a modified residue, or, without TER, at a
-    residue that gemmi does not know. Amino acids in ATOM records and whatever is bonded to the chain go on with it.
+    PDB files are not believed where they end a chain too early: at a TER before a gap or a modified residue,
+    or, without TER, at a residue that gemmi does not know. Amino acids in ATOM records and whatever is bonded
+    to the chain go on with it.
     """
     import gemmi
 
@@ -298,7 +311,9 @@ def _residues(chain, structure) -> Iterator:
 
 
 def _letter(name: str, parents: dict[str, str]) -> str | None:
-    """One-letter code of a residue or of its parent: gemmi's table, then PARENTS, then what the file says; None if none of them has it."""
+    """One-letter code of a residue or of its parent: gemmi's table, then PARENTS, then what the file says;
+    None if none of them has it.
+    """
     import gemmi
 
     info = gemmi.find_tabulated_residue(name)

@@ -1,4 +1,7 @@
-"""Molecules without labels from XYZ files: plain, QM9's and archived. The cluster key of a record is its connectivity's canonical SMILES."""
+"""Molecules without labels from XYZ files: plain, QM9's and archived.
+
+The cluster key of a record is its connectivity's canonical SMILES.
+"""
 
 import io
 from collections.abc import Iterator
@@ -17,7 +20,10 @@ def records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
 
 
 def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
-    """One frame. QM9's raw files are understood: numbers such as 1.2*^-6, a charge column. Whether hydrogens are missing cannot be told."""
+    """One frame. QM9's raw files are understood: numbers such as 1.2*^-6, a charge column.
+
+    Whether hydrogens are missing cannot be told.
+    """
     import ase.io
 
     where, text = record

@@ -40,7 +40,10 @@ def _published_last(paper: list[dict], claim: str, task: str, condition: str) ->
 
 
 def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
-    """C3 to C6: a row per claim, reference run and condition. ours: the largest last percentage; lo, hi: the smallest and largest end of all intervals."""
+    """C3 to C6: a row per claim, reference run and condition.
+
+    ours: the largest last percentage; lo, hi: the smallest and largest end of all intervals.
+    """
     families: dict[tuple, dict] = {}  # (claim, reference) → label of each run, the reference first
     for run, point in points.items():
         for axis, value in point["axes"].items():
@@ -64,7 +67,11 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             published = _published_last(paper, claim, ends[0]["task"], condition)
             worst = max(r["percent"] for r in ends)
             told = "; ".join(f"{_label(members[run])}: {_end(curve)}" for run, curve in curves.items())
-            conditions = f"{len(curves)} points around {place_of(reference, condition)}: {told}; largest / smallest at the end {worst / min(r['percent'] for r in ends):.2g}"
+            conditions = (
+                f"{len(curves)} points around {place_of(reference, condition)}: {told}; largest / "
+                f"smallest "
+                f"at the end {worst / min(r['percent'] for r in ends):.2g}"
+            )
             if missing := [run for run in members if run not in curves]:
                 conditions += f"; without {', '.join(missing)}"
             if published:

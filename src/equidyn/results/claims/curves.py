@@ -20,7 +20,9 @@ from equidyn.results.verdicts import (
 
 
 def additive(rows: list[dict]) -> float:
-    """Largest |total − twirled − equivariance| relative to the total, over all rows; nan where a term or percentage of any row is."""
+    """Largest |total − twirled − equivariance| relative to the total, over all rows; nan where a term or
+    percentage of any row is.
+    """
     gaps = [abs(r["total"] - r["twirled"] - r["equivariance"]) / r["total"] + 0 * r["percent"] for r in rows]
     return float(np.max(gaps))
 
@@ -28,7 +30,10 @@ def additive(rows: list[dict]) -> float:
 def c1(rows: list[dict]) -> dict:
     """`holds` if every row has a percentage and its terms add up to 1e-12; else `does not hold here`."""
     gap = additive(rows)
-    conditions = f"exact by construction; largest relative gap over {len(rows)} rows as written, all of which have a percentage"
+    conditions = (
+        f"exact by construction; largest relative gap over {len(rows)} rows as written, all of which have "
+        f"a percentage"
+    )
     statement = "total loss = twirled error + equivariance error, measurable at every checkpoint"
     return dict(
         claim="C1",
@@ -69,12 +74,18 @@ def _levels(curve: list[dict], paper: list[dict]) -> str:
 
 
 def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
-    """The row of one curve; none for a model within ten times its numerical floor, which has no equivariance to learn."""
+    """The row of one curve; none for a model within ten times its numerical floor, which has no equivariance
+    to learn.
+    """
     last, lowest, best = curve[-1], min(curve, key=lambda r: r["percent"]), dip(curve)
     if last["equivariance"] <= 10 * last["floor"]:
         return []
     task, drawn = last["task"], "Haar" if last["rotations"] == "haar" else "cube"
-    conditions = f"{place_of(last['run'], last['condition'])}, step {last['step']:.0f}, {against_text(last)}, {last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations"
+    conditions = (
+        f"{place_of(last['run'], last['condition'])}, step {last['step']:.0f}, "
+        f"{against_text(last)}, "
+        f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations"
+    )
     if not counted(last):
         conditions += f"; the last step does not count: total not below {LEARNED:g} x both"
     elif last["percent_lo"] <= 2.0 <= last["percent_hi"]:
@@ -83,9 +94,15 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
     if best is None:
         conditions += "; no step counts"
     else:
-        conditions += f"; lowest that counts {best['percent']:.3g} % at step {best['step']:.0f} ({against_text(best)}), last / lowest {last['percent'] / best['percent']:.2f}"
+        conditions += (
+            f"; lowest that counts {best['percent']:.3g} % at step {best['step']:.0f} "
+            f"({against_text(best)}), last / lowest {last['percent'] / best['percent']:.2f}"
+        )
     if not counted(lowest):
-        conditions += f"; a dip to {lowest['percent']:.3g} % at step {lowest['step']:.0f} does not count: {against_text(lowest)}"
+        conditions += (
+            f"; a dip to {lowest['percent']:.3g} % at step {lowest['step']:.0f} does not count: "
+            f"{against_text(lowest)}"
+        )
     steps = _milestones(paper, task, last["condition"], "first_step_le_2_percent")
     span = "" if not steps else f"<= 2 % first at step {range_text(steps, figures=6)}"
     if task == "voxels" and (
@@ -95,7 +112,10 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
             if (r["task"], r["run"], r["quantity"]) == ("voxels", "model-111M", "percent_published")
         ]
     ):
-        span = f"{min(r['percent'] for r in points):.2g} % at the lowest, {points[-1]['percent']:.3g} % at the end (111M, sigma 0.9)"
+        span = (
+            f"{min(r['percent'] for r in points):.2g} % at the lowest, {points[-1]['percent']:.3g} % at "
+            f"the end (111M, sigma 0.9)"
+        )
         conditions += f"; last / the paper's last {last['percent'] / points[-1]['percent']:.2g}"
         at_dip, zero = (
             published_number(paper, "voxels", quantity, run="model-111M")
@@ -107,15 +127,26 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
             )
     statement = "equivariance error falls to <= 2 % of held-out loss within 1k-10k steps"
     return [
-        dict(claim="C2", statement=statement, place=f"percent curves, {task}", paper=span,
-             ours=last["percent"], lo=last["percent_lo"], hi=last["percent_hi"], verdict=verdict(curve), conditions=conditions)
-    ]  # fmt: skip
+        dict(
+            claim="C2",
+            statement=statement,
+            place=f"percent curves, {task}",
+            paper=span,
+            ours=last["percent"],
+            lo=last["percent_lo"],
+            hi=last["percent_hi"],
+            verdict=verdict(curve),
+            conditions=conditions,
+        )
+    ]
 
 
 def break_even(curve: list[dict]) -> float | None:
-    """Step at which the twirled loss first reaches the last total, by interpolation in log step and log loss; None if nothing was learned.
+    """Step at which the twirled loss first reaches the last total, by interpolation in log step and log loss;
+    None if nothing was learned.
 
-    The last step over this one is how many times dearer per step an exactly equivariant model with the same twirled curve may be before it loses.
+    The last step over this one is how many times dearer per step an exactly equivariant model with the same
+    twirled curve may be before it loses.
     """
     last = curve[-1]
     if not counted(last):
@@ -128,9 +159,11 @@ def break_even(curve: list[dict]) -> float | None:
 
 
 def c10(rows: list[dict], points: dict) -> list[dict]:
-    """Per task, from the runs that are no points of an axis: the largest counted share of the loss that a perfectly equivariant model of the same twirled error would save.
+    """Per task, from the runs that are no points of an axis: the largest counted share of the loss that a
+    perfectly equivariant model of the same twirled error would save.
 
-    `not testable at this scale`, because who wins at equal time needs equivariant models trained beside these, which no config declares; `not run` without a counted run.
+    `not testable at this scale`, because who wins at equal time needs equivariant models trained beside
+    these, which no config declares; `not run` without a counted run.
     """
     result = []
     for task in dict.fromkeys(r["task"] for r in rows):
@@ -148,10 +181,19 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
             )
             continue
         most = max(ends, key=lambda r: r["percent"])
-        told = f"exact equivariance at the same twirled error could save at most {most['percent']:.3g} % of the loss (total {most['total']:.3g}, twirled {most['twirled']:.3g})"
-        conditions = f"{told}: {place_of(most['run'], most['condition'])}, step {most['step']:.0f}, the largest of {len(ends)}"
+        told = (
+            f"exact equivariance at the same twirled error could save at most {most['percent']:.3g} % of "
+            f"the loss (total {most['total']:.3g}, twirled {most['twirled']:.3g})"
+        )
+        conditions = (
+            f"{told}: {place_of(most['run'], most['condition'])}, step {most['step']:.0f}, the largest of "
+            f"{len(ends)}"
+        )
         if step := break_even(tables.curve(rows, most["run"], condition=most["condition"])):
-            conditions += f"; an equivariant model with its twirled curve has the last total at step {step:.0f} and wins only if a step costs less than {most['step'] / step:.2f} x"
+            conditions += (
+                f"; an equivariant model with its twirled curve has the last total at step {step:.0f} and "
+                f"wins only if a step costs less than {most['step'] / step:.2f} x"
+            )
         conditions += "; no equivariant model was trained for the same time"
         result.append(
             claim_row(

@@ -27,10 +27,12 @@ BETTER = 1.1  # times; over a linear head alone the two spectra coincide and the
 
 
 def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]:
-    """Per run and condition, two rows: condition numbers, and largest eigenvalues, of the twirled term over those of the equivariance term.
+    """Per run and condition, two rows: condition numbers, and largest eigenvalues, of the twirled term over
+    those of the equivariance term.
 
-    ours: the ratio at the last usable checkpoint; lo, hi: smallest and largest of all. A checkpoint is usable if its percentage counts and, for condition
-    numbers, if ``unresolved`` finds nothing. The verdict is that of ``better_conditioned``.
+    ours: the ratio at the last usable checkpoint; lo, hi: smallest and largest of all. A checkpoint is usable
+    if its percentage counts and, for condition numbers, if ``unresolved`` finds nothing. The verdict is that
+    of ``better_conditioned``.
     """
     result = []
     for run, condition in groups_of(curvature):
@@ -55,7 +57,10 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
                 told[name].append(
                     f"step {step:.0f}: {ratio:.3g}" + (f" (not used: {', '.join(doubts)})" if doubts else "")
                 )
-        block = f"{place_of(run, condition)}, block {table[0]['block']} ({table[0]['n_parameters']:.0f} parameters, {table[0]['method']})"
+        block = (
+            f"{place_of(run, condition)}, block {table[0]['block']} ({table[0]['n_parameters']:.0f} "
+            f"parameters, {table[0]['method']})"
+        )
         for name, statement in (
             ("condition_number", STATEMENTS["C7"][0]),
             ("largest", "equivariance has the smoother landscape (largest eigenvalue lower)"),
@@ -63,14 +68,21 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
             ratios = usable[name]
             low = min(ratios, key=lambda step: counts[step]["percent"], default=None)
             judged = better_conditioned(list(ratios.values()), ratios.get(low))
-            conditions = f"{block}; twirled / equivariance at {'; '.join(told[name]) or 'no checkpoint with both terms'}"
+            conditions = (
+                f"{block}; twirled / equivariance at "
+                f"{'; '.join(told[name]) or 'no checkpoint with both terms'}"
+            )
             published = (
                 published_number(paper, table[0]["task"], "condition_number_ratio", condition)
                 if name == "condition_number"
                 else None
             )
             if name == "condition_number":
-                conditions += f"; eigenvalues below {table[0]['threshold'] / table[0]['largest']:.0e} of the largest count as zero"
+                conditions += (
+                    f"; eigenvalues below {table[0]['threshold'] / table[0]['largest']:.0e} of the "
+                    f"largest "
+                    f"count as zero"
+                )
                 conditions += f"; residual at most {max(r['residual'] for r in table):.2g} of the largest"
             last = ratios[max(ratios)] if ratios else ""
             if published and ratios:
@@ -109,10 +121,12 @@ def better_conditioned(ratios: list[float], at_dip: float | None) -> str:
 
 
 def unresolved(row: dict) -> str:
-    """Why the condition number of a row of curvature.csv says nothing about the landscape; empty where it does.
+    """Why the condition number of a row of curvature.csv says nothing about the landscape; empty where it
+    does.
 
-    The smallest positive eigenvalue must stand clear of the error of the eigen-solver, of the negative eigenvalues that sampled rotations put into the
-    twirled term, and of the threshold: where a spectrum falls off without a gap, a condition number near 1/threshold only repeats the threshold.
+    The smallest positive eigenvalue must stand clear of the error of the eigen-solver, of the negative
+    eigenvalues that sampled rotations put into the twirled term, and of the threshold: where a spectrum falls
+    off without a gap, a condition number near 1/threshold only repeats the threshold.
     """
     smallest = row["smallest_positive"]
     if not smallest > 0 or row["residual"] * row["largest"] > 0.1 * smallest:
@@ -125,7 +139,8 @@ def unresolved(row: dict) -> str:
 
 
 def c8(rows: list[dict], paper: list[dict], gradients: list[dict]) -> list[dict]:
-    """Per run and condition, Pearson (of logarithms, as published) and Spearman of gradient-norm ratio and percentage over counted checkpoints.
+    """Per run and condition, Pearson (of logarithms, as published) and Spearman of gradient-norm ratio and
+    percentage over counted checkpoints.
 
     `not testable at this scale` with fewer than five of them; else the verdict is that of ``tracks``.
     """
@@ -145,12 +160,22 @@ def c8(rows: list[dict], paper: list[dict], gradients: list[dict]) -> list[dict]
                 r, lo, hi = correlation(x, y, kind)
                 large = max(row["ratio"] for row in used)
                 judged = tracks(lo, hi, large)
-                conditions += f", ratio {min(row['ratio'] for row in used):.2g}-{large:.2g}, {mine[0]['n_items']:.0f} items x {mine[0]['n_rotations']:.0f} rotations"
-                conditions += f", cosine of the two gradients {min(row['cosine'] for row in used):.2f} to {max(row['cosine'] for row in used):.2f}"
+                conditions += (
+                    f", ratio {min(row['ratio'] for row in used):.2g}-{large:.2g}, "
+                    f"{mine[0]['n_items']:.0f} items x {mine[0]['n_rotations']:.0f} rotations"
+                )
+                conditions += (
+                    f", cosine of the two gradients {min(row['cosine'] for row in used):.2f} to "
+                    f"{max(row['cosine'] for row in used):.2f}"
+                )
                 independent = effective_number(x, y)
-                conditions += f"; checkpoints resemble their neighbours: interval for {independent:.1f} independent ones"
+                conditions += "; checkpoints resemble their neighbours: "
+                conditions += f"interval for {independent:.1f} independent ones"
                 conditions += f"; {r / published:.2g} x the paper's" if published else ""
-                conditions += f"; cost {np.median([row['seconds'] for row in mine]):.2g} s per checkpoint, two forward and two backward passes per rotation"
+                conditions += (
+                    f"; cost {np.median([row['seconds'] for row in mine]):.2g} s per checkpoint, two "
+                    f"forward and two backward passes per rotation"
+                )
             statement = (
                 f"{STATEMENTS['C8'][0]} ({'Pearson of logarithms' if kind == 'pearson' else 'Spearman'})"
             )
@@ -171,7 +196,9 @@ def c8(rows: list[dict], paper: list[dict], gradients: list[dict]) -> list[dict]
 
 
 def tracks(lo: float, hi: float, largest: float) -> str:
-    """Verdict on the interval of a correlation and the largest ratio of the two gradients' norms. In this order:
+    """Verdict on the interval of a correlation and the largest ratio of the two gradients' norms.
+
+    In this order:
 
     `holds`                       the interval lies above 0 and the ratio stays below 1
     `does not hold here`          the interval lies above 0 and the ratio does not, or it lies below 0.5
@@ -195,12 +222,13 @@ def quadratic(lo: float, hi: float) -> str:
 
 
 def c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
-    """Per run, two rows: slope of log error against log head variance over counted checkpoints, and exactness of the quadratic form.
+    """Per run, two rows: slope of log error against log head variance over counted checkpoints, and exactness
+    of the quadratic form.
 
-    The variance is quadratic in the deviation, so a quadratic error has slope 1. 95 % interval of least squares.
-    slope: `not testable at this scale` with fewer than five checkpoints, else the verdict of ``quadratic``.
-    exactness: `holds` if the measured error (all rotations of the cube, no sampling error for a linear head) is the
-    quadratic form within ``EXACT``; else `does not hold here`.
+    The variance is quadratic in the deviation, so a quadratic error has slope 1. 95 % interval of least
+    squares. slope: `not testable at this scale` with fewer than five checkpoints, else the verdict of
+    ``quadratic``. exactness: `holds` if the measured error (all rotations of the cube, no sampling error for
+    a linear head) is the quadratic form within ``EXACT``; else `does not hold here`.
     """
     result = []
     for run, _ in groups_of(head):
@@ -208,7 +236,10 @@ def c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
         used = [r for r in mine if r["step"] in counts and r["head_variance"] > 0 and r["equivariance"] > 0]
         x, y = np.log([r["head_variance"] for r in used]), np.log([r["equivariance"] for r in used])
         slope, lo, hi, judged = "", "", "", UNTESTABLE
-        conditions = f"{place_of(run, '')}, the {len(used)} of {len(mine)} checkpoints that count, taken as independent"
+        conditions = (
+            f"{place_of(run, '')}, the {len(used)} of {len(mine)} checkpoints that count, taken as "
+            f"independent"
+        )
         if len(used) >= MIN_CORRELATED and np.ptp(x) > 0 and np.ptp(y) > 0:
             fit = stats.linregress(x, y)
             half = stats.t.ppf(0.975, len(used) - 2) * fit.stderr
@@ -219,9 +250,14 @@ def c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
                 published_number(paper, "forces", f"{kind}_head_variance_equivariance")
                 for kind in ("pearson", "spearman")
             ]
-            conditions += f", variance spans a factor {math.exp(np.ptp(x)):.2g}; Pearson of logarithms {r:.3f}, Spearman {rank:.3f}"
             conditions += (
-                f" (paper {published[0]:.3f}, {published[1]:.3f}: {r / published[0]:.2g} x, {rank / published[1]:.2g} x)"
+                f", variance spans a factor {math.exp(np.ptp(x)):.2g}; Pearson of logarithms "
+                f"{r:.3f}, "
+                f"Spearman {rank:.3f}"
+            )
+            conditions += (
+                f" (paper {published[0]:.3f}, {published[1]:.3f}: {r / published[0]:.2g} x, "
+                f"{rank / published[1]:.2g} x)"
                 if all(published)
                 else ""
             )
@@ -243,13 +279,19 @@ def c9(rows: list[dict], paper: list[dict], head: list[dict]) -> list[dict]:
             else math.inf
             for r in mine
         )
-        conditions = f"{place_of(run, '')}, largest relative gap between measured error and closed form over {len(mine)} checkpoints"
+        conditions = (
+            f"{place_of(run, '')}, largest relative gap between measured error and closed form over "
+            f"{len(mine)} checkpoints"
+        )
         if all(r["quadratic_form"] > 0 for r in (mine[0], mine[-1])):
             change, features = (
                 math.log(mine[-1]["quadratic_form"] / mine[0]["quadratic_form"]),
                 float(np.nansum([r["features_part"] for r in mine])),
             )
-            conditions += f"; over training ln(error) changes by {change:.2f}, of which the features' part is {features:.2f} and the head's {change - features:.2f}"
+            conditions += (
+                f"; over training ln(error) changes by {change:.2f}, of which the features' part is "
+                f"{features:.2f} and the head's {change - features:.2f}"
+            )
         judged = HOLDS if gap <= EXACT else FAILS
         statement = (
             "at fixed features the equivariance error is an exact quadratic form of the head's deviation"

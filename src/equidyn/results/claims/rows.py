@@ -1,4 +1,6 @@
-"""What the rows of all claims share: statements, columns, and the words for runs, spans and published numbers."""
+"""What the rows of all claims share: statements, columns, and the words for runs, spans and published
+numbers.
+"""
 
 from equidyn.results import tables
 from equidyn.results.verdicts import counted

@@ -7,7 +7,8 @@ from scipy import stats
 
 
 def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:
-    """Correlation of two series with its 95 % interval by Fisher's z (Spearman with Bonett and Wright's variance), for ``effective_number`` points.
+    """Correlation of two series with its 95 % interval by Fisher's z (Spearman with Bonett and Wright's
+    variance), for ``effective_number`` points.
 
     The interval is (−1, 1) where that is three or less.
     """
@@ -24,9 +25,11 @@ def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:
 
 
 def effective_number(x, y) -> float:
-    """Number of independent points that two series of n neighbours are worth: n (1 − ρ_x ρ_y) / (1 + ρ_x ρ_y), at most n.
+    """Number of independent points that two series of n neighbours are worth: n (1 − ρ_x ρ_y) / (1 + ρ_x
+    ρ_y), at most n.
 
-    ρ are the correlations of neighbours (Bretherton et al., J. Climate 12, 1990 (1999), eq. 31). Successive checkpoints resemble each other.
+    ρ are the correlations of neighbours (Bretherton et al., J. Climate 12, 1990 (1999), eq. 31). Successive
+    checkpoints resemble each other.
     """
     rho = [float(np.corrcoef(series[:-1], series[1:])[0, 1]) for series in (np.asarray(x), np.asarray(y))]
     product = max(0.0, rho[0] * rho[1]) if np.isfinite(rho).all() else 0.0

@@ -1,4 +1,6 @@
-"""The paper's claims, a row per run or axis, with verdicts computed from tables by the rules of ``verdicts`` and of each function's docstring."""
+"""The paper's claims, a row per run or axis, with verdicts computed from tables by the rules of ``verdicts``
+and of each function's docstring.
+"""
 
 from equidyn.results import tables
 from equidyn.results.claims.axes import c3_to_c6
@@ -13,7 +15,8 @@ from equidyn.results.verdicts import (
 def claims(
     rows: list[dict], paper: list[dict], points: dict | None = None, more: dict[str, list[dict]] | None = None
 ) -> list[dict]:
-    """Rows of ``columns.CLAIMS`` for the claims C1 to C10, in this order; a claim without data has one row, `not run`.
+    """Rows of ``columns.CLAIMS`` for the claims C1 to C10, in this order; a claim without data has one row,
+    `not run`.
 
     Parameters
     ----------
