@@ -1,38 +1,10 @@
 """Shared fixtures: tiny labelled datasets, made once."""
 
-from pathlib import Path
+import pickle
 
 import pytest
 import torch
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-SETTINGS = dict(
-    source="conformers",
-    molecules=str(REPOSITORY / "resources/molecules.csv"),
-    n_molecules=30,
-    n_conformers=60,
-    temperature=200,
-    max_atoms=36,
-    n_held_out=8,
-    seed=0,
-)
-TRAINING = dict(
-    optimizer="adamw",
-    lr=2e-3,
-    weight_decay=0.01,
-    warmup=5,
-    final_lr_fraction=0.1,
-    steps=12,
-    batch_size=6,
-    clip=10.0,
-    ema=0.99,
-    n_checkpoints=4,
-    log_every=1,
-    loss="l2",
-    energy_weight=0.05,
-    force_weight=1.0,
-    augment=0.5,
-)
+from common import SETTINGS, TRAINING
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +49,22 @@ def escaip(task):
 
     model = registry.build("escaip", "tiny", 3).eval().double()
     return task, model, [gradients.cast(batch) for batch in task.held_out(model)]
+
+
+@pytest.fixture(scope="module")
+def molecules():
+    """(SMILES, conformers) of three small molecules, hydrogens included, two conformers each."""
+    from rdkit import Chem
+    from rdkit.Chem import AllChem
+
+    found = []
+    for smiles in ("OCC", "C[C@H](N)C(=O)O", "c1ccncc1Cl"):
+        molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMultipleConfs(molecule, 2, randomSeed=1)
+        found.append((smiles, [Chem.Mol(molecule, confId=c.GetId()) for c in molecule.GetConformers()]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def valid(molecules):
+    return pickle.dumps(molecules, 4)

@@ -1,11 +1,9 @@
-"""benchmarks/: the fuzzer's plain mode, a second per reader, on generated seeds; the real files that its
-corpus finds.
-"""
+"""The fuzzer's plain mode, counted in inputs, on generated seeds; the real files that its corpus finds."""
 
 from dataclasses import replace
 
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from benchmarks import fuzz, fuzz_targets
 
@@ -15,7 +13,7 @@ REAL = REPOSITORY.parent / "shared/data"
 @pytest.mark.parametrize("target", list(fuzz_targets.targets()))
 def test_nothing_but_the_documented_error_comes_out_of_a_reader(target, tmp_path):
     args = fuzz.arguments(
-        ["--plain", "--seconds", "1", "--inputs", "300", "--limit", "10", "--out", str(tmp_path)]
+        ["--plain", "--seconds", "3600", "--inputs", "150", "--limit", "600", "--out", str(tmp_path)]
     )
     counts = fuzz.fuzz(args, target)
     assert not counts["findings"], (tmp_path / f"{fuzz._plain(target)}.log").read_text()[-3000:]

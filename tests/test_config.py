@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from equidyn.config import expand, of_training, resolve_run, validate
 from equidyn.device import resolve_device

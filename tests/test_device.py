@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import TRAINING
+from common import TRAINING
 
 from equidyn import tasks
 from equidyn.models import registry

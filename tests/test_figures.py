@@ -5,7 +5,7 @@ import importlib
 import json
 
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from equidyn.figures.style import COLUMN, WIDE, plt
 from equidyn.results import tables

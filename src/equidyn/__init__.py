@@ -6,7 +6,7 @@ and needs nothing; the instrument itself needs torch, numpy and scipy alone.
 
 import importlib
 
-__version__ = "0.2.0"
+__version__ = "0.1.0"
 
 _HOME = {
     "groups": "equidyn.symmetry.groups",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from equidyn.errors import DataError
 
@@ -53,7 +54,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def undamaged(path: Path, load: Callable[[Path], object]):
+def undamaged(path: Path, load: Callable[[Path], object]) -> object:
     """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is
     removed.
     """
@@ -102,7 +103,7 @@ def _room(folder: Path) -> str:
         return ""
 
 
-def flock(file, operation: int) -> None:
+def flock(file: IO, operation: int) -> None:
     """Lock an open file, where its file system has locks."""
     try:
         fcntl.flock(file, operation)
@@ -143,7 +144,7 @@ def exclusive(folder: Path, work: str) -> Iterator[None]:
         yield
 
 
-def same_file(file, path: str | Path) -> bool:
+def same_file(file: IO, path: str | Path) -> bool:
     """Whether an open file is still the one under its path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))

@@ -12,13 +12,14 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY
+from common import REPOSITORY
 
-from equidyn import config
+from equidyn import config as configuration
 from equidyn.cost import estimate, throughput
 from equidyn.download.table import read_table
 from equidyn.errors import DataError
 from equidyn.models import registry
+from equidyn.results.columns import ESTIMATE
 from equidyn.training import checkpoint
 
 TINY = [("escaip", "forces", 12), ("rawdir", "forces", 12), ("voxmol", "voxels", 0), ("proteina", "flow", 30)]
@@ -37,7 +38,7 @@ TABLE = [
 
 def load(name):
     config = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())
-    return config.expand(config)[0]
+    return configuration.expand(config)[0]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_parameters_and_checkpoints_are_those_of_real_files(tmp_path, architectu
 
 
 def test_forwards_are_those_of_the_steps_that_make_them(smoke):
-    run = config.resolve_run(smoke, "flow")
+    run = configuration.resolve_run(smoke, "flow")
     trained, measured = estimate.forwards(run)
     assert trained == 20 * 4 * (3 + 0.5)
     doubled = copy.deepcopy(run)
@@ -79,7 +80,7 @@ def test_forwards_are_those_of_the_steps_that_make_them(smoke):
         trained,
         measured + times * run["measure"]["n_items"] * run["measure"]["n_rotations"],
     )
-    forces = config.resolve_run(smoke, "forces")
+    forces = configuration.resolve_run(smoke, "forces")
     n = len(checkpoint.log_spaced(forces["training"]["steps"], forces["training"]["n_checkpoints"]))
     items, rotations = forces["measure"]["n_items"], forces["measure"]["n_rotations"]
     least = n * items * rotations
@@ -116,7 +117,7 @@ def test_estimate_is_additive_over_runs(smoke):
 
 def test_every_number_has_a_basis_and_nothing_assumed_is_called_measured(smoke):
     rows = estimate.estimate(smoke, TABLE, ["box, 1 thread"], estimate.Assumed("card", 1e13, 0.25))
-    assert all(row["basis"] and set(row) == set(estimate.COLUMNS) for row in rows)
+    assert all(row["basis"] and set(row) == set(tuple(ESTIMATE)) for row in rows)
     runs = [row for row in rows if row["of"] == "run" and row["unit"] == "hour"]
     for row in runs:
         if row["device"] == "card, assumed":
@@ -237,13 +238,13 @@ def test_estimates_of_the_real_datasets_say_what_they_do_not_know(name, sizes, u
 @pytest.mark.parametrize("name", ["paper", "real-small"])
 def test_configs_of_the_real_datasets_are_valid(name):
     config = yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())
-    config.validate(config, REPOSITORY / "workflow/schemas/config.schema.json")
+    configuration.validate(config)
     table = {row["name"] for row in yaml.safe_load((REPOSITORY / "resources/datasets.yaml").read_text())}
     for settings in config["datasets"].values():
         assert {*settings.get("download", []), *settings.get("held_out_download", [])} <= table
     assert set(estimate.QUOTED) <= table
-    for run in (expanded := config.expand(config)[0])["runs"]:
-        named = config.resolve_run(expanded, run)["model"]
+    for run in (expanded := configuration.expand(config)[0])["runs"]:
+        named = configuration.resolve_run(expanded, run)["model"]
         with torch.device("meta"):
             registry.build(named["architecture"], named["size"], **named.get("options", {}))
 

@@ -6,7 +6,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from conftest import REPOSITORY, SETTINGS
+from common import REPOSITORY, SETTINGS
 
 from equidyn.data import build, conversion, store
 from equidyn.data.generate import conformers, molecule_lists

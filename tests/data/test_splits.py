@@ -12,7 +12,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 from labelled import SETTINGS, frames
 
 from equidyn import files
@@ -253,11 +253,11 @@ def written(source, folder):
         ase.io.write(path, frames(40), format="extxyz")
         config["energy_unit"] = "eV"
     elif source == "spice":
-        from test_spice import write
+        from spice_files import write
 
         write(path)
     elif source == "structures":
-        from test_structures import several
+        from structure_files import several
 
         return {
             **config,

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 from test_verdicts import BAD, GOOD, TRAP, row
 
 from equidyn.results import tables

@@ -1,6 +1,6 @@
 """Tables as figures and claims read them."""
 
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from equidyn.results import tables
 

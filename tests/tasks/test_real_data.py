@@ -3,7 +3,7 @@ measured tiny run by settings alone.
 """
 
 import pytest
-from conftest import REPOSITORY, TRAINING
+from common import REPOSITORY, TRAINING
 
 from equidyn import tasks
 from equidyn.data import grids
@@ -64,9 +64,9 @@ def test_molecules(name, tmp_path):
     counts = build(settings, str(tmp_path / "d.h5"))
     grids.build(str(tmp_path / "d.h5"), str(tmp_path / "g.h5"))
     training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar", "autocast": "none"}
-    run = dict(training=training, measure=dict(n_items=12, batch_size=6), grids=str(tmp_path / "g.h5"))
+    run = dict(training=training, measure=dict(n_items=12, batch_size=6))
     result = trained_and_measured(
-        tasks.build("voxels", str(tmp_path / "d.h5"), run), "voxmol", training, tmp_path
+        tasks.build("voxels", tmp_path / "d.h5", run, grids=tmp_path / "g.h5"), "voxmol", training, tmp_path
     )
     assert counts["items"] > 400 and result.total > 0 and 0 < result.percent < 100
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from equidyn import tasks
 from equidyn.data import grids
@@ -63,8 +63,8 @@ def make(files, **training):
         dict(
             training={**TRAINING, **training},
             measure=dict(n_items=6, batch_size=4),
-            grids=str(files / "g.h5"),
         ),
+        grids=files / "g.h5",
     )
 
 
@@ -97,7 +97,8 @@ def test_held_out_grids_fit_are_frozen_and_one_per_molecule(files):
         tasks.build(
             "voxels",
             str(files / "m.h5"),
-            dict(training=TRAINING, measure=dict(n_items=500, batch_size=4), grids=str(files / "g.h5")),
+            dict(training=TRAINING, measure=dict(n_items=500, batch_size=4)),
+            grids=files / "g.h5",
         ).held_out(None)
     with pytest.raises(DataError, match="rule `grids`"):
         tasks.build(

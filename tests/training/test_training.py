@@ -2,7 +2,7 @@ import csv
 
 import pytest
 import torch
-from conftest import SETTINGS, TRAINING
+from common import SETTINGS, TRAINING
 
 from equidyn import errors, tasks
 from equidyn.errors import DataError

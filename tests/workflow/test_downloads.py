@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 import yaml
-from conftest import REPOSITORY
+from common import REPOSITORY
 from test_workflow import checkout
 
 from equidyn.download import fetch
@@ -149,7 +149,7 @@ def test_an_entry_is_checked_again_when_it_or_its_lock_changes(tmp_path):
         ]
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, env=environment, timeout=200
+            command, cwd=folder, capture_output=True, text=True, env=environment, timeout=600
         )
         return (
             done.returncode,

@@ -55,7 +55,7 @@ def started(folder, *arguments):
 def said(folder, *arguments):
     """Exit status and output."""
     process = started(folder, *arguments)
-    text, _ = process.communicate(timeout=200)
+    text, _ = process.communicate(timeout=600)
     return process.returncode, text
 
 
@@ -77,7 +77,7 @@ def trial(tmp_path_factory):
     (folder / "input").mkdir()
     (folder / "input/m.xyz").write_text(FRAMES)
     first = started(folder, DATA)
-    deadline = time.time() + 120
+    deadline = time.time() + 300
     while not list((folder / ".snakemake").glob("locks/*.lock")):
         assert time.time() < deadline and first.poll() is None, first.stdout.read()
         time.sleep(0.02)
@@ -86,7 +86,7 @@ def trial(tmp_path_factory):
         second = said(folder, DATA)
     finally:
         first.send_signal(signal.SIGCONT)
-    text, _ = first.communicate(timeout=200)
+    text, _ = first.communicate(timeout=600)
     return folder, (first.returncode, text), second
 
 

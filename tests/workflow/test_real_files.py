@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from common import REPOSITORY
 from test_workflow import checkout
 
 REAL = REPOSITORY.parent / "shared"
@@ -24,7 +24,7 @@ def snakemake(folder, config, *arguments):
     """
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", config]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=500)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 COPIED = ("Snakefile", "workflow", "config", "src", "resources", "envs", "profiles")
 
@@ -42,7 +42,7 @@ def snakemake(folder, *arguments, check=True, env=None):
         *arguments,
     ]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **(env or {})}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=500)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
@@ -137,7 +137,7 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     "table, dependents",
     [
         ("runs/forces/gradients.csv", {"forces-gradients"}),
-        ("runs/voxels-0.3/pictures.h5", {"voxels-slices", "voxels-elements"}),
+        ("runs/voxels-0.3/fields.h5", {"voxels-slices", "voxels-elements"}),
         (
             "runs/flow/decomposition.csv",
             {
@@ -254,7 +254,7 @@ def test_kills_leave_the_same_tables(done, tmp_path):
         inside = [int(p) for p in jobs if _cwd(p) == str(folder)]
         if attempt % 2 and inside:
             os.kill(inside[0], signal.SIGKILL)  # a job only: the driver sees it fail and ends by itself
-            driver.wait(timeout=120)
+            driver.wait(timeout=600)
         else:
             os.killpg(driver.pid, signal.SIGKILL)
             driver.wait()

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
+from equidyn.figures.catalogue import figures_of
 from equidyn.models.registry import ARCHITECTURES
 from equidyn.provenance import code_digest
 from equidyn.tasks import TASKS
@@ -186,3 +187,53 @@ def folder_of_output(wildcards, output):
 
 def stem_of_output(wildcards, output):
     return os.path.splitext(output[0])[0]
+
+
+def figures_of_task(task):
+    """The figures of a task that has runs, by name."""
+    shown = SHOWN_OF[task]
+    varied = {
+        key for run in RUNS_OF[task] if run in POINTS for key in POINTS[run]["axes"]
+    }
+    dynamic, head = (
+        any(run in runs for run in shown) for runs in (DYNAMIC_RUNS, HEAD_RUNS)
+    )
+    return figures_of(task, dynamic, head, varied)
+
+
+FIGURES = {task: figures_of_task(task) for task, runs in RUNS_OF.items() if runs}
+DRAWN = [f"{task}-{name}" for task, figures in FIGURES.items() for name in figures]
+
+
+def figure_of(wildcards):
+    return FIGURES[wildcards.task][wildcards.figure]
+
+
+def tables_of_figure(wildcards):
+    """Tables of the runs that a figure shows: of an axis all of the matrix."""
+    runs = RUNS_OF if figure_of(wildcards).axes else SHOWN_OF
+    return expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=runs[wildcards.task])
+
+
+def extra_of_figure(wildcards):
+    """Files that a figure needs beside the tables, of the runs that have them."""
+    figure = figure_of(wildcards)
+    if figure.extra is None:
+        return []
+    runs = (RUNS_OF if figure.axes else SHOWN_OF)[wildcards.task]
+    makers = {
+        "gradients.csv": DYNAMIC_RUNS,
+        "curvature.csv": DYNAMIC_RUNS,
+        "landscape.h5": DYNAMIC_RUNS,
+        "head.csv": HEAD_RUNS,
+    }
+    made = [run for run in runs if run in makers.get(figure.extra, RUNS)]
+    return [f"{RESULTS}/runs/{run}/{figure.extra}" for run in made]
+
+
+def extra_arguments(wildcards, input):
+    figure = figure_of(wildcards)
+    if figure.axes:
+        asked = {"axes": list(figure.axes), "points": POINTS}
+        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
+    return f"--extra {input.extra}" if input.extra else ""

@@ -17,7 +17,7 @@ rule estimate:
         script=f"{SCRIPTS}/estimate.py",
         config=lambda wildcards: json.dumps(config, sort_keys=True),
         data=f"{RESULTS}/data",
-        resources=os.path.normpath(f"{HERE}/resources"),
+        resources=lambda wildcards, input: os.path.dirname(input.table),
         made=made_datasets,  # they are counted where they exist, and are no input: nothing is made for an estimate
         code=code_digest(f"{SCRIPTS}/estimate.py"),
     shell:

@@ -5,6 +5,7 @@ the hand was learned.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def mirrored(batch: Batch, actions: dict[str, Action], output: Action) -> Batch:
 
 
 @torch.no_grad()
-def gap(model, task, batches: list[Batch], rotations: torch.Tensor) -> Gap:
+def gap(model: torch.nn.Module, task: Any, batches: list[Batch], rotations: torch.Tensor) -> Gap:
     """Chirality gap of a model; rotations [n_rotations, n_items, 3, 3] are the same for an item and its
     mirror image.
     """

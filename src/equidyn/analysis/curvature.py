@@ -5,7 +5,7 @@ Estimators, models and arguments are those of ``dynamics``; parameters and input
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class Block:
     def __len__(self) -> int:
         return len(self.index)
 
-    def gather(self, tensors) -> np.ndarray:
+    def gather(self, tensors: Iterable[torch.Tensor]) -> np.ndarray:
         """[n] from tensors shaped like the parameters."""
         return torch.cat([t.detach().reshape(-1) for t in tensors]).cpu()[self.index].numpy()
 

@@ -149,7 +149,15 @@ def gradient_vectors(
     )
 
 
-def sums_of_terms(model, predict, batch, actions, output, rotations, group_order):
+def sums_of_terms(
+    model: torch.nn.Module,
+    predict: Callable,
+    batch: Batch,
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    group_order: int | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Σ P̂, Σ Ê over the valid elements of a batch, differentiable float64 scalars, and their number.
 
     Holds the graph of all rotations at once: for small batches, and for second derivatives.

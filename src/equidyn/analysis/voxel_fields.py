@@ -3,6 +3,7 @@ rotation of the cube.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,13 +11,13 @@ from equidyn import files
 from equidyn.guards import content_digest
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid
-from equidyn.symmetry.measure import check_eval, twisted_predictions
+from equidyn.symmetry.measure import Batch, check_eval, twisted_predictions
 
 ROTATIONS = groups.cube()
 
 
 @torch.no_grad()
-def fields(model, task, batch) -> dict[str, torch.Tensor]:
+def fields(model: torch.nn.Module, task: Any, batch: Batch) -> dict[str, torch.Tensor]:
     """Clean, noisy, denoised and twirled grids of the first item [c, g, g, g], and per-rotation errors.
 
     ``per_rotation`` is [24]: mean over items and voxels of (f_R − T)², T the exact twirl over the 24

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Found:
     notes: dict | None = None  # counts beside those of rejections
 
 
-def generate(settings, out, code, workers, folder) -> dict[str, int]:
+def generate(settings: dict, out: str, code: str, workers: int, folder: Path) -> dict[str, int]:
     """A source that is generated and fits into memory."""
     found = SOURCES[settings["source"]](settings, workers, folder / "resume" / (code or "code"))
     reasons = Counter(reason for _, reason in found.rejected)

@@ -20,7 +20,7 @@ from equidyn.guards import content_digest
 SCHEMA_VERSION = 2
 
 
-def geometry(attributes: dict, path) -> dict:
+def geometry(attributes: dict, path: str | Path) -> dict:
     """The ``voxels`` section of a dataset's settings: elements, grid, resolution, radius.
 
     Raises

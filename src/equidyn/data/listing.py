@@ -2,13 +2,16 @@
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from equidyn import files
+from equidyn.data.splits import Split
 
 
-def attributes_of(settings, kind, source, licence, split, code) -> dict:
+def attributes_of(settings: dict, kind: str, source: str, licence: str, split: Split, code: str) -> dict:
     return dict(
         kind=kind,
         source=source,
@@ -21,7 +24,7 @@ def attributes_of(settings, kind, source, licence, split, code) -> dict:
     )
 
 
-def counts_of(n_items, split, notes, reasons) -> dict[str, int]:
+def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict[str, int]:
     counts = {
         "items": n_items,
         "held out": int((split.split == 1).sum()),
@@ -33,7 +36,7 @@ def counts_of(n_items, split, notes, reasons) -> dict[str, int]:
 
 
 @contextmanager
-def rejections(folder: Path):
+def rejections(folder: Path) -> Iterator:
     """A writer of ``rejected.csv``, which gets its name when all is written."""
     path = folder / "rejected.csv"
     with files.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:

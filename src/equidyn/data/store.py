@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -119,7 +120,7 @@ def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray],
     return arrays, attributes
 
 
-def stored(found, file_size: int) -> bool:
+def stored(found: Any, file_size: int) -> bool:
     """Whether an HDF5 object is an array whose values lie in its own file, and no more of them than
     compression can have packed into its size.
     """

@@ -14,6 +14,7 @@ other memory; the torch path does the same on any device and is differentiable i
 import functools
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +33,8 @@ ONE = np.float32(1)
 
 
 def voxelize(
-    positions,
-    channels,
+    positions: Any,
+    channels: Any,
     *,
     n_channels: int,
     grid: int,
@@ -71,9 +72,9 @@ def voxelize(
 
 
 def voxelize_batch(
-    positions,
-    channels,
-    offsets,
+    positions: Any,
+    channels: Any,
+    offsets: Any,
     *,
     n_channels: int,
     grid: int,

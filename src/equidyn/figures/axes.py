@@ -5,13 +5,15 @@ the paper's runs on that axis.
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.claims.axes import AXES, PUBLISHED
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run:
     {group, axes, reference, …}}}, the others ``summary.json``.
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import gemmi
 import numpy as np
+from matplotlib.figure import Figure
 
 from equidyn.figures.style import plt
 
 COLUMNS = 5
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure from the first run's folder of PDB files; every chain is turned so that its longest axes lie in
     the page.
     """

@@ -2,13 +2,15 @@
 loss.
 """
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
 
-def draw(rows, paper):
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with one trajectory per run; training moves to the left, the right of 1 is no better than
     predicting nothing.
     """

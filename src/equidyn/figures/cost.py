@@ -5,13 +5,15 @@ twirled one passes the final total.
 import json
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.axes import nearest
 from equidyn.results import tables
 from equidyn.results.claims.curves import break_even
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds.
 
     Flow at its time nearest 0.8.

@@ -4,6 +4,7 @@ eigenvalue, effective rank, at a few checkpoints.
 
 import csv
 
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from equidyn.figures import style
@@ -17,7 +18,7 @@ PANELS = {
 TERMS = {"twirled": "o", "equivariance": "s"}
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure from curvature.csv files: a pair of points per checkpoint, log axes; the number beside a pair is
     twirled / equivariance.
 

@@ -1,6 +1,7 @@
 """Equivariance error of each of the 24 rotations of the cube, early and late, one panel per voxel run."""
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -32,7 +33,7 @@ def names() -> list[tuple[str, str]]:
     return result
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with one panel per run; each bar relative to the mean over the 24, which is the equivariance
     error (in the legend).
     """

@@ -3,13 +3,14 @@ input.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
 
-def draw(rows, paper):
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as
     markers.
     """

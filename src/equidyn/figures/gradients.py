@@ -3,6 +3,7 @@ and cosine over training.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.stats import pearsonr, spearmanr
 
 from equidyn.figures import style
@@ -14,7 +15,7 @@ TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant: their
 MARKERS = "osD^v"
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure from gradients.csv files, a point per checkpoint: filled where the percentage counts, and
     correlations of those, as in the claims; star: last step.
     """

@@ -3,6 +3,7 @@ is due to the features.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from equidyn.figures import style
@@ -18,7 +19,7 @@ PARTS = {
 TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure from head.csv files: left log-log with the slope fitted to the checkpoints that count, right the
     two parts of ln(error / first error) along training.
     """

@@ -6,6 +6,7 @@ noise.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -14,7 +15,7 @@ from equidyn.guards import content_digest
 TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure from the first file: per term the grid with one draw of rotations for all points and that with a
     draw per point.
 

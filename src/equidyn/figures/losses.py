@@ -2,11 +2,13 @@
 numerical floor is in the legend.
 """
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.results import tables
 
 
-def draw(rows, paper):
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with a panel per run, shared log axes."""
     names = tables.runs(rows)
     figure, axes = style.panels(names)

@@ -2,6 +2,8 @@
 paper's milestones.
 """
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
@@ -10,7 +12,7 @@ PAPER = {"forces": ("default-rep1", "paper: 6M on SPICE"), "voxels": ("model-111
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the contrast figure
 
 
-def draw(rows, paper, linear=False):
+def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
     """Figure with one line and 95 % band per run, log-log or, over the steps of these runs, linear."""
     figure, axis = plt.subplots(figsize=(style.COLUMN, 3.3))
     for run in tables.runs(rows):

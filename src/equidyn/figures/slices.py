@@ -3,6 +3,7 @@ isosurface, early and late.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 from skimage.measure import marching_cubes
 
 from equidyn.figures import style
@@ -23,7 +24,7 @@ ELEMENT = (
 LEVEL, NOISE = 0.3, 2.5  # occupancy of the surface; on the noisy grid so many σ above it
 
 
-def draw(rows, paper, extra):
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with, per run and step, a row of slices (maximum over channels in the fullest plane) and a row
     of surfaces.
     """

@@ -6,6 +6,9 @@ hollow one does not.
 """
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -76,7 +79,7 @@ def heading(run: str) -> str:
     return LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n(")
 
 
-def panels(names: list[str]):
+def panels(names: list[str]) -> tuple[Figure, np.ndarray]:
     """(figure, axes [1, n]) with a panel per run, as wide as they need between one column and the page."""
     return plt.subplots(
         1,
@@ -87,13 +90,13 @@ def panels(names: list[str]):
     )
 
 
-def log_step(axis) -> None:
+def log_step(axis: Axes) -> None:
     """Logarithmic step axis; step 0 is drawn at 0.5."""
     axis.set_xscale("log")
     axis.set_xlabel("training step (0 drawn at 0.5)")
 
 
-def linear_from_zero(axis, top: float = 25.0) -> None:
+def linear_from_zero(axis: Axes, top: float = 25.0) -> None:
     """Linear axes from zero to ``top`` percent: what lies above left the picture early."""
     axis.set_xlabel("training step")
     axis.set_xlim(left=0)
@@ -106,10 +109,10 @@ def steps(curve: list[dict]) -> list[float]:
 
 
 def trajectory(
-    axis,
-    x,
+    axis: Axes,
+    x: np.ndarray,
     curve: list[dict],
-    colour,
+    colour: str,
     label: str | None = None,
     lw: float = 1.4,
     key: str = "percent",
@@ -126,7 +129,7 @@ def trajectory(
             axis.plot(*zip(*points), "o", ms=3.2, color=colour, mfc=colour if filled else "white", mew=0.9)
 
 
-def star(axis, x: float, y: float, filled: bool, colour) -> None:
+def star(axis: Axes, x: float, y: float, filled: bool, colour: str) -> None:
     """The last step, hollow where its percentage does not count."""
     axis.plot(
         [x],
@@ -140,7 +143,7 @@ def star(axis, x: float, y: float, filled: bool, colour) -> None:
     )
 
 
-def two_percent(axis, side: str = "left") -> None:
+def two_percent(axis: Axes, side: str = "left") -> None:
     """The line that the claims are about, named at one end."""
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(
@@ -155,7 +158,7 @@ def two_percent(axis, side: str = "left") -> None:
     )
 
 
-def percent_scale(axis, linear: bool) -> None:
+def percent_scale(axis: Axes, linear: bool) -> None:
     """Percentages against steps: linear axes from zero, or logarithmic ones; with the line of 2 %."""
     two_percent(axis, "right" if linear else "left")
     if linear:
@@ -165,14 +168,14 @@ def percent_scale(axis, linear: bool) -> None:
         axis.set_yscale("log")
 
 
-def at_zero_level(axis, curve: list[dict]) -> None:
+def at_zero_level(axis: Axes, curve: list[dict]) -> None:
     """Shade the steps up to the last one whose total loss is at or above the zero-predictor loss."""
     above = [x for x, r in zip(steps(curve), curve) if r["total"] >= r["zero_loss"]]
     if above:
         axis.axvspan(0.4, max(above), color="0.92", zorder=0, lw=0)
 
 
-def save(figure, stem: str) -> None:
+def save(figure: Figure, stem: str) -> None:
     """SVG, PNG (200 dpi) and PDF, without dates, so that the same table gives the same file."""
     figure.savefig(f"{stem}.svg", metadata={"Date": None})
     figure.savefig(f"{stem}.png", dpi=200)

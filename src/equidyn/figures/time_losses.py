@@ -1,11 +1,13 @@
 """Flow matching: the three terms of the held-out loss against step, one panel per flow time."""
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
 
-def draw(rows, paper):
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure of the first run, with the zero predictor and the rescaled input; the numerical floor is in the
     legend.
     """

@@ -2,13 +2,15 @@
 panel per run.
 """
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import LEARNED, counted
 
 
-def draw(rows, paper, linear=False):
+def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
     """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over
     neighbouring checkpoints thick; diamonds: the paper's 60M run.
     """

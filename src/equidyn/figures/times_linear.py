@@ -1,8 +1,10 @@
 """The figure ``times`` on linear axes, cut at 25 %."""
 
+from matplotlib.figure import Figure
+
 from equidyn.figures import times
 
 
-def draw(rows, paper):
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure as that of ``times.draw``."""
     return times.draw(rows, paper, linear=True)

@@ -31,7 +31,13 @@ def neighbour_list(
     return index, nearest <= cutoff
 
 
-def flatten(numbers, positions, mask, neighbours, neighbour_mask):
+def flatten(
+    numbers: torch.Tensor,
+    positions: torch.Tensor,
+    mask: torch.Tensor,
+    neighbours: torch.Tensor,
+    neighbour_mask: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
     """From padded items to flat atoms: numbers [n], unit directions [n, m, 3], distances [n, m], neighbours
     [n, m], their mask.
     """

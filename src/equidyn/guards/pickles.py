@@ -42,7 +42,7 @@ def elements(file: BinaryIO) -> Iterator:
         raise DataError("more data after the end of the pickle, expected none")
 
 
-def describe(value) -> str:
+def describe(value: object) -> str:
     """Kind and size of a value, shallowly: a hostile one may be deep or huge."""
     return f"{type(value).__name__.lstrip('_')}{f' of {len(value)}' if hasattr(value, '__len__') else ''}"
 

@@ -27,7 +27,7 @@ def _leave_with_parent() -> None:
     threading.Thread(target=lambda: (wait([parent]), os._exit(1)), daemon=True).start()
 
 
-def bounded(seconds: int, function: Callable, *arguments):
+def bounded(seconds: int, function: Callable, *arguments) -> object:
     """Runs in a worker, which the kernel ends after so many more seconds of CPU time, and refuses ``MEMORY``
     more bytes: a C library that loops ends no other way.
     """

@@ -70,7 +70,7 @@ class EdgeAttributes(nn.Module):
             nn.Linear(distance_width + 2 * order_width + 2 * atom_width, hidden), nn.GELU()
         )
 
-    def forward(self, g):
+    def forward(self, g: dict[str, torch.Tensor]) -> torch.Tensor:
         source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[
             g["neighbours"]
         ]  # (n, m, ·)
@@ -88,7 +88,7 @@ class NeighbourAttention(nn.Module):
         self.qkv, self.out = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
         self.angle_scale = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x, g):
+    def forward(self, x: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tensor:
         n, m, width = x.shape
         q, k, v = (
             self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -115,7 +115,9 @@ class Block(nn.Module):
             feed_forward(hidden, dropout=dropout),
         )
 
-    def forward(self, node, edge, g):
+    def forward(
+        self, node: torch.Tensor, edge: torch.Tensor, g: dict[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         h = self.norm_node(node)
         ends = self.ends(torch.cat([h[g["neighbours"]], h[:, None].expand_as(edge)], -1))  # (n, m, H)
         message = self.message(torch.cat([self.attributes(g), ends], -1))
@@ -135,11 +137,11 @@ class Readout(nn.Module):
             feed_forward(hidden, dropout=dropout),
         )
 
-    def forward(self, node, edge):
+    def forward(self, node: torch.Tensor, edge: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return node + self.ffn_node(self.norm_node(node)), edge + self.ffn_edge(self.norm_edge(edge))
 
 
-def neighbour_mean(edge, g):
+def neighbour_mean(edge: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean over the valid neighbours: (n, m, H) → (n, H)."""
     return (edge * g["valid"][..., None]).sum(1) / g["valid"].sum(1, keepdim=True).clamp(min=1)
 
@@ -194,7 +196,14 @@ class EScAIP(nn.Module):
         self.apply(_initialise)
         nn.init.xavier_uniform_(self.energy.weight, gain=0.01)
 
-    def features(self, numbers, positions, mask, neighbours, neighbour_mask):
+    def features(
+        self,
+        numbers: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        neighbours: torch.Tensor,
+        neighbour_mask: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
         """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and
         m_i.
         """
@@ -221,7 +230,14 @@ class EScAIP(nn.Module):
         magnitude = self.magnitude(node + self.ffn_magnitude(node))  # (n, 1)
         return dict(node=node, hidden=hidden, direction=direction, magnitude=magnitude, valid=valid)
 
-    def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
+    def forward(
+        self,
+        numbers: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        neighbours: torch.Tensor,
+        neighbour_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] (mean over atoms of the atomic outputs) and forces [b, a, 3], both in training units.
 
         Parameters: numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a,

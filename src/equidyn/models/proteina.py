@@ -12,6 +12,7 @@ h heads. Unit: nm.
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +52,7 @@ class AdaptiveNorm(nn.Module):
         )
         self.scale, self.shift = nn.Linear(conditioning, width), nn.Linear(conditioning, width, bias=False)
 
-    def forward(self, x, c, spread=lambda y: y):
+    def forward(self, x: torch.Tensor, c: torch.Tensor, spread: Callable = lambda y: y) -> torch.Tensor:
         c = self.norm_condition(c)
         return self.norm(x) * spread(torch.sigmoid(self.scale(c))) + spread(self.shift(c))
 
@@ -64,7 +65,7 @@ class OutputScale(nn.Linear):
         nn.init.zeros_(self.weight)
         nn.init.constant_(self.bias, -2.0)
 
-    def forward(self, c):
+    def forward(self, c: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(super().forward(c))
 
 
@@ -80,7 +81,7 @@ class SwiGLU(nn.Module):
             nn.Linear(multiplier * width, width, bias=False),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate, value = self.up(x).chunk(2, -1)
         return self.down(F.silu(gate) * value)
 
@@ -101,7 +102,7 @@ class PairBiasAttention(nn.Module):
         )
         self.norm_pair, self.to_bias = nn.LayerNorm(pair), nn.Linear(pair, heads, bias=False)
 
-    def forward(self, x, bias):
+    def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
         x = self.norm(x)
         q, k, v = self.qkv(x).chunk(3, -1)
         q, k, v = (
@@ -127,7 +128,7 @@ class Layer(nn.Module):
             OutputScale(width, conditioning),
         )
 
-    def forward(self, x, c, bias, spread):
+    def forward(self, x: torch.Tensor, c: torch.Tensor, bias: torch.Tensor, spread: Callable) -> torch.Tensor:
         x = x + spread(self.scale(c)) * self.attention(self.norm(x, c, spread), bias)
         return x + spread(self.scale2(c)) * self.transition(self.norm2(x, c, spread))
 
@@ -143,7 +144,7 @@ class TriangleMultiplication(nn.Module):
         self.right, self.right_gate = nn.Linear(pair, hidden), nn.Linear(pair, hidden)
         self.out, self.gate = nn.Linear(hidden, pair), nn.Linear(pair, pair)
 
-    def forward(self, pair, valid):
+    def forward(self, pair: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         z = self.norm(pair)
         left = self.left(z) * torch.sigmoid(self.left_gate(z)) * valid  # (b, n, n, hidden)
         right = self.right(z) * torch.sigmoid(self.right_gate(z)) * valid
@@ -165,7 +166,7 @@ class PairUpdate(nn.Module):
             nn.LayerNorm(pair), nn.Linear(pair, 2 * pair), nn.ReLU(), nn.Linear(2 * pair, pair)
         )
 
-    def forward(self, pair, x, valid):
+    def forward(self, pair: torch.Tensor, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         rows, columns = self.outer(self.norm(x)).chunk(2, -1)  # (b, n, P)
         pair = pair + rows[:, :, None] + columns[:, None]
         pair = pair + self.outgoing(pair, valid)
@@ -202,7 +203,15 @@ class Proteina(nn.Module):
             if isinstance(linear, nn.Linear):
                 nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
-    def forward(self, x_t, t, mask, index, breaks, x_sc):
+    def forward(
+        self,
+        x_t: torch.Tensor,
+        t: torch.Tensor,
+        mask: torch.Tensor,
+        index: torch.Tensor,
+        breaks: torch.Tensor,
+        x_sc: torch.Tensor,
+    ) -> torch.Tensor:
         """Velocity [b, n, 3] in nm, zero where masked.
 
         Parameters
@@ -214,7 +223,15 @@ class Proteina(nn.Module):
         """
         return self._run(x_t, t, mask, index, breaks, x_sc)[0]
 
-    def distogram(self, x_t, t, mask, index, breaks, x_sc):
+    def distogram(
+        self,
+        x_t: torch.Tensor,
+        t: torch.Tensor,
+        mask: torch.Tensor,
+        index: torch.Tensor,
+        breaks: torch.Tensor,
+        x_sc: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``forward``, with the distogram: (velocity, logits [b, n, n, 64], symmetric); bins as
         ``distance_bins(x, 64, 1.0)``.
 
@@ -285,7 +302,9 @@ class Proteina(nn.Module):
         return control
 
 
-def pair_biases(attentions, pair, mask, registers):
+def pair_biases(
+    attentions: list[PairBiasAttention], pair: torch.Tensor, mask: torch.Tensor, registers: int
+) -> list[torch.Tensor]:
     """Attention biases [b, h, N, N] of all these layers, in one product of the pair tensor normalised once.
 
     W LN(p) = (W diag(w)) norm(p) + W b: the affine parameters w, b of every layer's norm are folded into its

@@ -31,7 +31,9 @@ class Layer(nn.Module):
         self.edge, self.out = nn.Linear(hidden, 2 * hidden), nn.Linear(hidden, hidden)
         self.ffn = feed_forward(hidden)
 
-    def forward(self, node, edge, neighbours, valid):
+    def forward(
+        self, node: torch.Tensor, edge: torch.Tensor, neighbours: torch.Tensor, valid: torch.Tensor
+    ) -> torch.Tensor:
         """Node features (n, H) from those of the neighbours (indices (n, m), valid (n, m)) and of the edges
         to them (n, m, H).
         """
@@ -61,7 +63,14 @@ class RawDirectionTransformer(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.force, self.energy = nn.Linear(hidden, 3, bias=False), nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, numbers, positions, mask, neighbours, neighbour_mask):
+    def forward(
+        self,
+        numbers: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        neighbours: torch.Tensor,
+        neighbour_mask: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
         numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask

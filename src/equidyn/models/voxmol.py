@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.shortcut = nn.Conv3d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.conv1(F.silu(self.norm1(x)))  # (b, c', d, d, d)
         return self.conv2(self.dropout(F.silu(self.norm2(h)))) + self.shortcut(x)
 
@@ -61,7 +61,7 @@ class Attention(nn.Module):
         super().__init__()
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, *grid = x.shape
         tokens = x.flatten(2).transpose(1, 2)  # (b, d³, c)
         q, k, v = self.qkv(tokens)[:, None].chunk(3, -1)  # (b, 1, d³, c)
@@ -77,7 +77,7 @@ class Stage(nn.Module):
         self.block = ResidualBlock(width_in, width_out, n_groups, dropout)
         self.attention = Attention(width_out) if attention else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.attention(self.block(x))
 
 
@@ -117,7 +117,7 @@ class VoxMol(nn.Module):
         self.norm, self.out = group_norm(current, n_groups), nn.Conv3d(current, n_channels, 3, padding=1)
         self.to(memory_format=torch.channels_last_3d)  # a fifth faster per step on CPU
 
-    def forward(self, noisy):
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Estimate of the clean grids [b, n_channels, g, g, g] (occupancy) from noisy ones of that shape.
 
         Raises
@@ -156,7 +156,7 @@ class IsotropicBlur(nn.Module):
         line = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("kernel", torch.einsum("i,j,k->ijk", line, line, line)[None, None])
 
-    def forward(self, noisy):
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         b, c, *grid = noisy.shape
         return F.conv3d(noisy.reshape(b * c, 1, *grid), self.kernel, padding=1).reshape(b, c, *grid)
 
@@ -168,7 +168,7 @@ class Symmetrized(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, noisy):
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         total = torch.zeros_like(noisy, dtype=torch.float64)
         for rotation in cube():
             total += Grid().inverse(rotation, self.model(Grid().apply(rotation, noisy)).to(torch.float64))

@@ -1,6 +1,7 @@
 """Read decomposition tables; the selections that figures and claims share."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from equidyn.errors import DataError
@@ -12,7 +13,7 @@ READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY)
 TEXT = {name for table in READ for name, column in table.items() if column.text}
 
 
-def read(paths) -> list[dict]:
+def read(paths: Iterable[str | Path]) -> list[dict]:
     """Rows of decomposition, gradient, curvature or head tables, numbers as float.
 
     Raises
@@ -65,7 +66,7 @@ def runs(rows: list[dict]) -> list[str]:
     return list(dict.fromkeys(r["run"] for r in rows))
 
 
-def read_paper(path) -> list[dict]:
+def read_paper(path: str | Path) -> list[dict]:
     """The paper's numbers, by step: task, run, quantity, step, percent (or what else the quantity names)."""
     with open(path, newline="") as file:
         rows = [

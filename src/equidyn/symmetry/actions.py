@@ -55,7 +55,7 @@ class Action:
 class Scalar(Action):
     """A physical invariant: an energy, a distance, an atomic number, a time."""
 
-    def apply(self, rotation, x):
+    def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return x
 
 
@@ -64,16 +64,27 @@ class Fixed(Action):
     an index.
     """
 
-    def apply(self, rotation, x):
+    def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return x
 
 
 class Vector(Action):
-    """Vectors stored as rows, x [..., 3]: ``apply(R, x)`` is ``x @ R.T``."""
+    """Vectors stored as rows, x [..., 3]: ``apply(R, x)`` is ``x @ R.T``.
+
+    Examples
+    --------
+    >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # about z
+    >>> x = torch.tensor([[1.0, 0, 0], [0, 0, 2]])
+    >>> Vector().apply(quarter, x)
+    tensor([[0., 1., 0.],
+            [0., 0., 2.]])
+    >>> torch.equal(Vector().inverse(quarter, Vector().apply(quarter, x)), x)
+    True
+    """
 
     rank = 1
 
-    def apply(self, rotation, x):
+    def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         self._check_trailing(x)
         rotation = self._aligned(rotation, x)
         return torch.einsum("...ij,...j->...i", rotation, x.to(torch.float64)).to(x.dtype)
@@ -84,7 +95,7 @@ class Tensor2(Action):
 
     rank = 2
 
-    def apply(self, rotation, x):
+    def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         self._check_trailing(x)
         rotation = self._aligned(rotation, x)
         return (rotation @ x.to(torch.float64) @ rotation.transpose(-1, -2)).to(x.dtype)
@@ -95,11 +106,19 @@ class Grid(Action):
 
     ``(ρ(R) x)(p) = x(R⁻¹ p)``. Exact for the 24 rotations of the cube, which permute and flip axes; any other
     rotation would need interpolation and is refused.
+
+    Examples
+    --------
+    >>> quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # about z
+    >>> x = torch.zeros(3, 3, 3)
+    >>> x[2, 1, 1] = 1  # on the positive x axis
+    >>> Grid().apply(quarter, x).nonzero().tolist()  # now on the positive y axis
+    [[1, 2, 1]]
     """
 
     rank = 3
 
-    def apply(self, rotation, x):
+    def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if x.ndim < 3 or len(set(x.shape[-3:])) != 1:
             raise ArgumentError(f"Grid(): x has shape {list(x.shape)}, expected three equal trailing axes")
         if rotation.ndim == 2:

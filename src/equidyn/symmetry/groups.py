@@ -51,6 +51,14 @@ def haar(n: int, seed: int) -> torch.Tensor:
     ------
     ArgumentError
         if n is negative
+
+    Examples
+    --------
+    >>> rotations = haar(1000, seed=0)
+    >>> rotations.shape, float(rotations.det().sub(1).abs().max()) < 1e-12
+    (torch.Size([1000, 3, 3]), True)
+    >>> bool(rotations.mean(0).abs().max() < 0.06)  # E[R] = 0
+    True
     """
     if n < 0:
         raise ArgumentError(f"haar: n = {n}, expected a number of rotations >= 0")
@@ -122,6 +130,13 @@ def cube() -> torch.Tensor:
     Returns
     -------
     float64 tensor [24, 3, 3], entries exactly -1, 0 or 1
+
+    Examples
+    --------
+    >>> cube().shape
+    torch.Size([24, 3, 3])
+    >>> cube()[0].tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     elements = []
     for permutation in itertools.permutations(range(3)):

@@ -109,7 +109,9 @@ class Flow:
             row[:n] = torch.from_numpy(np.random.default_rng([seed, item]).normal(size=(n, 3)))
         return centred(noise.to(self.device), mask)
 
-    def training_loss(self, model, items, step_seed):
+    def training_loss(
+        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss
         where t > 0.3.
 
@@ -147,11 +149,11 @@ class Flow:
         }
 
     @torch.no_grad()
-    def first_estimate(self, model, inputs: dict) -> torch.Tensor:
+    def first_estimate(self, model: torch.nn.Module, inputs: dict) -> torch.Tensor:
         """x̂_1 [b, n, 3] nm of a pass without gradients, what self-conditioning hands to the next."""
         return inputs["x_t"] + (1 - inputs["t"])[:, None, None] * model(**inputs)
 
-    def held_out(self, model, condition=""):
+    def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Held-out chains at the time of the condition, ``t=0.4`` or ``t=0.4,sc``; no condition is the first
         of ``conditions``.
 
@@ -204,11 +206,11 @@ class Flow:
             )
         return float(condition.removesuffix(",sc").removeprefix("t=")), condition.endswith(",sc")
 
-    def predict(self, model, inputs):
+    def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Velocity [n_items, n, 3] in nm."""
         return model(**inputs)
 
-    def trivial_loss(self, condition=""):
+    def trivial_loss(self, condition: str = "") -> float | None:
         """Held-out loss of v = a(t) x_t, the best such a fitted on training chains: exactly equivariant, and
         all it knows is the time.
         """

@@ -94,7 +94,9 @@ class Forces:
             neighbour_mask=neighbour_mask,
         ), forces
 
-    def training_loss(self, model, items, step_seed):
+    def training_loss(
+        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the
         probability of a Haar rotation.
         """
@@ -113,7 +115,7 @@ class Forces:
         loss = training["energy_weight"] * energy_loss + training["force_weight"] * force_loss
         return loss, {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
 
-    def held_out(self, model, condition=""):
+    def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken
         symmetry.
         """
@@ -124,11 +126,11 @@ class Forces:
             batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))
         return batches
 
-    def predict(self, model, inputs):
+    def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Forces [n_items, n_atoms, 3] in eV/Å."""
         return model(**inputs)[1] * self.force_scale
 
-    def trivial_loss(self, condition=""):
+    def trivial_loss(self, condition: str = "") -> float | None:
         """None: the best rescaling of a molecule's positions that is translation invariant and local is no
         force at all.
         """

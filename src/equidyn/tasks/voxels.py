@@ -74,7 +74,9 @@ class Voxels:
         channels = torch.cat([self.channels[row] for row in rows])
         return voxelize_batch(positions.to(self.device), channels.to(self.device), offsets, **self.shape)
 
-    def training_loss(self, model, items, step_seed):
+    def training_loss(
+        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         """Mean square error over Σ x²/n, on rotated (with probability ``augment``) and shifted molecules with
         fresh noise.
         """
@@ -116,7 +118,7 @@ class Voxels:
             }
         return self._held_out
 
-    def held_out(self, model, condition=""):
+    def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """The frozen grids with their frozen noise, which turns with the grid."""
         data, batches = self._frozen(), []
         for rows in torch.arange(len(data["item"])).split(self.settings["measure"]["batch_size"]):
@@ -124,11 +126,11 @@ class Voxels:
             batches.append(Batch(dict(noisy=clean + self.sigma * noise), clean, None, data["cluster"][rows]))
         return batches
 
-    def predict(self, model, inputs):
+    def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Clean grids [n_items, c, g, g, g]."""
         return model(**inputs)
 
-    def trivial_loss(self, condition=""):
+    def trivial_loss(self, condition: str = "") -> float | None:
         """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of
         mean square s.
         """
@@ -144,7 +146,7 @@ class Voxels:
         return self._trivial
 
     @torch.no_grad()
-    def off_grid(self, model, n_rotations: int, seed: int) -> Decomposition:
+    def off_grid(self, model: torch.nn.Module, n_rotations: int, seed: int) -> Decomposition:
         """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by
         trilinear interpolation.
 

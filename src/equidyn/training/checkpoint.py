@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, and at which steps they are made."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -8,13 +9,13 @@ from equidyn.errors import DataError
 from equidyn.files import atomic_write
 
 
-def save(path: str | Path, content) -> None:
+def save(path: str | Path, content: object) -> None:
     """torch.save, whole or not at all; raises DataError as ``files.atomic_write`` does."""
     with atomic_write(Path(path)) as temporary:
         torch.save(content, temporary)
 
 
-def load(path: str | Path):
+def load(path: str | Path) -> Any:
     """torch.load with weights_only=True.
 
     Raises

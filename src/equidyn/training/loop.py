@@ -15,6 +15,7 @@ import platform
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def batch_items(
 
 
 def accumulate_gradient(
-    model: torch.nn.Module, task, items: torch.Tensor, step_seed: int, micro_batch: int | None = None
+    model: torch.nn.Module, task: Any, items: torch.Tensor, step_seed: int, micro_batch: int | None = None
 ) -> tuple[float, dict[str, float]]:
     """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole
     does not fit the device; returns loss and log.
@@ -90,7 +91,7 @@ def accumulate_gradient(
 
 def train(
     model: torch.nn.Module,
-    task,
+    task: Any,
     settings: dict,
     out: Path,
     identity: str,

@@ -93,14 +93,12 @@ def test_a_turn_about_the_c_alpha_is_a_change_of_its_torsions():
 
 
 def test_chains_are_protein_like(built):
-    chains, rejected = built
+    made, rejected = built
     assert (
-        len(chains) == 48
-        and sum(rejected.values()) < 48
-        and set(rejected) <= {"overlap", "radius of gyration"}
+        len(made) == 48 and sum(rejected.values()) < 48 and set(rejected) <= {"overlap", "radius of gyration"}
     )
     helical, right, left = [], 0, 0
-    for x in chains:
+    for x in made:
         assert (
             x.dtype == np.float32
             and x.shape[1] == 3
@@ -115,8 +113,8 @@ def test_chains_are_protein_like(built):
         right, left = right + more[0], left + more[1]
         helical.append(sum(more) / len(x))
     assert right > 500 and left < 0.03 * right
-    assert min(helical) < 0.1 and max(helical) > 0.5 and len({len(x) for x in chains}) > 20
-    angles = np.concatenate([chains.dihedrals(x) for x in chains])
+    assert min(helical) < 0.1 and max(helical) > 0.5 and len({len(x) for x in made}) > 20
+    angles = np.concatenate([chains.dihedrals(x) for x in made])
     shares = np.histogram(angles, [-180, -130, -40, 30, 70, 160, 180])[0] / len(angles)
     assert (
         shares[3] > 0.3 and shares[0] + shares[5] > 0.15 and shares[2] < 0.1

@@ -9,7 +9,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import EXTXYZ, SETTINGS, frames

@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from common import REPOSITORY
 
 from equidyn.data import conversion, grids, store
 from equidyn.data.build import build

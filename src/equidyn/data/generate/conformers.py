@@ -11,6 +11,7 @@ import hashlib
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.linalg import null_space
@@ -70,7 +71,7 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
     return numbers, (positions - positions.mean(0)).astype(np.float32)
 
 
-def modes(field, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+def modes(field: Any, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
     """Force constants [m] in eV/Å² and Cartesian directions [3n, m] of the internal motions of a force field
     at x [3n]; m is 3n - 6, of linear molecules 3n - 5.
 
@@ -159,7 +160,7 @@ def build(
     workers: int = 2,
     resume: Path | None = None,
     labels: bool = True,
-):
+) -> tuple[list[tuple], list[tuple[str, str]]]:
     """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not
     on workers.
 

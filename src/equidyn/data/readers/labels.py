@@ -26,7 +26,15 @@ TOO_STRONG = "r.m.s. force above 15 eV/angstrom"
 
 
 def labelled(
-    where, smiles, numbers, positions, energy, forces, energy_unit, force_unit=None, key=None
+    where: str,
+    smiles: str | None,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    energy: float,
+    forces: np.ndarray,
+    energy_unit: float,
+    force_unit: float | None = None,
+    key: str | None = None,
 ) -> Item | Rejected:
     """A frame in eV and Å, or why not; units are factors (force_unit: energy_unit per Å by default)."""
     force_unit = energy_unit if force_unit is None else force_unit
@@ -74,6 +82,6 @@ def unit_name(factor: float) -> str:
     return min(FORCE_UNITS, key=lambda name: abs(np.log(FORCE_UNITS[name] / factor)))
 
 
-def likely_unit(ratio: float, declared: float, among=tuple(FORCE_UNITS)) -> str:
+def likely_unit(ratio: float, declared: float, among: tuple[str, ...] = tuple(FORCE_UNITS)) -> str:
     """Unit with which forces ``ratio`` times too large, read with the factor ``declared``, come out right."""
     return min(among, key=lambda name: abs(np.log(FORCE_UNITS[name] * ratio / declared)))

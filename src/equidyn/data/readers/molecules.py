@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Reject
     return Rejected(where, NOT_POSITIONS, f"{distance:.3g} angstrom, {ratio:.2g} of a bond", cause)
 
 
-def canonical(molecule) -> str:
+def canonical(molecule: Any) -> str:
     """Canonical SMILES of an RDKit molecule, without atom maps and explicit hydrogens.
 
     Raises

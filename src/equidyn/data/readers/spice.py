@@ -8,6 +8,7 @@ and checked (bohr, hartree and hartree/bohr in the releases). Eastman et al., Sc
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Reje
         ]
 
 
-def units(where: str, group) -> tuple[float, float, float]:
+def units(where: str, group: Any) -> tuple[float, float, float]:
     """Factors to Å, eV and eV/Å of the units that a group's attributes name.
 
     Raises

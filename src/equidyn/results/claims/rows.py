@@ -2,6 +2,8 @@
 numbers.
 """
 
+from typing import Any
+
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
@@ -37,7 +39,17 @@ def against_text(row: dict) -> str:
     return f"total {row['total'] / row['zero_loss']:.3f} x the zero predictor{trivial}"
 
 
-def claim_row(claim, verdict, conditions, ours="", lo="", hi="", paper="", statement=None, place=None):
+def claim_row(
+    claim: str,
+    verdict: str,
+    conditions: str,
+    ours: float | str = "",
+    lo: float | str = "",
+    hi: float | str = "",
+    paper: object = "",
+    statement: str | None = None,
+    place: str | None = None,
+) -> dict:
     known, where = STATEMENTS[claim]
     return dict(
         claim=claim,
@@ -52,11 +64,11 @@ def claim_row(claim, verdict, conditions, ours="", lo="", hi="", paper="", state
     )
 
 
-def place_of(run, condition):
+def place_of(run: str, condition: str) -> str:
     return f"run {run}" + (f", {condition}" if condition else "")
 
 
-def range_text(values, unit="", figures=3):
+def range_text(values: list[float], unit: str = "", figures: int = 3) -> str:
     if not values:
         return ""
     return (
@@ -71,11 +83,13 @@ def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict
     return {r["step"]: r for r in tables.curve(rows, run, condition=condition) if counted(r)}
 
 
-def groups_of(table):
+def groups_of(table: list[dict]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((r["run"], r.get("condition", "")) for r in table))
 
 
-def published_number(paper, task, quantity, condition="", run=""):
+def published_number(
+    paper: object, task: Any, quantity: str, condition: str = "", run: str = ""
+) -> float | None:
     """A published number other than a percentage; None if there is none."""
     found = [r for r in paper if (r["task"], r["quantity"]) == (task, quantity) and r["run"].startswith(run)]
     return next((r["percent"] for r in found if not condition or r["run"].endswith(f" {condition}")), None)

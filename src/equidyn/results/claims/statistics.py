@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 
-def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:
+def correlation(x: np.ndarray, y: np.ndarray, kind: str = "pearson") -> tuple[float, float, float]:
     """Correlation of two series with its 95 % interval by Fisher's z (Spearman with Bonett and Wright's
     variance), for ``effective_number`` points.
 
@@ -24,7 +24,7 @@ def correlation(x, y, kind: str = "pearson") -> tuple[float, float, float]:
     return r, math.tanh(z - half), math.tanh(z + half)
 
 
-def effective_number(x, y) -> float:
+def effective_number(x: np.ndarray, y: np.ndarray) -> float:
     """Number of independent points that two series of n neighbours are worth: n (1 − ρ_x ρ_y) / (1 + ρ_x
     ρ_y), at most n.
 
