@@ -5,7 +5,7 @@ Beside the rates: bytes per molecule on disk, peak memory of a process that read
 memory-write limit, and PyUUL (``pip install pyuul``, for this benchmark only), all as ratios to the first
 row.
 
-PYTHONPATH=src python benchmarks/cache.py
+python benchmarks/cache.py
 """
 
 import argparse

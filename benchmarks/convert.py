@@ -28,8 +28,6 @@ from pathlib import Path
 
 import numpy as np
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCE))
 SMILES = ("CC(=O)Nc1ccc(O)cc1C", "COc1ccccc1CCN", "CC(C)Cc1ccccc1O", "O=C(O)CCc1ccccc1F")
 GEOMETRIES = 50  # of a molecule
 RESIDUES = "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL".split()
@@ -312,12 +310,10 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
         f"{time.perf_counter() - start:.0f} s"
     )
     settings = dict(source=source, files=[str(path)], licence="generated", n_held_out=1, seed=0, **extra)
-    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     for n in workers:
         out = folder / f"{n}.h5"
         done = subprocess.run(
             [sys.executable, script, json.dumps(settings), out, str(n)],
-            env=environment,
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -31,6 +31,7 @@ import hashlib
 import importlib
 import json
 import os
+import pkgutil
 import random
 import resource
 import subprocess
@@ -42,53 +43,19 @@ import warnings
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
+sys.path.insert(0, str(REPOSITORY))  # for what lies beside this file
 
 from benchmarks.fuzz_targets import Target, corpus, targets  # noqa: E402
 
 # Instrumented beside equidyn where atheris is there: what reads for it in Python.
 INSTRUMENTED = ["equidyn", "ase.io", "pickletools", "tarfile", "numpy.lib", "yaml"]
-MODULES = [
-    "build",
-    "catalogue",
-    "conformers",
-    "download",
-    "geom",
-    "intact",
-    "splits",
-    "store",
-    "stream",
-    "structures",
-]
+PACKAGES = ("data", "download", "guards")  # of equidyn, whose modules are imported under instrumentation
 
 
 # One process per target.
 
-WORDS = (
-    b"0",
-    b"-1",
-    b"1",
-    b"99",
-    b"999",
-    b"65536",
-    b"4294967295",
-    b"1e400",
-    b"nan",
-    b"inf",
-    b"'",
-    b'"',
-    b"\n",
-    b" ",
-    b"\t",
-    b"\0",
-    b"\xff",
-    b"[",
-    b"{",
-    b"(",
-    b":",
-    b",",
-    b"$$$$\n",
-)
+WORDS = b"0 -1 1 99 999 65536 4294967295 1e400 nan inf ' \" [ { ( : ,".split()
+WORDS += [b"\n", b" ", b"\t", b"\0", b"\xff", b"$$$$\n"]
 
 
 def mutated(rng: random.Random, pool: list[bytes]) -> bytes:
@@ -220,8 +187,10 @@ def worker(args, name: str) -> None:
         import atheris
 
         with atheris.instrument_imports(include=INSTRUMENTED):
-            for module in MODULES:
-                importlib.import_module(f"equidyn.data.{module}")
+            for package in PACKAGES:
+                found = importlib.import_module(f"equidyn.{package}")
+                for module in pkgutil.walk_packages(found.__path__, f"{found.__name__}."):
+                    importlib.import_module(module.name)
             for module in ("equidyn.config", "ase.io.extxyz", "ase.io.xyz", "yaml"):
                 importlib.import_module(module)
     from rdkit import RDLogger

@@ -2,7 +2,7 @@
 of the decomposition.
 
     make gpu-check                                                          # on a machine with a GPU
-    PYTHONPATH=src python benchmarks/gpu_check.py --device cpu --tiny       # the same code, small
+    python benchmarks/gpu_check.py --device cpu --tiny       # the same code, small
 
 Inputs are random, so losses mean nothing. Needs torch, numpy, scipy and this package alone. Measuring is
 float32 with TF32 off.

@@ -3,9 +3,9 @@ time allows, and their decomposition.
 
     make gpu-data           # before, on a CPU: the data files
     make gpu-replicate      # on a machine with a GPU
-    PYTHONPATH=src python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu
+    python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu
         --tasks voxels    # all the time for one task
-    PYTHONPATH=src python benchmarks/gpu_replicate.py --data DATA --out OUT --device cpu --tiny
+    python benchmarks/gpu_replicate.py --data DATA --out OUT --device cpu --tiny
         # the same code, small
 
 Needs torch, numpy, scipy, h5py, matplotlib and this package alone. How --seconds are split: tasks in turn,

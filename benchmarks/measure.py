@@ -1,12 +1,12 @@
-"""Cost of the decomposition against the same number of plain forward passes.
+"""Cost of the decomposition against the same number of plain forward passes, as ratios in one run.
 
-Run: PYTHONPATH=src python benchmarks/measure.py DATASET.h5
+python benchmarks/measure.py results/data/molecules.h5
 """
 
+import argparse
 import functools
 import resource
 import statistics
-import sys
 import time
 
 import torch
@@ -63,8 +63,13 @@ def compare(task, architecture: str) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", help="dataset file with force labels")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    task = tasks.build("forces", sys.argv[1], SETTINGS)
+    task = tasks.build("forces", args.dataset, SETTINGS)
     for architecture in ("escaip", "rawdir"):
         compare(task, architecture)
 

@@ -1,7 +1,7 @@
 """Molecules per second of the voxelizer, beside the memory-write limit and PyUUL (``pip install pyuul``, for
 this benchmark only).
 
-PYTHONPATH=src python benchmarks/voxelize.py [--molecules resources/molecules.csv]
+python benchmarks/voxelize.py [--molecules resources/molecules.csv]
 """
 
 import argparse

@@ -1,5 +1,8 @@
 """The fuzzer's plain mode, counted in inputs, on generated seeds; the real files that its corpus finds."""
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -36,3 +39,21 @@ def test_the_corpus_holds_real_files_that_are_read(target, tmp_path):
             (tmp_path / name).write_bytes(pack(data[1:]))
             accepted += found.read(tmp_path / name) > 0
         assert accepted > 1 or (accepted and target == "spice"), pattern
+
+
+def test_measure_without_arguments_prints_its_usage():
+    command = [sys.executable, str(REPOSITORY / "benchmarks/measure.py")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("usage: measure.py") and "dataset" in done.stderr
+
+
+def test_measure_prints_ratios(dataset, monkeypatch, capsys):
+    from benchmarks import measure
+
+    monkeypatch.setattr(measure, "SETTINGS", dict(training={}, measure=dict(n_items=4, batch_size=4)))
+    monkeypatch.setattr(sys, "argv", ["measure.py", str(dataset)])
+    measure.main()
+    assert (
+        len(re.findall(r"mini, 4 items x (?:10|40) rotations: .* x plain forwards", capsys.readouterr().out))
+        == 4
+    )
