@@ -44,23 +44,29 @@ from equidyn.models import registry
 from equidyn.provenance import code_digest, commit
 from equidyn.results import tables
 from equidyn.results.columns import DECOMPOSITION
-from equidyn.steps import measurement
+from equidyn.steps.measurement import Measurement, Plan, about_training
 from equidyn.training import checkpoint, loop, optimizers
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LEAST = {"forces": 10_000}  # steps that a task should reach
+LEAST = {"forces": 10_000, "forces-aligned": 10_000}  # steps that a task should reach
 FEWEST = 10  # steps: with less it is not worth a row
 BEST = {
     "n_checkpoints": 25,
     "measuring": 0.5,
     "margin": 0.95,
 }  # at most so many checkpoints, share of the time for them; of the rest so much is planned
-FILES = {"forces": ["conformers.h5"], "voxels": ["voxels.h5", "voxels/grids.h5"], "flow": ["backbones.h5"]}
+FILES = {
+    "forces": ["conformers.h5"],
+    "forces-aligned": ["conformers-aligned.h5"],
+    "voxels": ["voxels.h5", "voxels/grids.h5"],
+    "flow": ["backbones.h5"],
+}
 COMMON = dict(optimizer="adamw", final_lr_fraction=1.0, ema=0.999, log_every=20)
 # As the runs of config/gpu-data.yaml. Steps: those published, at most; forces: 30 epochs of the whole of
 # SPICE.
 RUNS = {
     "forces": dict(
+        task="forces",
         run="forces",
         steps=450_000,
         model=dict(architecture="escaip", size="6M", options=dict(dropout=0.05)),
@@ -82,6 +88,7 @@ RUNS = {
         measure=dict(n_items=128, n_rotations=10, batch_size=64),
     ),
     "voxels": dict(
+        task="voxels",
         run="voxels-0.9",
         steps=160_000,
         model=dict(architecture="voxmol", size="7M"),
@@ -103,6 +110,7 @@ RUNS = {
         measure=dict(n_items=64, n_rotations=4, batch_size=16),
     ),
     "flow": dict(
+        task="flow",
         run="flow",
         steps=1_100_000,
         model=dict(architecture="proteina", size="60M"),
@@ -125,11 +133,12 @@ RUNS = {
         ),
     ),
 }
+RUNS["forces-aligned"] = {**RUNS["forces"], "run": "forces-aligned"}  # the same structures as they were made
 
 
 def settings_of(name: str, tiny: bool) -> dict:
     """Settings of a task's run; tiny ones try the code and say nothing about the models."""
-    settings = copy.deepcopy(RUNS[name]) | dict(task=name, seed=0)
+    settings = copy.deepcopy(RUNS[name]) | dict(seed=0)
     if tiny:
         settings["model"] = dict(architecture=settings["model"]["architecture"], size="tiny")
         settings["training"] |= dict(batch_size=4, lr=1e-3, warmup=2, log_every=1)
@@ -162,20 +171,25 @@ class Replica:
         self.name, self.work, self.device, self.tiny, self.steps = name, work / name, device, tiny, steps
         self.settings = settings_of(name, tiny)
         files = [data / file for file in FILES[name]]
-        grids = files[1] if name == "voxels" else None
+        grids = files[1] if len(files) > 1 else None
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-        self.task = tasks.build(name, files[0], self.settings, device, grids)
+        self.task = tasks.build(self.settings["task"], files[0], self.settings, device, grids)
         named = self.settings["model"]
         self.model = registry.build_named(named, self.settings["seed"]).to(device)
         code = code_digest(
-            loop.__file__, tasks.TASKS[name][0], registry.ARCHITECTURES[named["architecture"]][0]
+            loop.__file__, tasks.TASKS[self.task.name][0], registry.ARCHITECTURES[named["architecture"]][0]
         )
         about = [self.settings, digests, code, torch.__version__, hardware(device), steps]
         self.identity = json.dumps(about, sort_keys=True)
         self.digests = digests
-        n_items = sum(len(batch) for batch in self.task.held_out(self.model, self.task.conditions[0]))
-        self.rotations, _ = measurement.rotations_of(
-            self.task, self.settings["measure"]["n_rotations"], n_items
+        n_rotations = self.settings["measure"]["n_rotations"]
+        self.measurement = Measurement(
+            self.settings["run"],
+            self.task,
+            self.model,
+            n_rotations,
+            self._now,
+            about_training(self.settings, files[0]),
         )
 
     def plan(self, remaining: float, n_left: int) -> dict:
@@ -236,11 +250,14 @@ class Replica:
             return (self._now() - started) / n
 
     def _time_measuring(self) -> float:
-        state = {"step": 0, "live": self.model.state_dict()}
-        self._rows(state, ("live",), self.task.conditions[:1])  # warm-up, and what is made once
+        """Seconds of a checkpoint, from its first condition, live weights alone."""
+        state = {"step": 0, "live": copy.deepcopy(self.model.state_dict())}
+        plan = [Plan("live", self.measurement.main, self.task.conditions[:1])]
+        self._rows(state, plan)  # warm-up, and what is made once
         started = self._now()
-        self._rows(state, ("live",), self.task.conditions[:1])
-        return (self._now() - started) * len(self.task.conditions)
+        self._rows(state, plan)
+        n_plans = len(self.measurement.plans(last=False))
+        return (self._now() - started) * len(self.task.conditions) * n_plans
 
     def _now(self) -> float:
         if self.device == "cuda":
@@ -271,7 +288,7 @@ class Replica:
         return read_json(self.work / "summary.json")
 
     def measure(self) -> list[dict]:
-        """Rows of all checkpoints: live weights, at the last also EMA.
+        """Rows of all checkpoints, by the plans of the workflow's own runs.
 
         Each checkpoint's are kept when they are there.
         """
@@ -279,19 +296,16 @@ class Replica:
         for path in paths:
             kept = self.work / "rows" / f"{path.stem}.json"
             if not kept.is_file():
-                weights = ("live", "ema") if path == paths[-1] else ("live",)
-                write_json(kept, {"rows": self._rows(checkpoint.load(path), weights, self.task.conditions)})
+                plans = self.measurement.plans(path == paths[-1])
+                write_json(kept, {"rows": self._rows(checkpoint.load(path), plans)})
                 print(f"{self.name}: measured {path.stem}", flush=True)
             rows += read_json(kept)["rows"]
         return rows
 
     @tf32(False)
-    def _rows(self, saved: dict, weights: tuple[str, ...], conditions: tuple[str, ...]) -> list[dict]:
-        rows, model = [], self.model.eval()
-        for which in weights:
-            plan = measurement.Plan(which, self.rotations, conditions)
-            rows += measurement.measured_rows(self.settings["run"], self.task, model, saved, plan, self._now)
-        return rows
+    def _rows(self, saved: dict, plans: list[Plan]) -> list[dict]:
+        self.model.eval()
+        return [row for plan in plans for row in self.measurement.rows(saved, plan)]
 
 
 def read_paper(path: Path) -> list[dict]:
@@ -311,7 +325,7 @@ def draw(name: str, rows: list[dict], size: str):
     figure, axis = plt.subplots(figsize=(4.6, 3.4))
     conditions, own = tables.conditions(rows, run), style.colour(run)
     colours = [own] if len(conditions) == 1 else style.sequence(len(conditions))
-    if name == "forces":
+    if rows[0]["task"] == "forces":
         paper = read_paper(REPOSITORY / "resources/paper_train50k.csv")
         x = [r["step"] for r in paper]
         axis.plot(

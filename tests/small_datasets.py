@@ -20,5 +20,12 @@ def molecules_of(n):
         split=np.arange(n) % 2,
     )
     return keys, dict(
-        kind="molecules", source="x", licence="x", split="molecule", split_seed=0, code="", settings="{}"
+        kind="molecules",
+        source="x",
+        licence="x",
+        split="molecule",
+        split_seed=0,
+        code="",
+        settings="{}",
+        poses="as-made",
     )

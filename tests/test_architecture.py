@@ -24,6 +24,7 @@ SUBSTRATE = {
 MAY_IMPORT = {  # room → rooms that it may import, beside itself and the substrate
     "symmetry": set(),
     "geometry": set(),
+    "baselines": {"symmetry", "geometry"},
     "guards": set(),
     "data": {"guards"},
     "download": {"guards"},
@@ -31,12 +32,12 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "tasks": {"symmetry", "geometry", "data"},
     "training": set(),
     "analysis": {"symmetry", "geometry", "guards"},
-    "results": {"guards"},
+    "results": {"guards", "data"},
     "figures": {"results", "guards", "symmetry"},
     "cost": {"results", "guards", "data", "geometry", "models", "training"},
     "steps": {
-        "symmetry", "geometry", "guards", "data", "download", "models", "tasks", "training", "analysis",
-        "results", "figures", "cost",
+        "symmetry", "geometry", "baselines", "guards", "data", "download", "models", "tasks", "training",
+        "analysis", "results", "figures", "cost",
     },
     "cli": {"steps"},
 }  # fmt: skip

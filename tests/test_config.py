@@ -257,7 +257,7 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
         (
             dict(task="flow", dataset="molecules"),
             "dataset: datasets.molecules has the source 'conformers', expected one of backbones, "
-            "structures for the task flow",
+            "structures, chains for the task flow",
         ),
         (dict(task="forces", dataset="small-molecules"), "datasets.small-molecules has no labels"),
         (dict(task="voxels", dataset="molecules"), "datasets.molecules has no section voxels"),

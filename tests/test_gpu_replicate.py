@@ -39,7 +39,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def data(dataset, tmp_path_factory):
     """The files that `make gpu-data` makes, small."""
     folder = tmp_path_factory.mktemp("gpu-data")
-    shutil.copy(dataset, folder / "conformers.h5")
+    for name in ("conformers", "conformers-aligned"):
+        shutil.copy(dataset, folder / f"{name}.h5")
     small = dict(
         source="conformers",
         molecules=str(REPOSITORY / "resources/molecules.csv"),
@@ -132,7 +133,10 @@ def test_tables_are_those_of_the_workflow(done, task):
         assert (curve[0]["step"], curve[-1]["step"]) == (0, 10) and len(
             {row["step"] for row in curve}
         ) == len(curve)
-        assert len(tables.curve(rows, rows[0]["run"], weights="ema", condition=condition)) == 1
+        averaged = tables.curve(rows, rows[0]["run"], weights="ema", condition=condition)
+        assert [row["step"] for row in averaged] == [row["step"] for row in curve]
+        seen = tables.curve(rows, rows[0]["run"], condition=condition, items="training")
+        assert [row["step"] for row in seen] == [10]
     for row in rows:
         assert row["percent_lo"] <= row["percent"] <= row["percent_hi"]
         assert math.isclose(row["total"], row["twirled"] + row["equivariance"], rel_tol=1e-9, abs_tol=1e-12)
@@ -242,7 +246,7 @@ def test_settings_are_those_of_the_config():
     assert {run["run"] for run in gpu_replicate.RUNS.values()} == set(content["runs"])
     for task, ours in gpu_replicate.RUNS.items():
         theirs = config.resolve_run(content, ours["run"])
-        assert theirs["task"] == task and f"{theirs['dataset']}.h5" == gpu_replicate.FILES[task][0]
+        assert theirs["task"] == ours["task"] and f"{theirs['dataset']}.h5" == gpu_replicate.FILES[task][0]
         training = {
             key: value for key, value in theirs["training"].items() if key not in ("steps", "n_checkpoints")
         }

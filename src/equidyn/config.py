@@ -31,7 +31,7 @@ MODELS = {
 SOURCES = {
     "forces": ("conformers", "extxyz", "npz", "spice"),
     "voxels": ("conformers", "sdf", "xyz", "geom"),
-    "flow": ("backbones", "structures"),
+    "flow": ("backbones", "structures", "chains"),
 }
 CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
@@ -54,15 +54,30 @@ def validate(config: dict) -> None:
         _check(config, schema)
     for name, dataset in config["datasets"].items():
         _check_files(f"config, datasets.{name}", dataset)
+        _check_turned(f"config, datasets.{name}", dataset, config["datasets"])
     for name, run in config["runs"].items():
         if run["dataset"] not in config["datasets"]:
             raise ConfigError(
                 f"config, runs.{name}.dataset: {run['dataset']!r}, expected one of "
                 f"{sorted(config['datasets'])}"
             )
-        settings, dataset = resolve_run(config, name), config["datasets"][run["dataset"]]
+        settings, dataset = resolve_run(config, name), origin(config, run["dataset"])
         _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
         _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+
+
+def origin(config: dict, name: str) -> dict:
+    """Settings of the dataset that the structures come from: this one, or the one that it turns."""
+    dataset = config["datasets"][name]
+    return config["datasets"][dataset["of"]] if dataset["source"] == "turned" else dataset
+
+
+def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
+    if dataset["source"] != "turned":
+        return
+    known = sorted(name for name, other in datasets.items() if other["source"] != "turned")
+    if dataset["of"] not in known:
+        raise ConfigError(f"{place}.of: {dataset['of']!r}, expected one of {known}")
 
 
 def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
@@ -169,7 +184,7 @@ def _check_finite(value, place: str) -> None:
 
 def _check_files(place: str, dataset: dict) -> None:
     """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
-    if dataset["source"] in ("conformers", "backbones"):
+    if dataset["source"] in ("turned", "conformers", "backbones", "chains"):
         return
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"

@@ -100,7 +100,14 @@ def four_points(path, turned=True):
         path,
         arrays,
         dict(
-            kind="backbones", source="test", licence="", split="chain", split_seed=0, code="", settings="{}"
+            kind="backbones",
+            source="test",
+            licence="",
+            split="chain",
+            split_seed=0,
+            code="",
+            settings="{}",
+            poses="as-made",
         ),
     )
 

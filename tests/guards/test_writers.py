@@ -117,7 +117,7 @@ numbers, settings = np.ones(3, np.uint8), dict(source="xyz", files=[], licence="
 positions, cluster = np.zeros((3, 3), np.float32), np.arange(3)
 arrays = dict(offsets=np.arange(4), numbers=numbers, positions=positions, cluster=cluster, split=cluster % 2)
 attributes = dict(kind="molecules", source="x", licence="x", split="molecule", split_seed=0)
-attributes |= dict(code="", settings="")
+attributes |= dict(code="", settings="", poses="as-made")
 {drop}
 store.write(sys.argv[1] + "/open/d.h5", arrays, attributes)
 for write in (lambda path: store.write(path, arrays, attributes), lambda path: build.build(settings, path)):

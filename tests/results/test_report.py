@@ -1,6 +1,6 @@
 """Sentences of the report are made from tables alone, and say what the tables say."""
 
-from test_verdicts import row
+from test_verdicts import against, row
 
 from equidyn.results import readings as report
 
@@ -51,15 +51,22 @@ def test_later_rises_are_named_with_their_peak_even_where_they_fall_again():
     assert report._rises({("flow", "t=0.8"): curves["flow", "t=0.8"]}).startswith("No percentage")
 
 
-def test_flow_is_held_against_its_rescaled_input():
-    good, bad = (
-        flow("t=0.4", (10, 1, 0.4)),
-        flow("t=0.8", (10, 1, 0.46)),
-    )  # total 0.8 and 0.92 × the rescaled input
-    assert "flow t=0.4 0.80 ×" in report._below_rescaled(
-        {("flow", "t=0.4"): good}
-    ) and "0.95: yes" in report._below_rescaled({("flow", "t=0.4"): good})
-    assert "0.95: no" in report._below_rescaled({("flow", "t=0.4"): good, ("flow", "t=0.8"): bad})
+def test_flow_says_where_it_is_its_linear_denoiser_and_where_more():
+    same = [against(r, 0.82) for r in flow("t=0.4", (10, 1, 0.41), (20, 1, 0.4))]
+    more = [against(r, 0.9) for r in flow("t=0.9", (10, 5, 0.45), (20, 1.2, 0.3), (30, 1.1, 0.2))]
+    ratios, linear, beyond = report._beyond_linear({("flow", "t=0.4"): same, ("flow", "t=0.9"): more})
+    assert "t=0.4 0.98 [0.98, 0.98] × linear denoiser" in ratios and "t=0.9 0.44" in ratios
+    assert linear.startswith("At t=0.4 the network is not a tenth better")
+    assert "flow t=0.9 from step 20, there 1.1 % [0.99, 1.2] at the end: holds" in beyond
+    assert report._beyond_linear({("flow", "t=0.4"): same})[-1] == "It is more at no time."
+
+
+def test_missing_augmentation_on_aligned_poses_is_said_beside_the_percentage():
+    curve = [row(1, 20, 3), row(10, 1, 0.5)]
+    assert "aligned" not in report._ends(curve)
+    aligned = [{**r, "pose_deviation": 60.0} for r in curve]
+    assert "without augmentation on aligned poses (60 standard deviations" in report._ends(aligned)
+    assert "aligned" not in report._ends([{**r, "augment": 1.0} for r in aligned])
 
 
 def test_the_hand_is_said_to_be_learned_only_where_the_interval_says_so():

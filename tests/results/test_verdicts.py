@@ -21,14 +21,28 @@ def row(step, percent, ratio, run="r", spread=0.1):
         twirled=total - total * percent / 100,
         zero_loss=2.0,
         trivial_loss=2.0,
-        zero_ratio_hi=ratio,
+        baseline="zero",
+        baseline_ratio=ratio,
+        baseline_ratio_lo=ratio,
+        augment=0.0,
+        pose_deviation=1.0,
+        baseline_loss=2.0,
+        baseline_ratio_hi=ratio,
         loss="mse",
         rotations="haar",
         weights="live",
+        items="held-out",
         n_items=10,
         n_rotations=10,
         floor=1e-12,
     )
+
+
+def against(row, loss, name="linear denoiser"):
+    """The row with another baseline."""
+    ratio = row["total"] / loss
+    ends = dict(baseline_ratio=ratio, baseline_ratio_lo=ratio, baseline_ratio_hi=ratio)
+    return {**row, "baseline": name, "baseline_loss": loss, **ends}
 
 
 @pytest.mark.parametrize(
@@ -55,10 +69,10 @@ def test_verdicts_guard_against_the_zero_predictor_and_mind_the_interval(curve, 
 
 
 def test_what_is_below_for_some_items_alone_does_not_count():
-    assert counted({**row(10, 1, 0.89), "zero_ratio_hi": 0.899}) and not counted(
-        {**row(10, 1, 0.89), "zero_ratio_hi": 0.901}
+    assert counted({**row(10, 1, 0.89), "baseline_ratio_hi": 0.899}) and not counted(
+        {**row(10, 1, 0.89), "baseline_ratio_hi": 0.901}
     )
-    assert not counted({**row(10, 1, 0.5), "zero_ratio_hi": math.nan})  # one cluster: no interval
+    assert not counted({**row(10, 1, 0.5), "baseline_ratio_hi": math.nan})  # one cluster: no interval
 
 
 def test_a_rescaled_input_is_the_baseline_where_it_is_better():
@@ -69,6 +83,14 @@ def test_a_rescaled_input_is_the_baseline_where_it_is_better():
         and verdict([low]) == "not testable at this scale"
         and counted({**low, "trivial_loss": 1.2})
     )
+
+
+def test_a_network_that_is_its_linear_denoiser_has_learned_nothing_that_counts():
+    """However far it lies below the zero predictor and the rescaled input."""
+    curve = [against(row(step, 1.0, ratio), 2.0 * 0.3) for step, ratio in ((1, 0.9), (10, 0.31), (100, 0.29))]
+    assert not any(map(counted, curve)) and verdict(curve) == "not testable at this scale"
+    assert first_step(curve, 2) is None and dip(curve) is None
+    assert counted(against(row(1000, 1.0, 0.26), 2.0 * 0.3))
 
 
 def test_first_step_needs_both():

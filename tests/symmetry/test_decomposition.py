@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from equidyn.errors import ArgumentError
 from equidyn.symmetry import groups
-from equidyn.symmetry.decomposition import decompose
+from equidyn.symmetry.decomposition import accumulate, decompose, summarise
 
 
 def linear_map(x, a, rotations):
@@ -146,7 +147,7 @@ def test_the_squared_loss_given_as_a_loss_is_the_squared_loss(case, n):
         "total",
         "equivariance",
         "percent_lo",
-        "zero_ratio_hi",
+        "baseline_ratio_hi",
         "relative_equivariance",
         "variance_items",
         "variance_rotations",
@@ -230,3 +231,25 @@ def test_equivariant_predictions_have_no_error_and_zero_has_zero_loss_total():
 def test_bad_input_is_named(twisted, mask, order, message):
     with pytest.raises(ValueError, match=message):
         decompose(twisted, torch.zeros(4, 3), mask, order)
+
+
+def test_the_ratio_to_a_baseline_is_paired():
+    """Items differ a hundredfold in loss, and the total is half the baseline on each: no interval is left."""
+    g = torch.Generator().manual_seed(0)
+    scale = 10 ** torch.rand(200, generator=g, dtype=torch.float64)
+    sums = accumulate(list(torch.stack([scale, -scale])[:, :, None]), torch.zeros(200, 1))
+    found = summarise(sums, baseline=2 * scale**2)
+    assert found.baseline_loss == pytest.approx(2 * found.total)
+    assert found.baseline_ratio == pytest.approx(0.5)
+    assert found.baseline_ratio_hi - found.baseline_ratio_lo < 1e-9
+    other = 2 * scale[torch.randperm(200, generator=g)] ** 2
+    loose = summarise(sums, baseline=other)
+    assert loose.baseline_ratio == pytest.approx(0.5) and loose.baseline_ratio_hi > 0.55
+
+
+def test_without_a_baseline_it_is_the_zero_predictor():
+    found = decompose(torch.tensor([[1.0, 2], [2, 1]]), torch.tensor([3.0, 3.0]))
+    assert found.baseline_loss == found.zero_loss == 9
+    assert found.baseline_ratio == pytest.approx(found.total / 9)
+    with pytest.raises(ArgumentError, match="baseline has 3 entries for 2 items"):
+        summarise(accumulate([torch.ones(2, 1)] * 2, torch.ones(2, 1)), baseline=torch.ones(3))

@@ -58,6 +58,7 @@ def random_walks(path, shift=0.0):
             split_seed=0,
             code="",
             settings="{}",
+            poses="as-made",
         ),
     )
     return str(path)

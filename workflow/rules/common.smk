@@ -98,7 +98,8 @@ def contents(folder):
 def dataset_inputs(wildcards):
     """Files that a dataset is made from; for downloads, the lists of checked files."""
     settings = config["datasets"][wildcards.dataset]
-    files = [settings["molecules"]] if "molecules" in settings else []
+    files = [settings[key] for key in ("molecules", "chains") if key in settings]
+    files += [f"{RESULTS}/data/{settings['of']}.h5"] if "of" in settings else []
     files += [settings["split_list"]["file"]] if "split_list" in settings else []
     for key in ("", "held_out_"):
         files += [

@@ -38,6 +38,7 @@ rule report_page:
         ),
         linked=dynamics_tables,
         paper=PAPER,
+        data=expand(f"{RESULTS}/data/{{dataset}}.h5", dataset=DATASETS),
         splits=expand(f"{RESULTS}/data/{{dataset}}/split.json", dataset=DATASETS),
         figures=expand(f"{RESULTS}/figures/{{figure}}.png", figure=DRAWN),
     output:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn.config import resolve_dataset, resolve_run
+from equidyn.config import origin, resolve_dataset, resolve_run
 from equidyn.cost.throughput import FLOPS_PER_FORWARD, Cost, achieved, cost_of
+from equidyn.data import store
+from equidyn.data.generate import experimental_chains
 from equidyn.data.schema import KINDS
 from equidyn.guards import content_digest
 from equidyn.training.checkpoint import log_spaced
@@ -51,7 +53,7 @@ CONVERSION, ITEM = (
 GENERATION, HELD = (
     (290, 120),
     8,
-)  # conformers and backbones are held whole: 5 to 8 times the dataset, measured
+)  # conformers and backbones are held whole: 5 to 8 times the dataset, measured; chains need 129 MiB in all
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Assumed:
 
 def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
     """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its
-    downloads.
+    downloads. Fragments of chains are counted without making the dataset.
     """
     if (
         file is not None and file.is_file() and content_digest.has_digest(file)
@@ -102,6 +104,11 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
             settings["max_atoms"],
             "mean atoms assumed 0.7 max_atoms",
         )
+    if settings["source"] == "chains" and Path(settings["chains"]).is_file():
+        kept, _ = experimental_chains.fragments(experimental_chains.read(settings["chains"]), settings)
+        lengths = np.array([fragment.stop - fragment.start for fragment in kept] or [0])
+        basis = f"fragments of {settings['chains']}, counted"
+        return Shape(len(kept), float(lengths.mean()), int(lengths.max()), basis)
     names = [*settings.get("download", []), *settings.get("held_out_download", [])]
     if names and all(name in QUOTED for name in names):
         quoted = [QUOTED[name] for name in names]
@@ -117,7 +124,7 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
         basis = "mean residues assumed in the middle of min_residues and max_residues"
         unknown = (
             f"{basis}; number of chains not known before they are read: none is quoted for "
-            f"{', '.join(names or settings.get('files', []))}"
+            f"{', '.join(names or settings.get('files', [settings['source']]))}"
         )
         return Shape(
             settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown
@@ -170,10 +177,10 @@ def forwards(settings: dict) -> tuple[float, int]:
     n_checkpoints = len(log_spaced(training["steps"], training["n_checkpoints"]))
     items, rotations = measured["n_items"], measured["n_rotations"]
     conditions = len(measured.get("times", [])) if task == "flow" else 1
-    floor = 4 * min(measured["batch_size"], items)  # the control, one batch and four rotations
-    passes = conditions * (items * rotations + floor)
+    floor = 4 * min(8, measured["batch_size"], items)  # the control, eight items and four rotations
+    passes = 2 * conditions * (items * rotations + floor)  # live and EMA weights
     last = (
-        passes
+        passes  # training items
         + len(measured.get("self_conditioning_times", [])) * (items * (rotations + 1) + floor)
         + 2 * items * measured.get("off_grid", 0)
     )
@@ -234,14 +241,17 @@ def _file(data, name):
 
 def _dataset_rows(config, name, task, data):
     settings, file = resolve_dataset(config, name), _file(data, name)
-    shape = shape_of(settings, task, file)
+    shape = shape_of(origin(config, name), task, file)
     yield _row("dataset", name, "items", shape.items, "1", shape.basis)
     if file is not None and file.is_file():
         yield _row("dataset", name, "disk", file.stat().st_size, "byte", f"size of {file}")
+        if found := store.poses_of(file)[1]:
+            basis = f"training poses: {found.text()}"
+            yield _row("dataset", name, "poses, deviation from isotropic", found.deviation, "1", basis)
     else:
         size = dataset_bytes(task, shape)
         yield _row("dataset", name, "disk", size, "byte", f"schema, uncompressed; {shape.basis}")
-        if settings["source"] != "backbones":
+        if settings["source"] not in ("backbones", "chains", "turned"):
             yield _row(
                 "dataset",
                 name,
@@ -266,7 +276,7 @@ def _dataset_rows(config, name, task, data):
 
 def _making(settings: dict, shape: Shape, size: int | None) -> tuple[int | None, str, str]:
     """Peak of a conversion or generation with two workers: value, unit, basis."""
-    whole = settings["source"] in ("conformers", "backbones")
+    whole = settings["source"] in ("conformers", "backbones", "chains", "turned")
     parent, worker = GENERATION if whole else CONVERSION
     growing = (
         f"{HELD} x the dataset"
@@ -301,7 +311,7 @@ def _grid_bytes(box):
 def _run_rows(config, name, throughputs, devices, assumed, data):
     settings = resolve_run(config, name)
     task, training, model = settings["task"], settings["training"], settings["model"]
-    dataset = resolve_dataset(config, settings["dataset"])
+    dataset = origin(config, settings["dataset"])
     shape = shape_of(dataset, task, _file(data, settings["dataset"]))
     box = dataset.get("voxels", {})
     cost = cost_of(model, task, round(shape.mean), (len(box.get("elements", [])), box.get("grid", 0)))

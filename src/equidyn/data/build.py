@@ -9,7 +9,10 @@ from pathlib import Path
 from equidyn.data.generated import generate
 from equidyn.data.readers.registry import READERS
 from equidyn.data.streamed import convert
+from equidyn.data.turned import turn
 from equidyn.files import exclusive
+
+MAKERS = {"turned": turn}  # those that are neither generated nor read
 
 
 def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[str, int]:
@@ -23,7 +26,7 @@ def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[st
         see the readers; also when a source gives too little to split
     """
     folder = Path(out).with_suffix("")
-    make = convert if settings["source"] in READERS else generate
+    make = MAKERS.get(settings["source"], convert if settings["source"] in READERS else generate)
     with exclusive(
         folder, "making a dataset"
     ):  # a second one would delete shards under the hands of the first

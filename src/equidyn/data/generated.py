@@ -1,15 +1,17 @@
-"""Sources that are generated and fit into memory: conformers of listed molecules, synthetic backbones."""
+"""Sources that are generated or shipped and fit into memory: conformers of listed molecules, synthetic and
+experimental backbones.
+"""
 
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from equidyn.data import splits, store
+from equidyn.data import poses, splits, store
 from equidyn.data.generate import conformers, molecule_lists
-from equidyn.data.listing import attributes_of, counts_of, rejections
+from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item
 from equidyn.errors import DataError
@@ -31,6 +33,7 @@ class Found:
     rejected: list[tuple[str, str]]
     split: str = "molecule"
     notes: dict | None = None  # counts beside those of rejections
+    attributes: dict = field(default_factory=dict)  # of the file, beside those of every dataset
 
 
 def generate(settings: dict, out: str, code: str, workers: int, folder: Path) -> dict[str, int]:
@@ -56,12 +59,15 @@ def generate(settings: dict, out: str, code: str, workers: int, folder: Path) ->
         **{name: np.concatenate(values) for name, values in found.rows.items()},
         **{name: np.array(values) for name, values in found.items.items()},
     )
+    rotations = poses.draw(poses_of(settings), len(found.where), settings["seed"])
+    for name in ("positions", "forces"):
+        if name in arrays:
+            arrays[name] = poses.turn(arrays[name], np.diff(arrays["offsets"]), rotations)
     with splits.Lists(folder) as lists:
         for where, side, number in zip(found.where, split.split, split.cluster):
             lists.add(side, int(number), split.names(number), where)
-        store.write(
-            out, arrays, attributes_of(settings, found.kind, found.source, found.licence, split, code)
-        )
+        attributes = attributes_of(settings, found.kind, found.source, found.licence, split, code)
+        store.write(out, arrays, attributes | found.attributes)
     return counts_of(len(found.where), split, found.notes or {}, reasons)
 
 
@@ -160,4 +166,38 @@ def _backbones(settings, workers, resume) -> Found:
     )
 
 
-SOURCES = {"backbones": _backbones, "conformers": _conformers}  # those that are generated
+def _chains(settings, workers, resume) -> Found:
+    from equidyn.data.generate import experimental_chains
+    from equidyn.data.readers import sequence_clusters
+
+    chains = experimental_chains.read(settings["chains"])
+    kept, rejected = experimental_chains.fragments(chains, settings)
+    label = sequence_clusters.clusters(chains.sequences(), settings)
+    first = [chains.names[i] for i in np.unique(label, return_index=True)[1]]  # what a cluster is called
+    positions = [chains.positions[f.chain][f.start : f.stop] for f in kept]
+    names = [f.name for f in kept]
+    whole = sum(len(x) == len(chains.positions[f.chain]) for x, f in zip(positions, kept))
+    return Found(
+        "backbones",
+        f"{chains.source}: {settings['chains']}",
+        chains.licence,
+        dict(
+            positions=[(x - x.mean(0)).astype(np.float32) for x in positions],
+            residues=[chains.residues[f.chain][f.start : f.stop] for f in kept],
+            breaks=[np.zeros(len(x)) for x in positions],
+        ),
+        {"name": [name.encode() for name in names]},
+        [first[label[f.chain]] for f in kept],
+        names,
+        rejected,
+        "sequence cluster",
+        notes={"chains": len(chains.names), "taken whole": whole, "fragments": len(kept) - whole},
+        attributes={"clusterer": sequence_clusters.clusterer(settings)},
+    )
+
+
+SOURCES = {  # those that are held in memory
+    "backbones": _backbones,
+    "chains": _chains,
+    "conformers": _conformers,
+}

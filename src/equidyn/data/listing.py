@@ -20,8 +20,14 @@ def attributes_of(settings: dict, kind: str, source: str, licence: str, split: S
         split_seed=settings["seed"],
         code=code,
         settings=json.dumps(settings, sort_keys=True),
+        poses=poses_of(settings),
         **split.attributes,
     )
+
+
+def poses_of(settings: dict) -> str:
+    """The poses that a dataset's settings ask for: Haar by default of conformers, which RDKit aligns."""
+    return settings.get("poses", "haar" if settings["source"] == "conformers" else "as-made")
 
 
 def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict[str, int]:

@@ -5,7 +5,7 @@ Ragged arrays are flat values plus ``offsets``: item i owns rows offsets[i] to o
 
 from dataclasses import dataclass
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SPLITS = ("train", "held_out")
 
 
@@ -67,4 +67,6 @@ ATTRIBUTES = (
     "splits",
     "code",
     "settings",
+    "poses",  # what was done to them, one of ``poses.POSES``
+    "anisotropy",  # of the training poses: JSON of ``poses.Anisotropy``, or null
 )

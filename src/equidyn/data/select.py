@@ -39,8 +39,13 @@ def held_out_items(arrays: dict[str, np.ndarray], path: str, n_items: int | None
     DataError
         fewer held-out clusters than asked for
     """
-    items = np.flatnonzero(arrays["split"] == 1)
+    items = one_per_cluster(arrays, np.flatnonzero(arrays["split"] == 1))
+    if n_items is not None and n_items > len(items):
+        raise DataError(f"{path}: measure.n_items = {n_items}, but only {len(items)} clusters are held out")
+    return subset(items, len(items) if n_items is None else n_items)
+
+
+def one_per_cluster(arrays: dict[str, np.ndarray], items: np.ndarray) -> np.ndarray:
+    """The first of the items of each cluster, in order."""
     _, first = np.unique(arrays["cluster"][items], return_index=True)
-    if n_items is not None and n_items > len(first):
-        raise DataError(f"{path}: measure.n_items = {n_items}, but only {len(first)} clusters are held out")
-    return subset(np.sort(items[first]), len(first) if n_items is None else n_items)
+    return np.sort(items[first])

@@ -8,12 +8,14 @@ from typing import Any
 import h5py
 import numpy as np
 
+from equidyn.data import poses
 from equidyn.data.schema import ATTRIBUTES, KINDS, SCHEMA_VERSION, SPLITS
 from equidyn.errors import DataError
 from equidyn.files import atomic_write, reserve
 from equidyn.guards import content_digest
 
 METADATA = 1 << 16  # bytes of a file beside its arrays, at most
+ROOM = 800  # bytes of the attribute anisotropy
 DEFLATE = 1032  # bytes that one byte of deflate's output can stand for at most
 
 
@@ -62,10 +64,40 @@ def writing(path: str | Path, attributes: dict, n_rows: int, n_items: int) -> It
                 dataset = file.create_dataset(name, (lengths[key.per], *key.trailing), key.dtype, dcpl=early)
                 dataset.attrs["unit"], dataset.attrs["meaning"] = key.unit, key.meaning
             file.attrs.update(attributes)
+            file.attrs["anisotropy"] = _fixed("null")
         reserve(temporary, temporary.stat().st_size)  # no blocks are behind the empty arrays yet
         with h5py.File(temporary, "r+") as file:
             yield file
+            file.attrs.modify("anisotropy", _fixed(_training_poses(file)))
         content_digest.write_digest(temporary)
+
+
+def _fixed(text: str) -> np.bytes_:
+    """An attribute that takes the same room whatever it says: it is asked for before anything is written."""
+    return np.bytes_(text.ljust(ROOM))
+
+
+def _training_poses(file: h5py.File) -> str:
+    """``poses.anisotropy`` of the training items as JSON; null where there are none with an extent."""
+    blocks = poses.blocks_of(file["positions"], file["offsets"][()], file["split"][()] == 0)
+    found = poses.anisotropy(blocks)
+    return "null" if found is None else found.to_json()
+
+
+def kind_of(path: str | Path) -> str:
+    """Kind of a dataset file, a key of ``schema.KINDS``; raises DataError on a damaged file."""
+    with content_digest.open_checked(path, "dataset") as file:
+        return str(file.attrs["kind"])
+
+
+def poses_of(path: str | Path) -> tuple[str, poses.Anisotropy | None]:
+    """Poses of a dataset file, one of ``poses.POSES``, and how far those of its training items are from
+    isotropic; raises DataError on a damaged file.
+    """
+    with content_digest.open_checked(path, "dataset") as file:
+        text = bytes(file.attrs["anisotropy"]).decode().strip()
+        kind = str(file.attrs["poses"])
+    return kind, None if text == "null" else poses.Anisotropy.from_json(text)
 
 
 def read(path: str | Path, kind: str = "forces") -> tuple[dict[str, np.ndarray], dict]:

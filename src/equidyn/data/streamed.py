@@ -10,8 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from equidyn.data import conversion, splits, store
-from equidyn.data.listing import attributes_of, counts_of, rejections
+from equidyn.data import conversion, poses, splits, store
+from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers.records import Reader
 from equidyn.data.readers.registry import READERS
 from equidyn.data.schema import KINDS, SPLITS
@@ -78,7 +78,8 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     ):
         file["offsets"][...] = np.concatenate([[0], np.cumsum(lengths)])
         file["cluster"][...], file["split"][...] = split.cluster, split.split
-        writer = _Writer(file, lists, reader.kind, split, short, notes)
+        rotations = poses.draw(poses_of(settings), len(lengths), settings["seed"])
+        writer = _Writer(file, lists, reader.kind, split, short, notes, rotations)
         start = 0
         for shard in found.shards:
             items, arrays, rejected_rows = _contents(shard)
@@ -110,7 +111,9 @@ class _Writer:
         split: splits.Split,
         short: dict,
         notes: Counter,
+        rotations: np.ndarray | None,
     ):
+        self.rotations = rotations  # [n, 3, 3] of all kept items
         self.file, self.lists, self.split, self.short, self.notes = file, lists, split, short, notes
         self.per = {name: key.per for name, key in KINDS[kind].items()}
         self.items = self.rows = 0  # written so far
@@ -122,6 +125,7 @@ class _Writer:
         kept = {
             name: values[keep_rows if self.per[name] == "row" else keep] for name, values in arrays.items()
         }
+        self._turn(kept, [item.length for item, kept_here in zip(items, keep) if kept_here])
         for name, values in kept.items():
             at = self.rows if self.per[name] == "row" else self.items
             if len(values):
@@ -135,6 +139,15 @@ class _Writer:
         if "forces" in kept:
             self.squares += float((kept["forces"].astype(np.float64) ** 2).sum())
         self.items, self.rows = self.items + int(keep.sum()), self.rows + int(keep_rows.sum())
+
+    def _turn(self, arrays: dict, lengths: list[int]) -> None:
+        """Turn the next structures as their poses ask for."""
+        if self.rotations is None or not lengths:
+            return
+        rotations = self.rotations[self.items : self.items + len(lengths)]
+        for name in ("positions", "forces"):
+            if name in arrays:
+                arrays[name] = poses.turn(arrays[name], np.array(lengths), rotations)
 
 
 def _read(

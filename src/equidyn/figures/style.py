@@ -17,7 +17,7 @@ from equidyn.results.verdicts import LEARNED, counted  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 
-HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × trivial predictors"
+HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × best baseline"
 QUANTITY = {
     "total": "#000000",
     "twirled": "#0072B2",
@@ -31,7 +31,9 @@ RUN = {
     "forces-raw": "#E69F00",
     "forces-raw-aug": "#56B4E9",
     "forces-control": "#882255",
+    "forces-aligned": "#332288",
     "voxels-0.3": "#009E73",
+    "voxels-0.445": "#009E73",
     "voxels-0.9": "#E69F00",
     "flow": "#009E73",
 }
@@ -39,8 +41,10 @@ OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
 LABEL = {
     "flow": "Proteina-style transformer",
     "voxels-0.3": "VoxMol, σ = 0.3",
+    "voxels-0.445": "VoxMol, σ = 0.445",
     "voxels-0.9": "VoxMol, σ = 0.9",
     "forces": "EScAIP",
+    "forces-aligned": "EScAIP, aligned poses",
     "forces-raw": "raw directions",
     "forces-raw-aug": "raw directions, augmented",
     "forces-control": "EScAIP, tied head (control)",

@@ -35,6 +35,7 @@ DECOMPOSITION = {
     "task": TASK,
     "step": STEP,
     "condition": CONDITION,
+    "items": Column("", "held-out, or training: those that the model was trained on", text=True),
     "weights": Column("", "live, or ema (exponential moving average)", text=True),
     "rotations": Column("", "haar; cube, from or all of the 24; cube-24, all of them", text=True),
     "loss": Column(
@@ -47,12 +48,22 @@ DECOMPOSITION = {
     "percent_lo": Column("%", "lower end of its 95 % interval, jackknife over clusters"),
     "percent_hi": Column("%", "upper end of its 95 % interval"),
     "zero_loss": Column("loss", "of predicting zero"),
-    "zero_ratio_hi": Column("1", "upper end of the 95 % interval of total over zero_loss"),
     "trivial_loss": Column(
         "loss", "of the best rescaling of the input; zero_loss where there is none better"
     ),
+    "baseline": Column(
+        "", "best of the equivariant predictors that learned nothing of the task, by name", text=True
+    ),
+    "baseline_loss": Column("loss", "its loss on the same items"),
+    "baseline_ratio": Column("1", "total over baseline_loss"),
+    "baseline_ratio_lo": Column("1", "lower end of its 95 % interval, paired, jackknife over clusters"),
+    "baseline_ratio_hi": Column("1", "upper end of its 95 % interval"),
     "relative_equivariance": Column(
         "1", "equivariance error over the size of the prediction in the same loss"
+    ),
+    "augment": Column("1", "probability of a fresh rotation of a training item"),
+    "pose_deviation": Column(
+        "1", "of training poses from isotropic, in the standard deviations of isotropic ones"
     ),
     "floor": Column("loss", "equivariance error of an exactly equivariant control: rounding, interpolation"),
     "n_items": N_ITEMS,

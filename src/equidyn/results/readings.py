@@ -1,6 +1,7 @@
 """Sentences of the report, made from tables alone."""
 
 from equidyn.results import tables
+from equidyn.results.claims.rows import poses_text
 from equidyn.results.verdicts import counted, verdict
 
 
@@ -10,7 +11,7 @@ def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dic
     for run in tables.runs([r for r in rows if r["task"] == task]):
         for condition in [c for c in tables.conditions(rows, run) if not c.endswith("sc")]:
             curves[run, condition] = tables.curve(rows, run, condition=condition)
-    lines = [_ends(curve) for curve in curves.values()] if task != "flow" else [_below_rescaled(curves)]
+    lines = [_ends(curve) for curve in curves.values()] if task != "flow" else _beyond_linear(curves)
     lines.append(_rises(curves))
     if task == "flow":
         if published := _published_rises(paper):
@@ -32,8 +33,10 @@ def _ends(curve: list[dict]) -> str:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at "
-        f"{ratio:.3g} × the zero-predictor loss; at most 2 %: {verdict(curve)}."
+        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)}."
     )
+    if poses := poses_text(last):
+        text += f" It was {poses}."
     if ratio >= 0.8:
         text += (
             " So close to the zero predictor a low percentage is mostly that of predicting next to nothing."
@@ -46,20 +49,42 @@ def _ends(curve: list[dict]) -> str:
     return text
 
 
-def _below_rescaled(curves: dict) -> str:
-    """How far below the best rescaling of its input every flow time ends, and whether by a tenth from 0.4 to
-    0.95.
-    """
-    told, middle = [], []
-    for (run, condition), curve in curves.items():
-        ratio, time = curve[-1]["total"] / curve[-1]["trivial_loss"], float(condition.removeprefix("t="))
-        told.append(f"{run} {condition} {ratio:.2f} ×")
-        middle += [ratio <= 0.9] if 0.4 <= time <= 0.95 else []
-    judged = "yes" if middle and all(middle) else "no"
+def _against(row: dict) -> str:
+    """The total over the best baseline, with its interval, where that is not the zero predictor."""
+    if row["baseline"] == "zero":
+        return ""
     return (
-        f"Last total loss over that of the rescaled input: {', '.join(told)}. At least a tenth below it at "
-        f"every t from 0.4 to 0.95: {judged}."
+        f", {row['baseline_ratio']:.3g} [{row['baseline_ratio_lo']:.3g}, {row['baseline_ratio_hi']:.3g}] × "
+        f"its best baseline ({row['baseline']})"
     )
+
+
+def _beyond_linear(curves: dict) -> list[str]:
+    """Per flow time: the last total over the best baseline, the linear denoiser of the chain, and since when
+    it counts; where the network is no more than that baseline, and where it is.
+    """
+    told, more, same = [], [], []
+    for (run, condition), curve in curves.items():
+        last, first = curve[-1], next((r["step"] for r in curve if counted(r)), None)
+        told.append(
+            f"{condition} {last['baseline_ratio']:.2f} [{last['baseline_ratio_lo']:.2f}, "
+            f"{last['baseline_ratio_hi']:.2f}] × {last['baseline']}"
+        )
+        if counted(last):
+            more.append(
+                f"{run} {condition} from step {first:.0f}, there {last['percent']:.2g} % "
+                f"[{last['percent_lo']:.2g}, {last['percent_hi']:.2g}] at the end: {verdict(curve)}"
+            )
+        else:
+            same.append(condition)
+    lines = [f"Last total loss over the best baseline: {', '.join(told)}."]
+    if same:
+        lines.append(
+            f"At {', '.join(same)} the network is not a tenth better than what knows mean distances along "
+            "the chain alone; its percentages there do not count."
+        )
+    lines.append(f"More than that, at most 2 %: {'; '.join(more)}." if more else "It is more at no time.")
+    return lines
 
 
 RISE = 1.3  # times the lowest percentage before it

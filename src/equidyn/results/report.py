@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from equidyn.data import store
 from equidyn.errors import optional_packages
 from equidyn.files import atomic_write
 from equidyn.guards import content_digest
@@ -62,8 +63,8 @@ NOTES = {
 
 
 def dataset_row(folder: Path) -> dict:
-    """Name, source and counts of a dataset from the files beside it: config.yaml, split.json, rejected.csv
-    and, for voxels, grids.h5.
+    """Name, source, counts and poses of a dataset from its file and those beside it: config.yaml,
+    split.json, rejected.csv and, for voxels, grids.h5.
     """
     split = json.loads((folder / "split.json").read_text())
     with open(folder / "rejected.csv", newline="") as file:
@@ -72,9 +73,13 @@ def dataset_row(folder: Path) -> dict:
     named = {
         "conformers": "generated conformers of listed molecules",
         "backbones": "synthetic Cα traces, no real protein",
+        "chains": "Cα of experimental chains",
+        "turned": f"{source.get('of')}, turned",
     }.get(source["source"], source["source"])
     if source["source"] == "conformers":
         named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
+    file = folder.with_name(f"{folder.name}.h5")
+    poses, found = store.poses_of(file)
     if (measured := folder / "grids.h5").exists():
         with content_digest.open_checked(measured, "grids") as file:
             reasons.update(
@@ -89,6 +94,7 @@ def dataset_row(folder: Path) -> dict:
         source=named,
         kept=sum(s["items"] for s in split.values()),
         held_out=split["held_out"]["items"],
+        poses=f"{poses}: {found.text()}" if found else poses,
         rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
     )
 
@@ -200,7 +206,8 @@ def _shortened(path: Path) -> list[dict[str, str]]:
 
 def _is_main(row: dict) -> bool:
     """Whether a row is of the curve that verdicts are about."""
-    return (row["loss"], row["weights"], row["rotations"]) == ("mse", "live", tables.MAIN[row["task"]])
+    main = ("mse", "live", "held-out", tables.MAIN[row["task"]])
+    return (row["loss"], row["weights"], row["items"], row["rotations"]) == main
 
 
 def _reached(rows: list[dict]) -> list[tuple[str, float | None]]:

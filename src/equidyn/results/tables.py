@@ -44,13 +44,14 @@ def curve(
     rotations: str | None = None,
     weights: str = "live",
     condition: str = "",
+    items: str = "held-out",
 ) -> list[dict]:
     """Rows of one curve, by step; rotations None are those of every checkpoint: ``MAIN`` of the task."""
-    wanted = (run, loss, weights, condition)
+    wanted = (run, loss, weights, condition, items)
     chosen = [
         r
         for r in rows
-        if (r["run"], r["loss"], r["weights"], r["condition"]) == wanted
+        if (r["run"], r["loss"], r["weights"], r["condition"], r["items"]) == wanted
         and r["rotations"] == (rotations or MAIN[r["task"]])
     ]
     return sorted(chosen, key=lambda r: r["step"])

@@ -1,8 +1,9 @@
 """When a percentage counts, and what a curve of them says: the rules that claims and figures share.
 
-A constant output is perfectly equivariant, and so is the input rescaled; both are equivariant without
-anything learned. A percentage therefore counts only where the total loss lies at least a tenth below both
-(``counted``), with its interval. "≤ 2 %" is judged with the 95 % interval of the percentage.
+A constant output is perfectly equivariant, and so are the input rescaled and a linear denoiser of the chain
+(``equidyn.baselines``): equivariant with next to nothing learned. A percentage therefore counts only where
+the total loss lies at least a tenth below the best of them (``counted``), with its interval. "≤ 2 %" is
+judged with the 95 % interval of the percentage.
 """
 
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
@@ -19,17 +20,13 @@ HOLDS, DIP, FAILS, UNTESTABLE, NOT_RUN = VERDICTS = (
 
 
 def baseline(row: dict) -> float:
-    """Loss of the best predictor that has learned nothing: zero, or the rescaled input where that is
-    better.
-    """
-    return min(row["zero_loss"], row.get("trivial_loss", row["zero_loss"]))
+    """Loss of the best predictor that has learned nothing."""
+    return min(row["baseline_loss"], row["trivial_loss"])
 
 
 def counted(row: dict) -> bool:
-    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval of total
-    / zero predictor.
-    """
-    return row["zero_ratio_hi"] * row["zero_loss"] < LEARNED * baseline(row)
+    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval."""
+    return row["baseline_ratio_hi"] * row["baseline_loss"] < LEARNED * baseline(row)
 
 
 def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:

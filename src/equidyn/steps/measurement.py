@@ -5,17 +5,21 @@ plan.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from equidyn import seeds
+from equidyn.data import store
 from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps.references import References
 from equidyn.symmetry import groups
 from equidyn.symmetry.decomposition import Decomposition
 from equidyn.symmetry.measure import Batch, measure_losses
 from equidyn.tasks.protocol import Task
 
-FLOOR_ROTATIONS = 4  # enough for the scale of rounding
+FLOOR_ITEMS, FLOOR_ROTATIONS = 8, 4  # enough for the scale of rounding
+HELD_OUT, TRAINING = "held-out", "training"
 
 
 @dataclass(frozen=True)
@@ -36,100 +40,127 @@ class Plan:
     weights: str  # live or ema
     rotations: Rotations
     conditions: tuple[str, ...]
+    items: str = HELD_OUT
 
 
-def rotations_of(task: Task, n_rotations: int, n_items: int) -> tuple[Rotations, Rotations]:
-    """Rotations of every checkpoint, and those of the last: all 24 of the cube.
+def about_training(settings: dict, data: Path) -> dict:
+    """Columns that say whether training could show rotations: augmentation, and poses of the data."""
+    _, found = store.poses_of(data)
+    deviation = float("nan") if found is None else found.deviation
+    return dict(augment=float(settings["training"]["augment"]), pose_deviation=deviation)
 
-    Tasks on SO(3): `haar` draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws
-    without replacement from the 24 and different ones for every item, and `cube-24`, all of them.
+
+class Measurement:
+    """What the checkpoints of a run are measured with: items, rotations and baselines, made once.
+
+    ``main`` are the rotations of every checkpoint, ``whole`` all 24 of the cube. Tasks on SO(3): `haar`
+    draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws without replacement from
+    the 24 and different ones for every item, and `cube-24`, all of them.
+
+    ``now`` is the clock, in seconds; ``about`` columns that all rows share, see ``about_training``.
     """
-    drawn, order = groups.draw_per_item(task.group, n_rotations, n_items, seeds.ROTATIONS)
-    whole = groups.cube()[:, None].expand(-1, n_items, -1, -1)
-    name = "cube-24" if task.group == "cube" else "cube"
-    return Rotations(task.group, drawn, order), Rotations(name, whole, groups.CUBE_ORDER)
 
-
-def plans_of(task: Task, main: Rotations, whole: Rotations, last: bool) -> list[Plan]:
-    """Live weights on the task's rotations; at the last checkpoint also EMA weights and the whole
-    cube group.
-    """
-    plans = [Plan("live", main, task.conditions)]
-    if last:
-        plans.append(Plan("ema", main, task.conditions))
-        plans.append(Plan("live", main, getattr(task, "conditions_sc", ())))
-        if len(task.conditions) == 1:  # 24 rotations at every flow time would cost more than all else
-            plans.append(Plan("live", whole, task.conditions))
-    return plans
-
-
-def measured_rows(
-    run: str,
-    task: Task,
-    model: torch.nn.Module,
-    saved: dict,
-    plan: Plan,
-    now: Callable[[], float] = time.monotonic,
-) -> Iterator[dict]:
-    """Rows of one plan at one checkpoint, in the columns of ``results.columns.DECOMPOSITION``.
-
-    Parameters
-    ----------
-    saved : a checkpoint: its step, and states of the model by name;  now : clock, in seconds
-    """
-    model.load_state_dict(saved[plan.weights])
-    drawn, order, losses = plan.rotations.drawn, plan.rotations.order, {"mse": None, **task.losses}
-    for condition in plan.conditions:
-        started = now()
-        batches = task.held_out(model, condition)
-        measured = measure_losses(
-            model, task.predict, batches, task.actions, task.output, drawn, losses, order
+    def __init__(
+        self,
+        run: str,
+        task: Task,
+        model: torch.nn.Module,
+        n_rotations: int,
+        now: Callable[[], float] = time.monotonic,
+        about: dict | None = None,
+    ):
+        self.about = dict(run=run, task=task.name) | (about or {})
+        self.task, self.model, self.now = task, model, now
+        self.references = References(task)
+        self._batches: dict[tuple[str, str], list[Batch]] = {}
+        n_items = sum(len(batch) for batch in self._items(task.conditions[0], HELD_OUT))
+        drawn, order = groups.draw_per_item(task.group, n_rotations, n_items, seeds.ROTATIONS)
+        whole = groups.cube()[:, None].expand(-1, n_items, -1, -1)
+        name = "cube-24" if task.group == "cube" else "cube"
+        self.main, self.whole = (
+            Rotations(task.group, drawn, order),
+            Rotations(name, whole, groups.CUBE_ORDER),
         )
-        seconds = now() - started
-        floors = floor(task, model, batches, drawn, losses, order)
-        how = dict(condition=condition, weights=plan.weights, rotations=plan.rotations.name)
-        common = dict(run=run, task=task.name, step=saved["step"], **how, seconds=round(seconds, 3))
-        trivial = task.trivial_loss(condition)
-        for loss, found in measured.items():
-            yield row(common, loss, found, floors[loss].equivariance, trivial)
-            if found.plugin:
-                yield row(common, f"{loss}-plugin", found.plugin, floors[loss].equivariance, trivial)
 
+    def plans(self, last: bool) -> list[Plan]:
+        """Live and EMA weights on the main rotations; at the last checkpoint also training items,
+        self-conditioning and the whole cube group.
+        """
+        conditions = self.task.conditions
+        plans = [Plan(weights, self.main, conditions) for weights in ("live", "ema")]
+        if last:
+            plans += [Plan(weights, self.main, conditions, TRAINING) for weights in ("live", "ema")]
+            plans.append(Plan("live", self.main, getattr(self.task, "conditions_sc", ())))
+            if len(conditions) == 1:  # 24 rotations at every flow time would cost more than all else
+                plans.append(Plan("live", self.whole, conditions))
+        return plans
 
-def off_grid_row(run: str, task: Task, model: torch.nn.Module, saved: dict, n_rotations: int) -> dict:
-    """The row of Haar rotations of a task on a grid, live weights; no rescaled input is evaluated in the
-    ball.
-    """
-    model.load_state_dict(saved["live"])
-    started = time.monotonic()
-    found = task.off_grid(model, n_rotations, seeds.ROTATIONS)
-    seconds = time.monotonic() - started
-    control = task.off_grid(model.equivariant_control(), n_rotations, seeds.ROTATIONS)
-    how = dict(condition="", weights="live", rotations="haar")
-    common = dict(run=run, task=task.name, step=saved["step"], **how, seconds=round(seconds, 3))
-    return row(common, "mse", found, control.equivariance, None)
+    def rows(self, saved: dict, plan: Plan) -> Iterator[dict]:
+        """Rows of one plan at one checkpoint, in the columns of ``results.columns.DECOMPOSITION``.
 
+        Parameters
+        ----------
+        saved : a checkpoint: its step, and states of the model by name
+        """
+        self.model.load_state_dict(saved[plan.weights])
+        task, order, losses = self.task, plan.rotations.order, {"mse": None, **self.task.losses}
+        for condition in plan.conditions:
+            started = self.now()
+            batches = self._items(condition, plan.items)
+            reference = self.references.best(condition, plan.items, batches)
+            drawn = plan.rotations.drawn[:, : sum(len(batch) for batch in batches)]
+            symmetry = (task.actions, task.output, drawn, losses, order)
+            measured = measure_losses(self.model, task.predict, batches, *symmetry, reference.sums)
+            seconds = self.now() - started
+            floors = self._floor(batches, drawn, losses, order)
+            how = dict(condition=condition, items=plan.items, weights=plan.weights)
+            how |= dict(rotations=plan.rotations.name, step=saved["step"], seconds=round(seconds, 3))
+            trivial = task.trivial_loss(condition) if plan.items == HELD_OUT else None
+            for loss, found in measured.items():
+                baseline = reference.name if loss == "mse" else "zero"
+                how |= dict(floor=floors[loss].equivariance)
+                yield self._row(how | dict(loss=loss, baseline=baseline), found, trivial)
+                if found.plugin:
+                    yield self._row(how | dict(loss=f"{loss}-plugin", baseline="zero"), found.plugin, trivial)
 
-def floor(
-    task: Task,
-    model: torch.nn.Module,
-    batches: list[Batch],
-    rotations: torch.Tensor,
-    losses: dict,
-    order: int | None,
-) -> dict[str, Decomposition]:
-    """Decomposition of the exactly equivariant control, by loss: one batch and four rotations."""
-    middle = len(batches) // 2
-    start = sum(len(batch) for batch in batches[:middle])
-    few = rotations[:FLOOR_ROTATIONS, start : start + len(batches[middle])]
-    control, symmetry = model.equivariant_control().eval(), (task.actions, task.output)
-    return measure_losses(control, task.predict, [batches[middle]], *symmetry, few, losses, order)
+    def off_grid_row(self, saved: dict, n_rotations: int) -> dict:
+        """The row of Haar rotations of a task on a grid, live weights; in the ball no baseline but zero is
+        evaluated.
+        """
+        self.model.load_state_dict(saved["live"])
+        started = self.now()
+        found = self.task.off_grid(self.model, n_rotations, seeds.ROTATIONS)
+        seconds = self.now() - started
+        control = self.task.off_grid(self.model.equivariant_control(), n_rotations, seeds.ROTATIONS)
+        how = dict(condition="", items=HELD_OUT, weights="live", rotations="haar", loss="mse")
+        how |= dict(step=saved["step"], seconds=round(seconds, 3), floor=control.equivariance)
+        return self._row(how | dict(baseline="zero"), found, None)
 
+    def _items(self, condition: str, items: str) -> list[Batch]:
+        """Held-out or training batches; kept, but where the model makes part of its own input."""
+        make = self.task.held_out if items == HELD_OUT else self.task.seen
+        if condition in getattr(self.task, "conditions_sc", ()):
+            return make(self.model, condition)
+        key = condition, items
+        if key not in self._batches:
+            self._batches[key] = make(self.model, condition)
+        return self._batches[key]
 
-def row(common: dict, loss: str, found: Decomposition, floor: float, trivial: float | None) -> dict:
-    """One row of the table; ``common`` is what rows of several losses share, ``trivial`` None where zero is
-    best.
-    """
-    measured = {name: value for name, value in vars(found).items() if name in DECOMPOSITION}
-    trivial = found.zero_loss if trivial is None else trivial
-    return {**common, "loss": loss, **measured, "trivial_loss": trivial, "floor": floor}
+    def _floor(
+        self, batches: list[Batch], rotations: torch.Tensor, losses: dict, order: int | None
+    ) -> dict[str, Decomposition]:
+        """Decomposition of the exactly equivariant control, by loss: some items of the middle batch, four
+        rotations.
+        """
+        middle = len(batches) // 2
+        few = batches[middle][:FLOOR_ITEMS]
+        start = sum(len(batch) for batch in batches[:middle])
+        drawn = rotations[:FLOOR_ROTATIONS, start : start + len(few)]
+        control, task = self.model.equivariant_control().eval(), self.task
+        return measure_losses(control, task.predict, [few], task.actions, task.output, drawn, losses, order)
+
+    def _row(self, how: dict, found: Decomposition, trivial: float | None) -> dict:
+        """One row of the table; ``trivial`` None where zero is best."""
+        measured = {name: value for name, value in vars(found).items() if name in DECOMPOSITION}
+        trivial = found.zero_loss if trivial is None else trivial
+        return dict(**self.about, **how, **measured, trivial_loss=trivial)

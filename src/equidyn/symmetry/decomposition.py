@@ -32,7 +32,8 @@ class Decomposition:
     ``variance_items`` and ``variance_rotations`` are the components of the variance of the total loss of one
     evaluation: between items, and within an item over rotations. They tell how to split a budget of n_items ×
     n_rotations. ``relative_equivariance`` is the equivariance error over the size of the prediction in the
-    same loss, E ℓ(f_R, 0). ``zero_ratio_hi`` is the upper end of the interval of total / zero_loss.
+    same loss, E ℓ(f_R, 0). ``baseline_loss`` is the loss of a predictor that has learned nothing, the zero
+    predictor where none is given, and ``baseline_ratio`` the total over it, with a paired interval.
     ``plugin`` holds, for losses other than the squared one, the same quantities without the jackknife over
     rotations.
     """
@@ -44,7 +45,10 @@ class Decomposition:
     percent_lo: float
     percent_hi: float
     zero_loss: float
-    zero_ratio_hi: float
+    baseline_loss: float
+    baseline_ratio: float
+    baseline_ratio_lo: float
+    baseline_ratio_hi: float
     relative_equivariance: float
     variance_items: float
     variance_rotations: float
@@ -120,13 +124,20 @@ def accumulate(
     )
 
 
-def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposition:
+def summarise(
+    sums: ItemSums, clusters: torch.Tensor | None = None, baseline: torch.Tensor | None = None
+) -> Decomposition:
     """Means over all valid elements, and the jackknife over clusters of items on the ratio of means.
+
+    Parameters
+    ----------
+    baseline : float64 [n_items], loss of another predictor summed over the same valid elements of the same
+        items; None for the zero predictor
 
     Raises
     ------
     ArgumentError
-        if there are no valid elements or clusters does not have one entry per item
+        if there are no valid elements, or clusters or baseline do not have one entry per item
     """
     n_items, count = len(sums.count), sums.count.sum()
     if n_items == 0 or count == 0:
@@ -137,9 +148,12 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
         clusters = torch.arange(n_items)
     if len(clusters) != n_items:
         raise ArgumentError(f"decomposition: clusters has {len(clusters)} entries for {n_items} items")
+    if baseline is not None and len(baseline) != n_items:
+        raise ArgumentError(f"decomposition: baseline has {len(baseline)} entries for {n_items} items")
     total, equivariance = (sums.total.sum() / count).item(), (sums.equivariance.sum() / count).item()
     percent, low, high, n_clusters = _ratio_interval(sums.equivariance, sums.total, clusters)
-    *_, ratio_high, _ = _ratio_interval(sums.total, sums.zero, clusters)
+    baseline = sums.zero if baseline is None else baseline
+    ratio, ratio_low, ratio_high, _ = _ratio_interval(sums.total, baseline, clusters)
     scale = sums.count.clamp(min=1)
     rotations = (sums.within / scale**2).mean().item()
     n, order = sums.n_rotations, sums.group_order
@@ -156,7 +170,10 @@ def summarise(sums: ItemSums, clusters: torch.Tensor | None = None) -> Decomposi
         percent_lo=low,
         percent_hi=high,
         zero_loss=(sums.zero.sum() / count).item(),
-        zero_ratio_hi=ratio_high / 100,
+        baseline_loss=(baseline.sum() / count).item(),
+        baseline_ratio=ratio / 100,
+        baseline_ratio_lo=ratio_low / 100,
+        baseline_ratio_hi=ratio_high / 100,
         relative_equivariance=equivariance / power if power > 0 else 0.0,
         variance_items=items,
         variance_rotations=rotations,

@@ -35,6 +35,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.target)
 
+    def __getitem__(self, items: slice) -> "Batch":
+        """Some of the items."""
+        inputs = {name: value[items] for name, value in self.inputs.items()}
+        mask = None if self.mask is None else self.mask[items]
+        return Batch(inputs, self.target[items], mask, self.clusters[items])
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device."""
         mask = None if self.mask is None else self.mask.to(device)
@@ -157,11 +163,13 @@ def measure_losses(
     rotations: torch.Tensor,
     losses: dict[str, Callable | None],
     group_order: int | None = None,
+    baseline: torch.Tensor | None = None,
 ) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
-    With squared loss alone nothing is kept but running sums; other losses keep the predictions of one batch
-    at a time.
+    ``baseline`` [n_items of all batches], of the squared loss, is that of ``summarise``; other losses are
+    compared with the zero predictor. With squared loss alone nothing is kept but running sums; other losses
+    keep the predictions of one batch at a time.
     """
     check_eval(model)
     sums: dict[str, list] = {name: [] for name in losses}
@@ -179,7 +187,7 @@ def measure_losses(
     joined, results = torch.cat(clusters), {}
     for name, loss in losses.items():
         if loss is None:
-            results[name] = summarise(ItemSums.join(sums[name]), joined)
+            results[name] = summarise(ItemSums.join(sums[name]), joined, baseline)
         else:
             exact, plugin = (ItemSums.join(list(part)) for part in zip(*sums[name]))
             results[name] = with_plugin(exact, plugin, joined)

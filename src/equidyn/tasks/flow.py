@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from equidyn import seeds
 from equidyn.data import store
-from equidyn.data.select import held_out_items, subset, training_items
+from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.errors import DataError, UnknownNameError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
 from equidyn.symmetry import groups
@@ -80,6 +80,8 @@ class Flow:
         measured = settings.get("measure", {})  # training has none
         test = torch.from_numpy(held_out_items(arrays, dataset, measured.get("n_items")))
         self.test = test[self.mask[test].sum(1).argsort(stable=True)]  # by length: little padding
+        seen = torch.from_numpy(subset(one_per_cluster(arrays, training), len(test)))
+        self.seen_items = seen[self.mask[seen].sum(1).argsort(stable=True)]
         self.times = {f"t={t:g}": float(t) for t in measured.get("times", TIMES)}
         self.conditions = tuple(self.times)
         self.conditions_sc = tuple(
@@ -165,9 +167,16 @@ class Flow:
         UnknownNameError
             a condition that is neither in ``conditions`` nor in ``conditions_sc``
         """
+        return self._batches(model, self.test, condition)
+
+    def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
+        """Training chains, their noise made like that of held-out ones."""
+        return self._batches(model, self.seen_items, condition)
+
+    def _batches(self, model, chosen: torch.Tensor, condition: str) -> list[Batch]:
         t, self_conditioning = self._parse(condition)
         batches = []
-        for items in self.test.split(self.settings["measure"]["batch_size"]):
+        for items in chosen.split(self.settings["measure"]["batch_size"]):
             x_t, target, mask, fixed = self._noised(items, t, seeds.FLOW_NOISE)
             inputs = dict(
                 x_t=x_t,

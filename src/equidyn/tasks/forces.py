@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from equidyn.data import store
-from equidyn.data.select import held_out_items, training_items
+from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
@@ -45,6 +45,8 @@ class Forces:
         self.test = torch.from_numpy(
             held_out_items(arrays, dataset, settings.get("measure", {}).get("n_items"))
         )
+        seen = subset(one_per_cluster(arrays, training), len(self.test))
+        self.seen_items = torch.from_numpy(seen)
         self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
         self._reference_energies()
 
@@ -119,8 +121,15 @@ class Forces:
         """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken
         symmetry.
         """
+        return self._batches(model, self.test)
+
+    def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
+        """Training molecules."""
+        return self._batches(model, self.seen_items)
+
+    def _batches(self, model, items: torch.Tensor) -> list[Batch]:
         batches = []
-        order = self.test[self.mask[self.test].sum(1).argsort(stable=True)]
+        order = items[self.mask[items].sum(1).argsort(stable=True)]
         for items in order.split(self.settings["measure"]["batch_size"]):
             inputs, target = self._inputs(model, items)
             batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))

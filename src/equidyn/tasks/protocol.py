@@ -30,6 +30,11 @@ class Task(Protocol):
     def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """The fixed held-out items under a condition, the same for every checkpoint and run of the task."""
 
+    def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
+        """Training items, one per cluster and at most as many as are held out, made into batches in the
+        same way.
+        """
+
     def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Prediction [n_items, ...] in the unit of the target."""
 

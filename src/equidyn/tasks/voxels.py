@@ -9,12 +9,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from equidyn import seeds
 from equidyn.data import store
 from equidyn.data.elements import channel_of
 from equidyn.data.grids import geometry
 from equidyn.data.grids import read as read_grids
-from equidyn.data.select import subset, training_items
-from equidyn.data.voxelize import voxelize_batch
+from equidyn.data.select import one_per_cluster, subset, training_items
+from equidyn.data.voxelize import fits, voxelize_batch
 from equidyn.errors import DataError
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
@@ -52,6 +53,10 @@ class Voxels:
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
+        self.cluster = torch.from_numpy(arrays["cluster"])
+        whole = fits(arrays["positions"], self.offsets, box["grid"], box["resolution"], box["radius"])
+        whole = one_per_cluster(arrays, training[whole[training]])
+        self.seen_items = subset(whole, settings.get("measure", {}).get("n_items", 0))
         few = torch.from_numpy(subset(training, N_POWER))
         sums = [
             self.clean(part.numpy()).double().square().mean().item() * len(part) for part in few.split(32)
@@ -124,6 +129,23 @@ class Voxels:
         for rows in torch.arange(len(data["item"])).split(self.settings["measure"]["batch_size"]):
             clean, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
             batches.append(Batch(dict(noisy=clean + self.sigma * noise), clean, None, data["cluster"][rows]))
+        return batches
+
+    def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
+        """Training molecules that lie in the box in every orientation, as they lie in the file."""
+        batches = []
+        for items in np.array_split(
+            self.seen_items, range(0, len(self.seen_items), self.settings["measure"]["batch_size"])[1:]
+        ):
+            clean = self.clean(items)
+            noise = [
+                np.random.default_rng([seeds.SEEN_NOISE, item]).standard_normal(
+                    clean.shape[1:], dtype=np.float32
+                )
+                for item in items.tolist()
+            ]
+            noisy = clean + self.sigma * torch.from_numpy(np.stack(noise)).to(clean)
+            batches.append(Batch(dict(noisy=noisy), clean, None, self.cluster[items]))
         return batches
 
     def predict(self, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,1 +1,1 @@
-"""Sources that need no files of others: conformers of listed molecules, synthetic backbones."""
+"""Sources that need no files of others: conformers of listed molecules, synthetic and shipped backbones."""

@@ -5,7 +5,14 @@ import math
 import numpy as np
 
 from equidyn.results import tables
-from equidyn.results.claims.rows import against_text, claim_row, place_of, published_number, range_text
+from equidyn.results.claims.rows import (
+    against_text,
+    claim_row,
+    place_of,
+    poses_text,
+    published_number,
+    range_text,
+)
 from equidyn.results.verdicts import (
     FAILS,
     HOLDS,
@@ -86,8 +93,10 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
         f"{against_text(last)}, "
         f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations"
     )
+    if poses := poses_text(last):
+        conditions += f"; {poses}"
     if not counted(last):
-        conditions += f"; the last step does not count: total not below {LEARNED:g} x both"
+        conditions += f"; the last step does not count: total not below {LEARNED:g} x the best baseline"
     elif last["percent_lo"] <= 2.0 <= last["percent_hi"]:
         conditions += "; the interval includes 2 %"
     conditions += f"; {_levels(curve, paper)}"

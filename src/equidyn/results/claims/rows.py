@@ -4,6 +4,7 @@ numbers.
 
 from typing import Any
 
+from equidyn.data.poses import SURE
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
@@ -31,12 +32,23 @@ MIN_CORRELATED = 5  # checkpoints
 
 def against_text(row: dict) -> str:
     """Total loss in units of what predicts nothing learned."""
-    trivial = (
-        f", {row['total'] / row['trivial_loss']:.3f} x the rescaled input"
-        if row["trivial_loss"] < 0.999 * row["zero_loss"]
-        else ""
+    told = f"total {row['total'] / row['zero_loss']:.3f} x the zero predictor"
+    if row["baseline"] != "zero":
+        told += (
+            f", {row['baseline_ratio']:.3f} [{row['baseline_ratio_lo']:.3f}, "
+            f"{row['baseline_ratio_hi']:.3f}] x {row['baseline']}"
+        )
+    return told
+
+
+def poses_text(row: dict) -> str:
+    """A sentence's end where training could not show rotations to the network; else nothing."""
+    if row["augment"] > 0 or not row["pose_deviation"] > SURE:
+        return ""
+    return (
+        f"trained without augmentation on aligned poses ({row['pose_deviation']:.0f} standard deviations "
+        f"from isotropic)"
     )
-    return f"total {row['total'] / row['zero_loss']:.3f} x the zero predictor{trivial}"
 
 
 def claim_row(

@@ -1,0 +1,1 @@
+"""Equivariant predictors that have learned next to nothing: the bar for having learned something."""

@@ -1,0 +1,111 @@
+"""Poses: what is isotropic is called so, what is aligned is not; turning keeps everything but the pose."""
+
+import json
+
+import numpy as np
+import pytest
+from common import SETTINGS
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from equidyn.data import poses, store
+from equidyn.data.build import build
+from equidyn.errors import DataError
+
+
+def structures(n, rng, rotations=None):
+    """Positions [8 n, 3] of structures longest along x, shortest along z, and their lengths; turned."""
+    x = rng.normal(size=(n, 8, 3)) * (3.0, 1.5, 0.5)
+    x = x if rotations is None else np.einsum("nij,nkj->nki", rotations, x)
+    return x.reshape(-1, 3), np.full(n, 8)
+
+
+def test_isotropic_poses_are_within_chance_and_aligned_ones_are_not():
+    rng, n = np.random.default_rng(0), 2000
+    isotropic = poses.anisotropy([structures(n, rng, poses.draw("haar", n, 1))])
+    assert isotropic.n == n and not isotropic.aligned and isotropic.deviation < 4
+    assert sum(isotropic.gyration) == pytest.approx(1) and sum(isotropic.longest) == pytest.approx(1)
+    aligned = poses.anisotropy([structures(n, rng)])
+    assert aligned.aligned and aligned.gyration[0] > 0.6 and aligned.longest[0] > 0.8 and aligned.fourth > 0.8
+    assert "isotropic 0.333" in aligned.text() and poses.Anisotropy.from_json(aligned.to_json()) == aligned
+
+
+def test_the_stated_scatter_is_that_of_isotropic_poses():
+    """Over many small sets the statistics spread by what is stated."""
+    found = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        found.append(poses.anisotropy([structures(20, rng, poses.draw("haar", 20, seed))]))
+    for values, spread in (
+        ([f.gyration[0] for f in found], found[0].gyration_spread),
+        ([f.longest[1] for f in found], found[0].longest_spread),
+        ([f.fourth for f in found], found[0].fourth_spread),
+    ):
+        assert np.std(values) == pytest.approx(spread, rel=0.12)
+    assert np.mean([f.fourth for f in found]) == pytest.approx(poses.ISOTROPIC_FOURTH, abs=0.006)
+
+
+def test_permuted_axes_are_seen_by_the_fourth_moment_alone():
+    rng, n = np.random.default_rng(1), 3000
+    cyclic = np.array([np.roll(np.eye(3), k, axis=0) for k in range(3)])
+    found = poses.anisotropy([structures(n, rng, cyclic[np.arange(n) % 3])])
+    assert max(abs(g - 1 / 3) for g in found.gyration) < 0.02 and found.fourth > 0.8 and found.aligned
+
+
+@examples(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 1000))
+def test_blocks_give_what_the_whole_gives(lengths, seed):
+    rng, lengths = np.random.default_rng(seed), np.array(lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    x, wanted = rng.normal(size=(offsets[-1], 3)), rng.random(len(lengths)) < 0.7
+    whole = poses.anisotropy(poses.blocks_of(x, offsets, wanted))
+    before, poses.BLOCK = poses.BLOCK, 3
+    try:
+        parts = poses.anisotropy(poses.blocks_of(x, offsets, wanted))
+    finally:
+        poses.BLOCK = before
+    if whole is None:
+        assert parts is None
+    else:
+        assert parts.n == whole.n and np.allclose(parts.gyration, whole.gyration)
+        assert np.isclose(parts.fourth, whole.fourth)
+
+
+def test_turning_back_is_the_identity_and_unknown_poses_are_refused():
+    rng = np.random.default_rng(2)
+    x, lengths = structures(50, rng)
+    rotations = poses.draw("haar", 50, 7)
+    back = poses.turn(poses.turn(x, lengths, rotations), lengths, rotations.transpose(0, 2, 1))
+    assert np.allclose(back, x) and poses.turn(x, lengths, None) is x
+    assert np.allclose(np.linalg.det(rotations), 1) and poses.draw("as-made", 50, 7) is None
+    with pytest.raises(DataError, match="poses: 'random', expected one of as-made, haar"):
+        poses.draw("random", 3, 0)
+
+
+def test_a_dataset_in_other_poses_has_the_same_labels_and_split(tmp_path, monkeypatch):
+    """Energies, shapes, angles between positions and forces stay; xTB is not run again."""
+    from equidyn.data.generate import conformers
+
+    made = {**SETTINGS, "n_conformers": 20, "n_molecules": 20}
+    build(made, str(tmp_path / "haar.h5"))
+    monkeypatch.setattr(conformers, "build", lambda *_, **__: pytest.fail("labelled again"))
+    for name, how in (("aligned", "as-made"), ("again", "haar")):
+        build({"source": "turned", "of": "haar", "poses": how, "seed": 5}, str(tmp_path / f"{name}.h5"))
+    (a, of_a), (b, of_b), (c, _) = (store.read(tmp_path / f"{n}.h5") for n in ("haar", "aligned", "again"))
+    for name in ("numbers", "energy", "cluster", "split", "offsets"):
+        assert np.array_equal(a[name], b[name]) and np.array_equal(a[name], c[name])
+    for other in (b, c):
+        assert np.allclose(
+            (a["positions"] * a["forces"]).sum(1), (other["positions"] * other["forces"]).sum(1), atol=1e-4
+        )
+        assert np.allclose(
+            np.linalg.norm(a["forces"], axis=1), np.linalg.norm(other["forces"], axis=1), atol=1e-4
+        )
+    assert not np.allclose(a["positions"], b["positions"]) and not np.allclose(a["positions"], c["positions"])
+    assert (of_a["poses"], of_b["poses"]) == ("haar", "as-made")
+    assert store.poses_of(of_b)[1].longest[0] > 0.8 > store.poses_of(of_a)[1].longest[0]
+    assert json.loads(of_b["settings"])["n_molecules"] == 20
+    assert (tmp_path / "haar/split.csv").read_bytes() == (tmp_path / "aligned/split.csv").read_bytes()
+    with pytest.raises(DataError, match="of 'none', but there is no .*none.h5"):
+        build({"source": "turned", "of": "none", "poses": "haar", "seed": 0}, str(tmp_path / "x.h5"))

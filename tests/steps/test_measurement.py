@@ -1,0 +1,75 @@
+"""What every checkpoint is measured with, and against."""
+
+import copy
+
+import pytest
+import torch
+from common import TRAINING
+
+from equidyn import tasks
+from equidyn.models import registry
+from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps.measurement import Measurement, about_training
+from equidyn.symmetry.measure import measure
+
+SETTINGS = dict(training=TRAINING, measure=dict(n_items=8, n_rotations=3, batch_size=3))
+
+
+@pytest.fixture(scope="module")
+def measurement(dataset):
+    task = tasks.build("forces", dataset, SETTINGS, "cpu", None)
+    model = registry.build("escaip", "tiny", 0).eval()
+    return Measurement("r", task, model, 3, about=about_training(SETTINGS, dataset))
+
+
+@pytest.fixture(scope="module")
+def saved(measurement):
+    other = copy.deepcopy(measurement.model.state_dict())
+    for value in other.values():
+        if value.is_floating_point():
+            value.mul_(0.5)
+    return dict(step=7, live=copy.deepcopy(measurement.model.state_dict()), ema=other)
+
+
+def test_ema_is_measured_at_every_checkpoint_and_training_items_at_the_last(measurement):
+    early = [(p.weights, p.items, p.rotations.name) for p in measurement.plans(last=False)]
+    assert early == [("live", "held-out", "haar"), ("ema", "held-out", "haar")]
+    last = [(p.weights, p.items, p.rotations.name) for p in measurement.plans(last=True)]
+    assert set(last) - set(early) >= {("live", "training", "haar"), ("live", "held-out", "cube")}
+
+
+def test_rows_are_those_of_the_plain_measurement(measurement, saved):
+    """Kept batches, rotations and baselines change nothing, whatever was measured before."""
+    task, found = measurement.task, {}
+    for plan in measurement.plans(last=True) + measurement.plans(last=True):
+        for row in measurement.rows(saved, plan):
+            assert set(row) == set(DECOMPOSITION)
+            found.setdefault((row["weights"], row["items"], row["rotations"], row["loss"]), []).append(row)
+    for rows in found.values():
+        first, again = ({k: v for k, v in row.items() if k != "seconds"} for row in rows)
+        assert first == again
+    for weights in ("live", "ema"):
+        measurement.model.load_state_dict(saved[weights])
+        symmetry = task.actions, task.output, measurement.main.drawn
+        plain = measure(measurement.model, task.predict, task.held_out(measurement.model), *symmetry)
+        row = found[weights, "held-out", "haar", "mse"][0]
+        assert (row["total"], row["equivariance"]) == (plain.total, plain.equivariance)
+    live, seen = (found["live", items, "haar", "mse"][0] for items in ("held-out", "training"))
+    assert live["total"] != seen["total"] and (live["step"], live["augment"]) == (7, TRAINING["augment"])
+
+
+def test_measured_training_items_are_training_items_one_per_cluster(measurement, dataset):
+    task = measurement.task
+    seen = torch.cat([batch.clusters for batch in task.seen(measurement.model)])
+    held_out = torch.cat([batch.clusters for batch in task.held_out(measurement.model)])
+    assert len(set(seen.tolist())) == len(seen) <= len(held_out)
+    assert not set(seen.tolist()) & set(held_out.tolist())
+    assert set(task.seen_items.tolist()) <= set(task.train.tolist())
+
+
+def test_the_baseline_is_the_best_one_on_the_same_items(measurement, saved):
+    rows = [row for plan in measurement.plans(last=True) for row in measurement.rows(saved, plan)]
+    for row in rows:
+        assert row["baseline_loss"] <= row["zero_loss"]
+        assert row["baseline_ratio"] == pytest.approx(row["total"] / row["baseline_loss"])
+        assert row["loss"] == "mse" or row["baseline"] == "zero"
