@@ -373,7 +373,14 @@ def draw(name: str, rows: list[dict], size: str):
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition)
         x = style.steps(curve)
-        axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=condition or names[name])
+        axis.plot(
+            x,
+            [r["percent"] for r in curve],
+            "o-",
+            ms=3,
+            color=colour,
+            label=condition or names[rows[0]["task"]],
+        )
         axis.fill_between(
             x,
             [max(r["percent_lo"], 1e-3) for r in curve],
@@ -383,6 +390,10 @@ def draw(name: str, rows: list[dict], size: str):
             lw=0,
         )
     if len(conditions) == 1:
+        averaged = tables.curve(rows, run, weights="ema")
+        axis.plot(
+            style.steps(averaged), [r["percent"] for r in averaged], "--", color=own, label="EMA weights"
+        )
         style.at_zero_level(axis, curve)
         axis.set_title("shaded: our total loss at or above the zero predictor", fontsize=7, color="0.35")
     else:
