@@ -20,10 +20,10 @@ gpu-check: .venv/installed
 
 # on the CPU, before gpu-replicate; the data files and nothing else of the config
 gpu-data: .venv/installed
-	snakemake $(addprefix results/gpu-data/data/,conformers.h5 voxels.h5 voxels/grids.h5 backbones.h5) --cores all --configfile config/gpu-data.yaml
+	snakemake $(addprefix results/gpu-data/data/,conformers.h5 conformers-aligned.h5 voxels.h5 voxels/grids.h5 backbones.h5) --cores all --configfile config/gpu-data.yaml
 
 gpu-replicate: .venv/installed
-	for task in forces voxels flow; do python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks $$task --seconds 600 || exit 1; done
+	for task in forces forces-aligned voxels flow; do python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks $$task --seconds 600 || exit 1; done
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
