@@ -7,6 +7,7 @@ from test_verdicts import BAD, GOOD, TRAP, against, row
 
 from equidyn.results import tables
 from equidyn.results.claims.curves import break_even
+from equidyn.results.claims.dynamics import replicates
 from equidyn.results.claims.statistics import correlation, effective_number
 from equidyn.results.claims.table import claims
 from equidyn.results.columns import CLAIMS
@@ -193,14 +194,14 @@ def gradients(ratio_of, percents):
         (lambda s, p: p / 10, WOBBLE, 0.5, "holds"),
         (lambda s, p: p, WOBBLE, 0.5, "does not hold here"),  # tracks, but is not small
         (lambda s, p: 0.5 / p, WOBBLE, 0.5, "does not hold here"),
-        (lambda s, p: 0.1 + 0.01 * (s % 5), WOBBLE[:6], 0.5, "not testable at this scale"),
+        (lambda s, p: 0.1 + 0.01 * (s % 5), WOBBLE[:6], 0.5, "inconclusive"),
         (lambda s, p: p / 10, WOBBLE[:4], 0.5, "not testable at this scale"),  # four points
         (lambda s, p: p / 10, WOBBLE, 0.95, "not testable at this scale"),  # none counts
         (
             lambda s, p: 0.1 / s,
             [10 / s for s in range(1, 9)],
             0.5,
-            "not testable at this scale",
+            "inconclusive",
         ),  # both fall steadily: hardly two independent points
     ],
 )
@@ -251,12 +252,28 @@ def test_correlation_interval_by_fishers_z():
     assert lo < 0.9 < hi <= 1  # six points in the same order are no certainty
 
 
+SLOPE = [dict(task="forces", run="x", quantity="slope_head_variance_equivariance", step=1.0, percent=10.5)]
+
+
+@pytest.mark.parametrize(
+    "lo, hi, expected",
+    [
+        (8, 12, "holds"),
+        (0.9, 1.1, "does not hold here"),
+        (30, 40, "does not hold here"),
+        (4, 12, "inconclusive"),
+    ],
+)
+def test_a_slope_replicates_within_a_factor_of_two(lo, hi, expected):
+    assert replicates(lo, hi, 10.5) == expected
+
+
 @pytest.mark.parametrize(
     "power, n, gap, expected",
     [
-        (1, 8, 0.0, ("holds", "holds")),
-        (2, 8, 0.1, ("does not hold here", "does not hold here")),
-        (1, 4, 0.5, ("not testable at this scale", "does not hold here")),
+        (10, 8, 0.0, ("holds", "holds")),  # the paper's own points have slope 10.5
+        (1, 8, 0.1, ("does not hold here", "does not hold here")),
+        (10, 4, 0.5, ("not testable at this scale", "does not hold here")),
     ],
 )
 def test_head(power, n, gap, expected):
@@ -276,7 +293,7 @@ def test_head(power, n, gap, expected):
     ]
     found = [
         r
-        for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], [], more={"head": head})
+        for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], SLOPE, more={"head": head})
         if r["claim"] == "C9"
     ]
     assert (
@@ -285,7 +302,7 @@ def test_head(power, n, gap, expected):
     )
     above = [
         r
-        for r in claims([row(s, 3, 1.5) for s in range(1, n + 1)], [], more={"head": head})
+        for r in claims([row(s, 3, 1.5) for s in range(1, n + 1)], SLOPE, more={"head": head})
         if r["claim"] == "C9"
     ]
     assert above[0]["verdict"] == "not testable at this scale"

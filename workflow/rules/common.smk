@@ -165,6 +165,7 @@ def all_tables(wildcards):
     per_run = {
         "decomposition.csv": RUNS,
         "fields.h5": SHOWN_OF["voxels"],
+        "accuracy.csv": SHOWN_OF["forces"] + SHOWN_OF["voxels"],
         "samples.csv": SHOWN_OF["flow"],
         "chirality.csv": SHOWN_OF["flow"],
         "landscape.h5": DYNAMIC_RUNS,

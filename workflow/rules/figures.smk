@@ -23,6 +23,31 @@ rule voxel_fields:
         "python {params.script} --config {input.config} --data {input.data} --grids {input.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
+rule accuracy:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        grids=grids_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/accuracy.csv",
+    log:
+        f"{LOGS}/accuracy/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/accuracy/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/accuracy.py",
+        code=run_code("accuracy.py"),
+        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+
+
 rule samples:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",

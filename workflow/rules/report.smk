@@ -32,6 +32,10 @@ rule report_page:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
         shown=expand(
+            f"{RESULTS}/runs/{{run}}/accuracy.csv",
+            run=SHOWN_OF["forces"] + SHOWN_OF["voxels"],
+        )
+        + expand(
             f"{RESULTS}/runs/{{run}}/{{table}}.csv",
             run=SHOWN_OF["flow"],
             table=["samples", "chirality"],

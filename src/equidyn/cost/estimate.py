@@ -177,7 +177,7 @@ def forwards(settings: dict) -> tuple[float, int]:
     n_checkpoints = len(log_spaced(training["steps"], training["n_checkpoints"]))
     items, rotations = measured["n_items"], measured["n_rotations"]
     conditions = len(measured.get("times", [])) if task == "flow" else 1
-    floor = 4 * min(8, measured["batch_size"], items)  # the control, eight items and four rotations
+    floor = 4 * min(4, measured["batch_size"], items)  # the control, four items and four rotations
     passes = 2 * conditions * (items * rotations + floor)  # live and EMA weights
     last = (
         passes  # training items

@@ -36,7 +36,7 @@ CURVES = {  # by task
     "voxels": {
         "percent": Figure("percent", f"{PERCENT} at both noise levels"),
         "percent_linear": Figure("percent_linear", LINEAR),
-        "losses": Figure("losses", f"{TERMS}, rescaled input and numerical floor"),
+        "losses": Figure("losses", f"{TERMS}, best baseline and numerical floor"),
         "contrast": Figure(
             "contrast",
             "Percent against what was learned: a constant output sits at 1, learned symmetry left of it",
@@ -56,11 +56,11 @@ CURVES = {  # by task
         "times_linear": Figure("times_linear", LINEAR),
         "time_losses": Figure(
             "time_losses",
-            "The three terms of the held-out loss per flow time, with zero predictor and rescaled input",
+            "The three terms of the held-out loss per flow time, beside three that have learned nothing",
         ),
         "final_times": Figure(
             "final_times",
-            "Last step by flow time: percent, and how far the loss lies below that of the rescaled input",
+            "Last step by flow time: percent, and how far the loss lies below that of the best baseline",
         ),
         "chains": Figure(
             "chains",

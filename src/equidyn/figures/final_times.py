@@ -1,5 +1,5 @@
-"""Flow matching at the last step, by flow time: percent with interval, and loss relative to the rescaled
-input.
+"""Flow matching at the last step, by flow time: percent, and loss relative to the best baseline, with
+intervals.
 """
 
 import numpy as np
@@ -36,7 +36,12 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             yerr=np.maximum(bars, 0),
             error_kw=dict(lw=0.8),
         )
-        right.bar(x, [r["total"] / r["trivial_loss"] for r in last], width, color=style.colour(run))
+        ratio = np.array([r["baseline_ratio"] for r in last])
+        ends = [
+            ratio - [r["baseline_ratio_lo"] for r in last],
+            [r["baseline_ratio_hi"] for r in last] - ratio,
+        ]
+        right.bar(x, ratio, width, color=style.colour(run), yerr=np.maximum(ends, 0), error_kw=dict(lw=0.8))
     ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
     left.plot(
         [p for p, r in zip(place, ema) if r],
@@ -58,7 +63,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         label=f"self-conditioning on, {names[0]}",
     )
     left.set_ylabel("equivariance error, % of held-out loss")
-    right.set_ylabel("total loss / loss of the rescaled input")
+    right.set_ylabel("total loss / loss of the best baseline")
     right.axhline(1, color=style.QUANTITY["zero"], ls="-.", lw=0.9)
     for axis in (left, right):
         axis.set_xticks(place, [c.removeprefix("t=") for c in times])

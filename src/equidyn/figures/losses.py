@@ -38,6 +38,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
                 ls="-.",
                 label="rescaled input",
             )
+        if curve[0]["baseline"] != "zero":
+            axis.axhline(curve[0]["baseline_loss"], color="k", lw=0.9, ls=":", label=curve[0]["baseline"])
         if run == "forces":  # the paper's default on the same scale: its zero predictor lies near ours
             for quantity in ("total", "equivariance"):
                 points = [

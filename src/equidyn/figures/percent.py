@@ -21,6 +21,10 @@ def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
             continue
         x = style.steps(curve)
         style.trajectory(axis, x, curve, colour, style.LABEL.get(run, run))
+        averaged = tables.curve(rows, run, weights="ema")
+        axis.plot(
+            style.steps(averaged), [max(r["percent"], 1e-3) for r in averaged], "--", lw=0.9, color=colour
+        )
         axis.fill_between(
             x,
             [max(r["percent_lo"], 1e-3) for r in curve],
@@ -51,5 +55,5 @@ def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
     if not linear:
         axis.set_xlim(left=0.4)
     axis.set_ylabel("equivariance error, % of held-out loss")
-    figure.legend(loc="outside upper center", ncols=2, title=style.HOLLOW)
+    figure.legend(loc="outside upper center", ncols=2, title=f"{style.HOLLOW}\ndashed: EMA weights")
     return figure

@@ -8,8 +8,8 @@ from equidyn.results import tables
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
-    """Figure of the first run, with the zero predictor and the rescaled input; the numerical floor is in the
-    legend.
+    """Figure of the first run, with the zero predictor, the rescaled input and the best baseline; the
+    numerical floor is in the legend.
     """
     run = tables.runs(rows)[0]
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
@@ -42,6 +42,13 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             lw=0.9,
             ls="-.",
             label="rescaled input a(t)·x$_t$",
+        )
+        axis.axhline(
+            curve[0]["baseline_loss"],
+            color="k",
+            lw=0.9,
+            ls=":",
+            label=f"best baseline ({curve[0]['baseline']})",
         )
         axis.set_title(condition, fontsize=8)
         style.log_step(axis)

@@ -50,7 +50,7 @@ def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
         loc="center left",
         bbox_to_anchor=(1, 0.5),
         title=(
-            f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe rescaled input\n"
+            f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe best baseline\n"
             "diamonds: paper,\n60M on PDB"
         ),
     )

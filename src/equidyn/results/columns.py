@@ -132,6 +132,18 @@ CHIRALITY = {
     "mirrored": Column("loss", "twirled loss on the mirrored items"),
     "n_items": N_ITEMS,
 }
+ACCURACY = {
+    "run": RUN,
+    "step": STEP,
+    "weights": Column("", "live, ema, or clean grids: what peaks of the truth would give", text=True),
+    "quantity": Column(
+        "", "errors of forces (components) and energies; recall and precision of atoms at peaks", text=True
+    ),
+    "element": Column("", "that it is about; empty for all", text=True),
+    "value": Column("as the column unit says", "on held-out items as they lie"),
+    "unit": Column("", "meV/Å, meV or 1", text=True),
+    "n": Column("1", "components, atoms, molecules or peaks that it is a mean over"),
+}
 SAMPLES = {
     "chains": Column("", "generated, or held out", text=True),
     "n_chains": Column("1", "chains"),
@@ -185,6 +197,7 @@ TABLES = {  # by the name of the file
     "curvature.csv": CURVATURE,
     "head.csv": HEAD,
     "chirality.csv": CHIRALITY,
+    "accuracy.csv": ACCURACY,
     "samples.csv": SAMPLES,
     "claims.csv": CLAIMS,
     "estimate.csv": ESTIMATE,

@@ -56,8 +56,8 @@ NOTES = {
     "Rows haar turn the atoms by any rotation and interpolate back; "
     "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "
     "broken symmetry.",
-    "flow": "Losses are of the velocity, per flow time t. What lies above the loss of the rescaled input "
-    "a(t)·x_t, which is exactly equivariant, was not learned. "
+    "flow": "Losses are of the velocity, per flow time t. The linear denoiser of the chain knows mean "
+    "distances by separation alone and is exactly equivariant: what it reaches too shows no learned fold. "
     "Conditions ending in sc have self-conditioning on.",
 }
 

@@ -10,10 +10,11 @@ LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still n
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
 
-HOLDS, DIP, FAILS, UNTESTABLE, NOT_RUN = VERDICTS = (
+HOLDS, DIP, FAILS, INCONCLUSIVE, UNTESTABLE, NOT_RUN = VERDICTS = (
     "holds",
     "holds only at the dip",
     "does not hold here",
+    "inconclusive",
     "not testable at this scale",
     "not run",
 )
@@ -53,9 +54,9 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
 
     `holds`                       at the last step, counted, the whole interval is at most ``percent``
     `holds only at the dip`       so at some earlier step
-    `not testable at this scale`  no step counts, or at some counted step the interval includes ``percent``
-        (or there is no interval)
-    `does not hold here`          else: at every counted step the whole interval lies above
+    `not testable at this scale`  no step counts
+    `does not hold here`          at every counted step the whole interval lies above
+    `inconclusive`                else: the interval of some counted step includes ``percent`` or is missing
     """
     rows = [r for r in curve if counted(r)]
     below = [r for r in rows if r["percent_hi"] <= percent]
@@ -63,7 +64,9 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
         return HOLDS
     if below:
         return DIP
-    return FAILS if rows and all(r["percent_lo"] > percent for r in rows) else UNTESTABLE
+    if not rows:
+        return UNTESTABLE
+    return FAILS if all(r["percent_lo"] > percent for r in rows) else INCONCLUSIVE
 
 
 def robust(curves: list[list[dict]]) -> str:
@@ -74,6 +77,7 @@ def robust(curves: list[list[dict]]) -> str:
     `not run`                     a single curve or none
     `does not hold here`          ``verdict`` is that of some points, and others hold, if only at the dip
     `not testable at this scale`  fewer than three points; or some are not testable; or all fail alike
+    `inconclusive`                some points are
     `holds`                       every point holds
     `holds only at the dip`       every point holds, some only at the dip
     """
@@ -84,6 +88,8 @@ def robust(curves: list[list[dict]]) -> str:
         return FAILS
     if len(curves) < MIN_POINTS or UNTESTABLE in verdicts or FAILS in verdicts:
         return UNTESTABLE
+    if INCONCLUSIVE in verdicts:
+        return INCONCLUSIVE
     return HOLDS if set(verdicts) == {HOLDS} else DIP
 
 

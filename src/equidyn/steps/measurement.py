@@ -18,7 +18,7 @@ from equidyn.symmetry.decomposition import Decomposition
 from equidyn.symmetry.measure import Batch, measure_losses
 from equidyn.tasks.protocol import Task
 
-FLOOR_ITEMS, FLOOR_ROTATIONS = 8, 4  # enough for the scale of rounding
+FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
 HELD_OUT, TRAINING = "held-out", "training"
 
 

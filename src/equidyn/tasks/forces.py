@@ -127,10 +127,13 @@ class Forces:
         """Training molecules."""
         return self._batches(model, self.seen_items)
 
-    def _batches(self, model, items: torch.Tensor) -> list[Batch]:
+    def by_size(self, items: torch.Tensor) -> torch.Tensor:
+        """The items in the order of batches: by number of atoms."""
+        return items[self.mask[items].sum(1).argsort(stable=True)]
+
+    def _batches(self, model, chosen: torch.Tensor) -> list[Batch]:
         batches = []
-        order = items[self.mask[items].sum(1).argsort(stable=True)]
-        for items in order.split(self.settings["measure"]["batch_size"]):
+        for items in self.by_size(chosen).split(self.settings["measure"]["batch_size"]):
             inputs, target = self._inputs(model, items)
             batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))
         return batches

@@ -49,6 +49,7 @@ class Voxels:
             resolution=box["resolution"],
             radius=box["radius"],
         )
+        self.elements = box["elements"]
         self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
         self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
@@ -130,6 +131,14 @@ class Voxels:
             clean, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
             batches.append(Batch(dict(noisy=clean + self.sigma * noise), clean, None, data["cluster"][rows]))
         return batches
+
+    def atoms(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions [n_atoms, 3] in Å and channels [n_atoms] of a held-out molecule, by its row in the
+        batches.
+        """
+        item = int(self._frozen()["item"][row])
+        rows = slice(self.offsets[item], self.offsets[item + 1])
+        return self.positions[rows].numpy(), self.channels[rows].numpy()
 
     def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Training molecules that lie in the box in every orientation, as they lie in the file."""

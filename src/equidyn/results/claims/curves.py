@@ -91,7 +91,8 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
     conditions = (
         f"{place_of(last['run'], last['condition'])}, step {last['step']:.0f}, "
         f"{against_text(last)}, "
-        f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations"
+        f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations, {last['weights']} "
+        f"weights, one seed"
     )
     if poses := poses_text(last):
         conditions += f"; {poses}"
