@@ -44,7 +44,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
             axis.axvline(step * seconds[run], color="0.6", lw=0.7, ls=":")
             title = f"break-even cost: {curve[-1]['step'] / step:.2f} ×"
         else:
-            title = "the last step does not count"
+            title = "the last step\ndoes not count"
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("training time, s")
