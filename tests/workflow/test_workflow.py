@@ -94,6 +94,8 @@ def test_smoke_run_makes_everything(done):
         "figures/flow-chains.png",
     ):
         assert (results / name).stat().st_size > 500, name
+    page = (results / "report.html").read_text()
+    assert "held-out" in page and " object at 0x" not in page  # a name that a template takes for a method
     rows = table(results / "runs/forces/decomposition.csv")
     assert {(r["weights"], r["rotations"], r["loss"]) for r in rows} >= {
         ("live", "haar", "mse"),

@@ -211,7 +211,7 @@ def _is_main(row: dict) -> bool:
 
 
 def _reached(rows: list[dict]) -> list[tuple[str, float | None]]:
-    """First step of every force run that counts with at most 2 % and at most 0.15 × the baseline."""
+    """First step of every force run that counts with at most 2 % and less than 0.15 × the zero predictor."""
     of_forces = [r for r in rows if r["task"] == "forces"]
     curves = {run: tables.curve(of_forces, run) for run in tables.runs(of_forces)}
     return [(run, first_step(curve, 2.0, 0.15)) for run, curve in curves.items() if curve]

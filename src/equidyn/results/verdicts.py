@@ -6,6 +6,8 @@ the total loss lies at least a tenth below the best of them (``counted``), with 
 judged with the 95 % interval of the percentage.
 """
 
+import math
+
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
@@ -30,15 +32,15 @@ def counted(row: dict) -> bool:
     return row["baseline_ratio_hi"] * row["baseline_loss"] < LEARNED * baseline(row)
 
 
-def first_step(curve: list[dict], percent: float, ratio: float = LEARNED) -> float | None:
-    """First counted step with at most ``percent`` of the loss from equivariance error *and* total below ratio
-    × ``baseline``; None if there is none.
+def first_step(curve: list[dict], percent: float, ratio: float = math.inf) -> float | None:
+    """First counted step with at most ``percent`` of the loss from equivariance error *and* a total below
+    ratio × that of the zero predictor; None if there is none.
     """
     return next(
         (
             r["step"]
             for r in curve
-            if counted(r) and r["percent"] <= percent and r["total"] < ratio * baseline(r)
+            if counted(r) and r["percent"] <= percent and r["total"] < ratio * r["zero_loss"]
         ),
         None,
     )
