@@ -331,3 +331,17 @@ def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():
     ] == ["not run"] * 7
     (found,) = [r for r in table if r["claim"] == "C2"]
     assert "a dip to 0.02 % at step 1 does not count: total 1.010 x the zero predictor" in found["conditions"]
+
+
+@pytest.mark.parametrize("task, condition", [("forces", ""), ("flow", "t=0.4")])
+def test_steps_are_not_compared_with_rows_of_a_log(task, condition):
+    """The paper's flow curves count rows of a log: no ratio of steps, and said so."""
+    rows = [{**r, "task": task, "condition": condition, "run": "r"} for r in GOOD]
+    paper = [
+        dict(task=task, run=f"default-rep1 {condition}".strip(), step=5.0, percent=2.0)
+        | dict(quantity=f"first_step_le_{percent}_percent")
+        for percent in (10, 5, 2, 1)
+    ]
+    (found,) = [r for r in claims(rows, paper) if r["claim"] == "C2"]
+    assert ("x the paper's" in found["conditions"]) == (task == "forces")
+    assert ("row of its log" in found["paper"]) == (task == "flow")

@@ -51,7 +51,7 @@ def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
         bbox_to_anchor=(1, 0.5),
         title=(
             f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe best baseline\n"
-            "diamonds: paper,\n60M on PDB"
+            "diamonds: paper,\n60M on PDB, at\nrows of its log"
         ),
     )
     return figure

@@ -24,7 +24,7 @@ def samples(config: Path, data: Path, model: Path, out: Path, table: Path, threa
     real = run.task.held_out_chains(n)
     made = sampling.sample(run.model, [len(chain) for chain in real], steps, run.settings["seed"])
     source = run.task.source
-    source = "chains of structure files" if source.startswith("structures") else source
+    source = "chains of structure files" if source.startswith("structures") else source.split(" (")[0]
     staged = out.with_name(f".{out.name}.{os.getpid()}")
     staged.mkdir(parents=True)
     _write_chains(staged, "generated", f"generated; trained on {source}", made)

@@ -64,13 +64,15 @@ def _milestones(paper: list[dict], task: str, condition: str, quantity: str) -> 
 
 
 def _levels(curve: list[dict], paper: list[dict]) -> str:
-    """First counted steps at most 10, 5, 2 and 1 %, and their ratio to the mean of the paper's."""
-    told = []
+    """First counted steps at most 10, 5, 2 and 1 %, and their ratio to the mean of the paper's; no ratio for
+    flow, whose published curves count rows of a log, not steps.
+    """
+    told, task = [], curve[-1]["task"]
     for percent in (10, 5, 2, 1):
         step = first_step(curve, percent)
-        published = _milestones(
-            paper, curve[-1]["task"], curve[-1]["condition"], f"first_step_le_{percent}_percent"
-        )
+        published = []
+        if task != "flow":
+            published = _milestones(paper, task, "", f"first_step_le_{percent}_percent")
         ratio = (
             f", {step * len(published) / sum(published):.2g} x the paper's"
             if published and step is not None
@@ -114,7 +116,8 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
             f"{against_text(lowest)}"
         )
     steps = _milestones(paper, task, last["condition"], "first_step_le_2_percent")
-    span = "" if not steps else f"<= 2 % first at step {range_text(steps, figures=6)}"
+    counted_in = "row of its log" if task == "flow" else "step"
+    span = "" if not steps else f"<= 2 % first at {counted_in} {range_text(steps, figures=6)}"
     if task == "voxels" and (
         points := [
             r
