@@ -345,3 +345,23 @@ def test_steps_are_not_compared_with_rows_of_a_log(task, condition):
     (found,) = [r for r in claims(rows, paper) if r["claim"] == "C2"]
     assert ("x the paper's" in found["conditions"]) == (task == "forces")
     assert ("row of its log" in found["paper"]) == (task == "flow")
+
+
+def test_flow_times_of_a_run_are_one_row():
+    """Judged by those that can be: a time that is its linear denoiser neither helps nor harms."""
+
+    def found(**curves):
+        rows = [
+            {**r, "task": "flow", "run": "flow", "condition": f"t={name}"}
+            for name, curve in curves.items()
+            for r in curve
+        ]
+        (row,) = [r for r in claims(rows, []) if r["claim"] == "C2"]
+        return row
+
+    linear = [against(r, r["total"]) for r in GOOD]
+    row = found(a=linear, b=GOOD)
+    assert row["verdict"] == "holds" and row["conditions"].startswith("1 of 2 flow times can be judged")
+    assert found(a=linear, b=linear)["verdict"] == "not testable at this scale"
+    assert found(a=GOOD, b=BAD, c=GOOD)["verdict"] == "does not hold here"
+    assert found(a=GOOD, b=BAD)["ours"] == BAD[-1]["percent"]

@@ -14,8 +14,10 @@ from equidyn.results.claims.rows import (
     range_text,
 )
 from equidyn.results.verdicts import (
+    DIP,
     FAILS,
     HOLDS,
+    INCONCLUSIVE,
     LEARNED,
     NOT_RUN,
     UNTESTABLE,
@@ -152,6 +154,23 @@ def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
             conditions=conditions,
         )
     ]
+
+
+def of_times(found: list[dict]) -> dict:
+    """The C2 rows of the flow times of a run as one: times of one network are no independent evidence.
+
+    The verdict is the worst of the times that can be judged, in the order `does not hold here`,
+    `inconclusive`, `holds only at the dip`, `holds`; `not testable at this scale` if none can. ours: the
+    largest percentage of them, with its interval.
+    """
+    judged = [row for row in found if row["verdict"] != UNTESTABLE]
+    worst = max(judged or found, key=lambda row: row["ours"])
+    verdicts = {row["verdict"] for row in judged}
+    verdict = next((v for v in (FAILS, INCONCLUSIVE, DIP, HOLDS) if v in verdicts), UNTESTABLE)
+    told = f"{len(judged)} of {len(found)} flow times can be judged, the largest percentage of them here"
+    conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])
+    published = "; ".join(dict.fromkeys(row["paper"] for row in found if row["paper"]))
+    return {**worst, "verdict": verdict, "conditions": conditions, "paper": published}
 
 
 def break_even(curve: list[dict]) -> float | None:

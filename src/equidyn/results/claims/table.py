@@ -4,7 +4,7 @@ and of each function's docstring.
 
 from equidyn.results import tables
 from equidyn.results.claims.axes import c3_to_c6
-from equidyn.results.claims.curves import c1, c2, c10
+from equidyn.results.claims.curves import c1, c2, c10, of_times
 from equidyn.results.claims.dynamics import c7, c8, c9
 from equidyn.results.claims.rows import STATEMENTS, claim_row
 from equidyn.results.verdicts import (
@@ -28,9 +28,10 @@ def claims(
     points, more = points or {}, more or {}
     result = [c1(rows)]
     for run in tables.runs(rows):
-        for condition in tables.conditions(rows, run):
-            if not condition.endswith("sc"):  # self-conditioning on is a second look at the same model
-                result += c2(tables.curve(rows, run, condition=condition), paper)
+        # self-conditioning on is a second look at the same model
+        times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+        found = [row for c in times for row in c2(tables.curve(rows, run, condition=c), paper)]
+        result += [of_times(found)] if len(found) > 1 else found
     result += c3_to_c6(rows, paper, points)
     result += c7(rows, paper, more.get("curvature", []))
     result += c8(rows, paper, more.get("gradients", []))
