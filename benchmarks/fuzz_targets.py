@@ -425,13 +425,13 @@ def _datasets():
             name: np.zeros((lengths[key.per], *key.trailing), key.dtype) for name, key in KINDS[kind].items()
         }
         arrays["offsets"][:] = (0, 2, 4, 7)
-        attributes = dict(
-            kind=kind, source="x", licence="x", split="molecule", split_seed=0, code="x", settings="{}"
-        )
+        texts = dict(source="x", licence="x", split="molecule", code="x", settings="{}", poses="as-made")
+        attributes = dict(kind=kind, split_seed=0, **texts)
         with tempfile.TemporaryDirectory() as folder:
             store.write(Path(folder, "d.h5"), arrays, attributes)
             found.append((form, Path(folder, "d.h5").read_bytes()))
             _, attributes = store.read(Path(folder, "d.h5"), kind)
+        attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
         said = {
             name: [array.dtype.str, array.shape, array.astype("U") if array.dtype.kind == "S" else array]
             for name, array in arrays.items()

@@ -1,6 +1,7 @@
 """Digests of the code a step runs, so that an edit reruns only what it touches."""
 
 import ast
+import functools
 import hashlib
 import subprocess
 from collections.abc import Iterable
@@ -9,7 +10,18 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent
 
 
-def _imports(path: Path) -> set[Path]:
+def _imports(path: Path) -> frozenset[Path]:
+    return _imports_at(path, _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with a file: a workflow asks for the same modules in every rule."""
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@functools.cache
+def _imports_at(path: Path, stamp: tuple[int, int]) -> frozenset[Path]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -18,7 +30,7 @@ def _imports(path: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         found |= {file for name in names if name.split(".")[0] == "equidyn" and (file := module_file(name))}
-    return found
+    return frozenset(found)
 
 
 def module_file(name: str) -> Path | None:
@@ -63,6 +75,11 @@ def code_digest(script: str | Path, *modules: str, files: Iterable[str] = ()) ->
 
 
 def _essence(path: Path) -> str:
+    return _essence_at(path, _stamp(path))
+
+
+@functools.cache
+def _essence_at(path: Path, stamp: tuple[int, int]) -> str:
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if (

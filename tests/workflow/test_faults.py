@@ -16,6 +16,7 @@ import yaml
 from test_workflow import checkout
 
 from equidyn.data import store
+from equidyn.data.schema import SCHEMA_VERSION
 from equidyn.errors import DataError
 from equidyn.guards import content_digest
 
@@ -130,13 +131,13 @@ def test_a_dataset_of_another_version_is_made_again_by_the_command_of_the_messag
     with h5py.File(folder / DATA, "r+") as file:
         file.attrs["schema"] = 1
     content_digest.write_digest(folder / DATA)
-    with pytest.raises(DataError, match="schema version 1, expected 2") as raised:
+    with pytest.raises(DataError, match=f"schema version 1, expected {SCHEMA_VERSION}") as raised:
         store.read(folder / DATA, "molecules")
     advice = str(raised.value).split("`")[1].split()[1:]
     advice = [word.removeprefix(f"{folder}/") for word in advice]
     status, text = said(folder, *advice)
     assert status == 0 and "rule dataset" in text, text
-    assert store.read(folder / DATA, "molecules")[1]["schema"] == 2
+    assert store.read(folder / DATA, "molecules")[1]["schema"] == SCHEMA_VERSION
 
 
 def test_a_full_disk_is_one_paragraph_and_no_file(folder):
