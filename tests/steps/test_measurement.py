@@ -73,3 +73,13 @@ def test_the_baseline_is_the_best_one_on_the_same_items(measurement, saved):
         assert row["baseline_loss"] <= row["zero_loss"]
         assert row["baseline_ratio"] == pytest.approx(row["total"] / row["baseline_loss"])
         assert row["loss"] == "mse" or row["baseline"] == "zero"
+
+
+def test_without_training_items_to_measure_there_are_no_rows_of_them(dataset, saved, monkeypatch):
+    """A voxel run whose training molecules all reach out of the box has none."""
+    task = tasks.build("forces", dataset, SETTINGS, "cpu", None)
+    monkeypatch.setattr(task, "seen", lambda model, condition="": [])
+    measurement = Measurement("r", task, registry.build("escaip", "tiny", 0).eval(), 3)
+    last = measurement.plans(last=True)
+    assert any(plan.items == "training" for plan in last)
+    assert [row for plan in last if plan.items == "training" for row in measurement.rows(saved, plan)] == []

@@ -3,6 +3,7 @@
 All of the held-out items as they lie, without rotations.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,8 +55,9 @@ def of_forces(model: torch.nn.Module, task) -> Iterator[Value]:
 
 @torch.no_grad()
 def of_voxels(model: torch.nn.Module | None, task) -> Iterator[Value]:
-    """Recall and precision of atoms at the peaks of denoised grids, by element; without a model of the clean
-    grids: as much as peaks can tell.
+    """Recall and precision (nan without peaks) of atoms at the peaks of denoised grids, by element.
+
+    Without a model, of the clean grids: as much as peaks can tell.
     """
     counts = {element: np.zeros(3, int) for element in task.elements}  # hits, atoms, peaks
     start = 0
@@ -71,7 +73,7 @@ def of_voxels(model: torch.nn.Module | None, task) -> Iterator[Value]:
     for element, (hits, atoms, found) in counts.items():
         if atoms:
             yield Value("recall of atoms", element, hits / atoms, "1", int(atoms))
-            yield Value("precision of atoms", element, hits / found if found else 0.0, "1", int(found))
+            yield Value("precision of atoms", element, hits / found if found else math.nan, "1", int(found))
 
 
 def peaks(grid: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:

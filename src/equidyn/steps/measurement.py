@@ -107,6 +107,8 @@ class Measurement:
         for condition in plan.conditions:
             started = self.now()
             batches = self._items(condition, plan.items)
+            if not batches:  # no training molecule fits the box of a voxel run
+                continue
             reference = self.references.best(condition, plan.items, batches)
             drawn = plan.rotations.drawn[:, : sum(len(batch) for batch in batches)]
             symmetry = (task.actions, task.output, drawn, losses, order)

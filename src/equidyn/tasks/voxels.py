@@ -141,11 +141,10 @@ class Voxels:
         return self.positions[rows].numpy(), self.channels[rows].numpy()
 
     def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
-        """Training molecules that lie in the box in every orientation, as they lie in the file."""
-        batches = []
-        for items in np.array_split(
-            self.seen_items, range(0, len(self.seen_items), self.settings["measure"]["batch_size"])[1:]
-        ):
+        """Training molecules that lie in the box in every orientation; no batch if there are none."""
+        batches, size = [], self.settings["measure"]["batch_size"]
+        for start in range(0, len(self.seen_items), size):
+            items = self.seen_items[start : start + size]
             clean = self.clean(items)
             noise = [
                 np.random.default_rng([seeds.SEEN_NOISE, item]).standard_normal(
