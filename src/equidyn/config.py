@@ -135,6 +135,9 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
         ]
     if "sample" in run:
         limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
+    if "checkpoints_from" in run["training"]:
+        first, steps = run["training"]["checkpoints_from"], run["training"]["steps"]
+        limits.append(("training.checkpoints_from", first, "training.steps", steps))
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
