@@ -330,7 +330,7 @@ def test_integrating_an_exact_field_arrives_at_the_chain(task):
 
 
 def test_statistics_of_an_ideal_helix_and_of_a_folded_strand():
-    """Every quadruplet of a helix is helical and nothing clashes; a strand folded back onto itself clashes."""
+    """Every quadruplet of a helix is helical, nothing clashes; a strand folded back onto itself clashes."""
     angle = np.radians(100) * np.arange(24)
     helix = np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * np.arange(24)], 1)
     found = sampling.statistics([helix])

@@ -102,8 +102,9 @@ DYNAMICS = {
         "head.csv",
     ),
 }
+SIZES = ("model.size", "model.options.hidden", "model.options.width", "model.options.layers")
 ALONG = {  # what varies, and the words for it
-    "axis_size": (("model.size",), "by model size"),
+    "axis_size": (SIZES, "by model size"),
     "axis_data": (("training.n_train",), "by training-set size"),
     "axis_optimizer": (("training.optimizer", "training.lr"), "by optimizer and learning rate"),
     "axis_seed": (("seed",), "of replicates"),

@@ -9,12 +9,12 @@ from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
 STATEMENTS = {
-    "C3": ("robust to model size (1M to 400M)", "percent curves by model size"),
-    "C4": ("robust to training-set size (500 to 1M)", "percent curves by training-set size"),
+    "C3": ("robust to model size", "percent curves by model size, 1M to 400M"),
+    "C4": ("robust to training-set size", "percent curves by training-set size, 500 to 1M"),
     "C5": ("robust to optimizer and learning rate", "percent curves by optimizer"),
     "C6": ("replicates agree", "percent curves of three replicates"),
     "C7": (
-        "equivariance has the better-conditioned landscape (condition number about 1000 x lower for forces)",
+        "equivariance has the better-conditioned landscape (trace over largest eigenvalue is larger)",
         "loss landscapes",
     ),
     "C8": (
