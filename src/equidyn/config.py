@@ -187,7 +187,12 @@ def _check_finite(value, place: str) -> None:
 
 def _check_files(place: str, dataset: dict) -> None:
     """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
-    if dataset["source"] in ("turned", "conformers", "backbones", "chains"):
+    if dataset["source"] in ("turned", "conformers", "backbones"):
+        return
+    if dataset["source"] == "chains":
+        if ("chains" in dataset) == ("download" in dataset):
+            found = "both chains and download" if "chains" in dataset else "neither chains nor download"
+            raise ConfigError(f"{place}: {found}, expected exactly one of the two")
         return
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"

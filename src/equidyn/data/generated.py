@@ -170,7 +170,8 @@ def _chains(settings, workers, resume) -> Found:
     from equidyn.data.generate import experimental_chains
     from equidyn.data.readers import sequence_clusters
 
-    chains = experimental_chains.read(settings["chains"])
+    path = settings["chains"] if "chains" in settings else settings["files"][0]  # downloaded
+    chains = experimental_chains.read(path)
     kept, rejected = experimental_chains.fragments(chains, settings)
     label = sequence_clusters.clusters(chains.sequences(), settings)
     first = [chains.names[i] for i in np.unique(label, return_index=True)[1]]  # what a cluster is called
@@ -179,7 +180,7 @@ def _chains(settings, workers, resume) -> Found:
     whole = sum(len(x) == len(chains.positions[f.chain]) for x, f in zip(positions, kept))
     return Found(
         "backbones",
-        f"{chains.source}: {settings['chains']}",
+        f"{chains.source}: {path}",
         chains.licence,
         dict(
             positions=[(x - x.mean(0)).astype(np.float32) for x in positions],
