@@ -20,6 +20,7 @@ SUBSTRATE = {
     "provenance",
     "device",
     "config",
+    "declarations",
 }  # single modules that all rooms may use
 MAY_IMPORT = {  # room → rooms that it may import, beside itself and the substrate
     "symmetry": set(),
@@ -42,7 +43,8 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "cli": {"steps"},
 }  # fmt: skip
 NEEDED = dict.fromkeys(("errors", "seeds", "provenance"), set())
-NEEDED |= dict.fromkeys(("files", "device", "config"), {"errors"})
+NEEDED |= dict.fromkeys(("files", "device", "declarations"), {"errors"})
+NEEDED["config"] = {"errors", "declarations"}
 
 
 def name_of(path: Path) -> str:

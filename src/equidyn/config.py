@@ -4,6 +4,7 @@ Experiments only, never machines.
 """
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
+from equidyn.declarations import model_in, models
 from equidyn.errors import ConfigError, optional_packages
 
 with optional_packages():
@@ -20,14 +22,7 @@ with optional_packages():
     from jsonschema.validators import extend
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
-# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that
-# only
-# validates need not have torch; a test compares.
-MODELS = {
-    "forces": {"escaip": ("tiny", "mini", "small", "1M", "4M", "6M"), "rawdir": ("tiny", "mini")},
-    "voxels": {"voxmol": ("tiny", "mini", "small", "7M", "28M", "111M")},
-    "flow": {"proteina": ("tiny", "mini", "small", "60M", "60M-tri", "200M", "400M")},
-}
+# Sources of datasets that fit a task; written here because a driver that only validates need not have torch.
 SOURCES = {
     "forces": ("conformers", "extxyz", "npz", "spice"),
     "voxels": ("conformers", "sdf", "xyz", "geom"),
@@ -49,6 +44,7 @@ def validate(config: dict) -> None:
     """
     schema = json.loads(SCHEMA.read_text())
     _check(config, schema)
+    declared_models(config)
     if "matrix" in config:
         config, _ = expand(config)
         _check(config, schema)
@@ -62,8 +58,30 @@ def validate(config: dict) -> None:
                 f"{sorted(config['datasets'])}"
             )
         settings, dataset = resolve_run(config, name), origin(config, run["dataset"])
+        if "import" in run.get("model", {}) and {"architecture", "size"} & set(run["model"]):
+            raise ConfigError(
+                f"config, runs.{name}.model: import beside architecture or size, expected it alone"
+            )
         _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+        _check_model(
+            f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_models(config)
+        )
         _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+
+
+def declared_models(config: dict) -> dict:
+    """The architectures of the package and of the config's ``extensions``, by name.
+
+    Raises
+    ------
+    ConfigError
+        see ``declarations.models``; a model of no task
+    """
+    known = models(tuple(config.get("extensions", [])))
+    for model in known.values():
+        if model.task not in SOURCES:
+            raise ConfigError(f"{model.file}: task {model.task!r}, expected one of {', '.join(SOURCES)}")
+    return known
 
 
 def origin(config: dict, name: str) -> dict:
@@ -81,8 +99,8 @@ def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
 
 
 def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
-    """Task, dataset and model."""
-    task, model, source = run["task"], run["model"], dataset["source"]
+    """Task and dataset."""
+    task, source = run["task"], dataset["source"]
     if source not in SOURCES[task]:
         raise ConfigError(
             f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of "
@@ -97,20 +115,28 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
             f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), "
             f"expected one for the task voxels"
         )
-    sizes = MODELS[task].get(model.get("architecture"))
-    if sizes is None:
+
+
+def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known: dict) -> None:
+    """Task, dataset and model; what is imported from elsewhere is checked in the job, which has it."""
+    task, model = run["task"], run["model"]
+    if "import" in model:
+        return
+    fitting = {name: declared for name, declared in known.items() if declared.task == task}
+    if model.get("architecture") not in fitting:
         raise ConfigError(
             f"{place}.model.architecture: {model.get('architecture')!r}, expected one of "
-            f"{', '.join(MODELS[task])} for the task {task}"
+            f"{', '.join(fitting)} for the task {task}"
         )
+    sizes = fitting[model["architecture"]].sizes
     if model.get("size") not in sizes:
         raise ConfigError(
             f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
             f"{model['architecture']}"
         )
-    if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(
-        dataset["voxels"]["elements"]
-    ):
+    if model["architecture"] == "voxmol" and (
+        n := model.get("options", {}).get("n_channels", CHANNELS)
+    ) != len(dataset["voxels"]["elements"]):
         raise ConfigError(
             f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
             f"number of {dataset_name}.voxels.elements"
@@ -321,12 +347,27 @@ def resolve_run(config: dict, name: str) -> dict:
         if the task has no defaults and the run lacks a section
     """
     settings = _settings(config, name)
+    if "model" in settings:
+        settings["model"] = _resolve_model(config, settings["model"])
     missing = [key for key in ("model", "training", "measure") if key not in settings]
     if missing:
         raise ConfigError(
             f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}"
         )
     return settings
+
+
+def _resolve_model(config: dict, model: dict) -> dict:
+    """The section ``model`` with where its class comes from: a file outside the package goes with its digest,
+    so that a change in it trains anew; what is imported has no architecture of the defaults.
+    """
+    if "import" in model:
+        return {key: value for key, value in model.items() if key not in ("architecture", "size")}
+    for file in config.get("extensions", []):
+        if model_in(file).name == model.get("architecture"):
+            digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            return {**model, "extension": {"file": file, "sha256": digest}}
+    return model
 
 
 def of_training(settings: dict) -> dict:

@@ -15,7 +15,7 @@ from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
-from equidyn.models.registry import ARCHITECTURES
+from equidyn.declarations import own_models
 from equidyn.provenance import code_digest
 from equidyn.tasks import TASKS
 
@@ -58,7 +58,7 @@ DYNAMIC_RUNS = [
 HEAD_RUNS = [
     run
     for run in DYNAMIC_RUNS
-    if equidyn_config.resolve_run(config, run)["model"]["architecture"] == "escaip"
+    if equidyn_config.resolve_run(config, run)["model"].get("architecture") == "escaip"
 ]
 # Runs that figures of single runs show: those written out; the many of a matrix appear in the figure of its axes.
 SHOWN_OF = {
@@ -136,6 +136,12 @@ def gpus(wildcards):
     return int(config.get("device", "auto") == "cuda")
 
 
+def module_of(model):
+    """The module of this package that a model comes from; a file outside goes with its digest in the settings."""
+    known = own_models()
+    return [known[model["architecture"]].module] if model.get("architecture") in known else []
+
+
 def run_code(script):
     """Digest of a step together with the task and the model that it loads by name."""
 
@@ -144,7 +150,7 @@ def run_code(script):
         return code_digest(
             f"{SCRIPTS}/{script}",
             TASKS[settings["task"]][0],
-            ARCHITECTURES[settings["model"]["architecture"]][0],
+            *module_of(settings["model"]),
         )
 
     return digest

@@ -315,7 +315,7 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     shape = shape_of(dataset, task, _file(data, settings["dataset"]))
     box = dataset.get("voxels", {})
     cost = cost_of(model, task, round(shape.mean), (len(box.get("elements", [])), box.get("grid", 0)))
-    label = f"{model['architecture']} {model['size']}"
+    label = model["import"] if "import" in model else f"{model['architecture']} {model['size']}"
 
     def row(quantity, value, unit, basis, device=""):
         return _row("run", name, quantity, value, unit, basis, device)

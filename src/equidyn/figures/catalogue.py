@@ -111,7 +111,11 @@ ALONG = {  # what varies, and the words for it
     "axis_augment": (("training.augment",), "by probability of augmentation"),
 }
 AXES = {
-    name: Figure("axes", f"{PERCENT} {words}; grey: the paper's runs", "summary.json", keys)
+    name: Figure(
+        "axes",
+        f"{PERCENT} {words}, a thin line per seed: against step (grey: the paper's runs) and against loss",
+        axes=keys,
+    )
     for name, (keys, words) in ALONG.items()
 }
 

@@ -37,6 +37,7 @@ _MINI = dict(
     cutoff=6.0,
     n_neighbours=12,
 )
+MODEL = {"name": "escaip", "task": "forces", "class": "EScAIP"}
 SIZES = {
     "tiny": dict(hidden=16, layers=1, **{**_MINI, "n_neighbours": 8}),
     "mini": dict(hidden=32, layers=2, **_MINI),

@@ -24,6 +24,7 @@ AXES = {
     "training.optimizer": "C5",
     "training.lr": "C5",
     "seed": "C6",
+    "training.augment": "",  # drawn, and no claim of the paper's
 }
 APART = {
     "model.options.hidden": "width",
@@ -60,7 +61,9 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     its 95 % interval, see ``ratio_of_points``. The verdicts are ``alike`` and, for C6, ``agree``.
     """
     result = []
-    for (claim, reference, axis), members in _families(rows, points).items():
+    for (claim, reference, axis), members in families(rows, points).items():
+        if not claim:
+            continue
         found = []
         for condition in [c for c in tables.conditions(rows, reference) if not c.endswith("sc")]:
             labelled = {label: _curves(rows, runs, condition) for label, runs in members.items()}
@@ -72,17 +75,19 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     return result
 
 
-def _families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]]:
-    """(claim, reference, axis) → label of each point → its runs, one per seed; the reference first."""
+def families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]]:
+    """(claim, reference, axis) → label of each point → its runs, one per seed; the reference first. ``axis``
+    names what has rows of its own within a claim, else it is empty.
+    """
     made = replicated(tables.runs(rows), points)
     own = {point.reference: point.runs for point in made if not point.axes}
-    families: dict[tuple, list[Point]] = {}
+    grouped: dict[tuple, list[Point]] = {}
     for point in made:
         if point.reference in own and (found := _claim_of(point)):
             claim, axis = found
-            families.setdefault((claim, point.reference, axis), []).append(point)
+            grouped.setdefault((claim, point.reference, axis), []).append(point)
     labelled = {}
-    for (claim, reference, axis), members in families.items():
+    for (claim, reference, axis), members in grouped.items():
         at = {a: points[p.runs[0]].get("reference_axes", {}).get(a) for p in members for a in p.axes}
         labelled[claim, reference, axis] = {_label(at): own[reference]} | {
             _label(point.axes): point.runs for point in members
