@@ -148,7 +148,7 @@ def test_models_from_outside_join_by_one_file_or_an_import_path(done, tmp_path):
     config["runs"]["forces-springs"] = {**run, "model": {"architecture": "springs", "size": "tiny"}}
     config["runs"]["forces-imported"] = {**run, "model": imported}
     (folder / "config/smoke.yaml").write_text(json.dumps(config))  # JSON is YAML
-    snakemake(folder, "results/smoke/report.html")
+    snakemake(folder, "--", "results/smoke/report.html")
     page = (folder / "results/smoke/report.html").read_text()
     for name in ("forces-springs", "forces-imported"):
         rows = table(folder / f"results/smoke/runs/{name}/decomposition.csv")

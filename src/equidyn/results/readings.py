@@ -33,7 +33,7 @@ def _ends(curve: list[dict]) -> str:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at "
-        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)}."
+        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)} (one seed)."
     )
     if poses := poses_text(last):
         text += f" It was {poses}."

@@ -62,6 +62,7 @@ def claim_row(
     statement: str | None = None,
     place: str | None = None,
 ) -> dict:
+    """A row of ``columns.CLAIMS``; statement and place are those of ``STATEMENTS`` unless given."""
     known, where = STATEMENTS[claim]
     return dict(
         claim=claim,
@@ -81,6 +82,7 @@ def place_of(run: str, condition: str) -> str:
 
 
 def range_text(values: list[float], unit: str = "", figures: int = 3) -> str:
+    """``0.5-2 %`` of values from 0.5 to 2, one number where they are equal, nothing where there are none."""
     if not values:
         return ""
     return (
