@@ -36,6 +36,20 @@ def symbol(number: int) -> str:
     return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
 
 
+def number_of(word: str) -> int:
+    """Atomic number of an element symbol, in any case, or of a number.
+
+    Raises
+    ------
+    ValueError
+        neither of the two
+    """
+    number = NUMBERS.get(word.capitalize(), int(word) if word.isdecimal() and len(word) < 4 else None)
+    if number is None:
+        raise ValueError(f"atom {word[:20]!r}, expected an element symbol or an atomic number")
+    return number
+
+
 def formula(numbers: np.ndarray) -> str:
     """Elements in alphabetical order with their counts."""
     return "".join(f"{element}{n}" for element, n in sorted(Counter(symbol(int(z)) for z in numbers).items()))

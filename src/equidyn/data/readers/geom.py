@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.checks.catalogue import BEYOND
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.errors import DataError
@@ -61,29 +62,31 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     cluster, found = smiles and molecules.canonical_smiles(smiles), []
     if not conformers:
         return [Rejected(f"{path}, molecule {number}", "no conformers")]
-    for k, data in enumerate(conformers[: settings.get("n_conformers", N_CONFORMERS)], 1):
+    n = settings.get("n_conformers", N_CONFORMERS)
+    for k, data in enumerate(conformers[:n], 1):
         where = f"{path}, molecule {number}, conformer {k}"
         try:
             molecule = Chem.Mol(data)
             numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
-            positions = (
-                molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
-            )
+            positions = molecule.GetConformer().GetPositions() if three_dimensional else _nowhere(numbers)
             key = cluster or molecules.canonical(molecule)
             bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+            result = molecules.molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
         except Exception:  # RDKit raises many types on malformed molecules
             found.append(Rejected(where, "does not parse (RDKit)"))
             continue
-        if reason := molecules.unusable(numbers, positions, three_dimensional):
-            found.append(Rejected(where, reason))
-        elif wrong := molecules.wrong_unit(where, numbers, positions):
-            found.append(wrong)
-        else:
-            found.append(
-                Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare)
-            )
+        if isinstance(result, Item):
+            result.cluster, result.bare = key, bare
+        found.append(result)
+    if len(conformers) > n:
+        where = f"{path}, molecule {number}, conformers {n + 1} to {len(conformers)}"
+        found.append(Rejected(where, BEYOND, f"{len(conformers) - n} of {len(conformers)}"))
     return found
+
+
+def _nowhere(numbers: np.ndarray) -> np.ndarray:
+    return np.zeros((len(numbers), 3))
 
 
 def _checked(found) -> tuple[str | None, list[bytes]]:

@@ -1,8 +1,11 @@
 """Energies and forces as files give them, in the units that the settings declare, to eV and Å."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from equidyn.data import elements
+from equidyn.data.checks import copies, identity, net_torque
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
@@ -25,18 +28,37 @@ USUAL = (
 TOO_STRONG = "r.m.s. force above 15 eV/angstrom"
 
 
+@dataclass(frozen=True)
+class Molecule:
+    """What frames of one molecule share: the cluster key, and where it comes from bonds, these; a further name;
+    the charge that the file states.
+    """
+
+    cluster: str
+    graph: str = ""
+    alias: str = ""
+    charge: float | None = None
+
+
 def labelled(
     where: str,
-    smiles: str | None,
+    molecule: Molecule | None,
     numbers: np.ndarray,
     positions: np.ndarray,
     energy: float,
     forces: np.ndarray,
     energy_unit: float,
     force_unit: float | None = None,
-    key: str | None = None,
+    notes: dict[str, int] | None = None,
 ) -> Item | Rejected:
-    """A frame in eV and Å, or why not; units are factors (force_unit: energy_unit per Å by default)."""
+    """A frame in eV and Å, or why not.
+
+    Parameters
+    ----------
+    molecule : None: that of the bonds between the atoms
+    energy_unit, force_unit : factors to eV and eV/Å; by default forces are in the energy unit per Å
+    notes : of the frame, for the item
+    """
     force_unit = energy_unit if force_unit is None else force_unit
     positions, energy = np.asarray(positions, dtype=np.float64), float(energy) * energy_unit
     forces = np.asarray(forces, dtype=np.float64) * force_unit
@@ -51,7 +73,7 @@ def labelled(
         return Rejected(where, "unknown element")
     if wrong := molecules.wrong_unit(where, numbers, positions):
         return wrong
-    rms = np.sqrt((forces**2).mean())
+    (torque, net, rms), *_ = net_torque.figures(positions[None], forces[None]).tolist()
     if rms > 15:
         return Rejected(
             where,
@@ -59,23 +81,47 @@ def labelled(
             f"{rms:.3g} eV/angstrom when read as {unit_name(force_unit)}",
             f"the forces are in {likely_unit(rms, force_unit, USUAL)}",
         )
-    pulled = len(numbers) > 1 and np.linalg.norm(forces.sum(0)) > 0.05 * np.linalg.norm(forces) and rms > 1e-3
-    notes = {"frames with a net force above 5 % of the norm": 1} if pulled else {}
+    notes = dict(notes or {})
+    if len(numbers) > 1 and net > 0.05 and rms > 1e-3:
+        notes["frames with a net force above 5 % of the norm"] = 1
+    molecule = molecule or perceived(None, numbers, positions)
+    figures = {"torque": round(torque, 5), "net": round(net, 5), "rms": rms, "energy": energy}
+    if molecule.charge is not None:
+        figures["charge"] = molecule.charge
     rows = {
         "numbers": numbers.astype(np.uint8),
         "positions": positions.astype(np.float32),
         "forces": forces.astype(np.float32),
     }
-    return Item(where, key or cluster_key(smiles, numbers, positions), rows, {"energy": energy}, notes=notes)
-
-
-def cluster_key(smiles: str | None, numbers: np.ndarray, positions: np.ndarray) -> str:
-    """Canonical SMILES without atom maps, else that of the connectivity, else the formula."""
-    return (
-        (smiles and molecules.canonical_smiles(smiles))
-        or molecules.connectivity(numbers, positions)
-        or elements.formula(numbers)
+    return Item(
+        where,
+        molecule.cluster,
+        rows,
+        {"energy": energy},
+        notes=notes,
+        copy=copies.of_molecule(numbers, positions, molecule.charge),
+        labels=copies.digest(rows["forces"], np.array([energy])),
+        graph=molecule.graph,
+        alias=molecule.alias,
+        figures=figures,
     )
+
+
+def perceived(
+    smiles: str | None,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    alias: str = "",
+    charge: float | None = None,
+) -> Molecule:
+    """The molecule of a frame: canonical SMILES without atom maps, else that of the bonds between the atoms, else
+    the formula.
+    """
+    if smiles and (canonical := molecules.canonical_smiles(smiles)):
+        return Molecule(canonical, charge=charge)
+    key, graph = molecules.bonds_of(numbers, positions)
+    alias = alias and f"{identity.atoms(numbers)} {alias}"
+    return Molecule(key or elements.formula(numbers), graph, alias, charge)
 
 
 def unit_name(factor: float) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from equidyn.data.checks import copies, flat, identity
+from equidyn.data.checks.catalogue import ACCEPTED, NO_3D, SEVERAL, accepted
 from equidyn.data.elements import channel_of, formula, symbol
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR
@@ -14,6 +16,7 @@ from equidyn.data.units import BOHR
 # rings
 LONGEST_SMILES = 4000
 MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
+SHORTEST = 0.85  # of the sum of radii, the shortest bond of many molecules
 NOT_POSITIONS = "shortest distance is not that of a structure in angstrom"
 LENGTHS = {"angstrom": 1.0, "bohr": 1 / BOHR, "nm": 0.1, "pm": 100.0}  # per Å
 
@@ -100,7 +103,7 @@ def _channels(elements: tuple[str, ...]) -> np.ndarray:
     return channel_of(list(elements))
 
 
-def unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool) -> str | None:
+def unusable(numbers: np.ndarray, positions: np.ndarray) -> str | None:
     """Why atomic numbers [n] and positions [n, 3] are no molecule; None where they may be one."""
     if len(numbers) == 0:
         return "no atoms"
@@ -108,9 +111,60 @@ def unusable(numbers: np.ndarray, positions: np.ndarray, three_dimensional: bool
         return "dummy atom or unknown element"
     if not (np.abs(positions) < 1e9).all():  # also what would overflow in single precision
         return "positions that are not finite"
-    if not three_dimensional or (len(numbers) > 1 and np.ptp(positions, axis=0).max() == 0):
-        return "no 3D coordinates"
+    if len(numbers) > 1 and np.ptp(positions, axis=0).max() == 0:
+        return NO_3D
     return None
+
+
+def molecule_of(
+    where: str,
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    three_dimensional: bool,
+    settings: dict,
+    molecule: Any = None,
+    notes: dict[str, int] | None = None,
+) -> Item | Rejected:
+    """A structure without labels, still without its cluster, or why not.
+
+    Parameters
+    ----------
+    three_dimensional : what the file says of itself
+    molecule : RDKit's, with the bonds that the file states
+    notes : for the item
+    """
+    if reason := unusable(numbers, positions):
+        return Rejected(where, reason)
+    notes, drawing = dict(notes or {}), "the file says so"
+    wrong = wrong_unit(where, numbers, positions)
+    if three_dimensional:  # drawings have units of their own
+        scale = nearest_bond(numbers, positions)[0] / SHORTEST if wrong else 1.0
+        drawing = _flat(numbers, positions / max(scale, 1e-9), molecule)
+    if drawing and not accepted(settings, "three-dimensional"):
+        return Rejected(where, NO_3D, drawing)
+    if drawing:
+        notes[f"three-dimensional, {ACCEPTED}"] = 1
+    if wrong:
+        return wrong
+    if molecule is not None and _fragments(molecule) > 1:
+        notes[SEVERAL] = 1
+    rows = {"numbers": numbers, "positions": centred(positions)}
+    return Item(where, "", rows, notes=notes, copy=copies.of_molecule(numbers, positions))
+
+
+def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | None:
+    """Why a structure is a drawing; None where it is one in space."""
+    if len(numbers) < 3 or not flat.in_plane(positions):
+        return None
+    if found := flat.crowded(numbers, positions, covalent_radii()):
+        return found
+    return None if molecule is None else flat.drawn(molecule, positions, covalent_radii())
+
+
+def _fragments(molecule: Any) -> int:
+    from rdkit import Chem
+
+    return len(Chem.GetMolFrags(molecule))
 
 
 def centred(positions: np.ndarray) -> np.ndarray:
@@ -119,14 +173,20 @@ def centred(positions: np.ndarray) -> np.ndarray:
 
 
 def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
-    """Canonical SMILES of the bonds that RDKit perceives, all single; the formula where that would take too
-    long; None where it cannot.
+    """The SMILES of ``bonds_of``."""
+    return bonds_of(numbers, positions)[0]
+
+
+def bonds_of(numbers: np.ndarray, positions: np.ndarray) -> tuple[str | None, str]:
+    """Canonical SMILES of the bonds that RDKit perceives, all single, and ``checks.identity.graph`` of them.
+
+    The formula in place of the SMILES where that would take too long; None where it cannot.
     """
     from rdkit import Chem
     from rdkit.Chem import rdDetermineBonds
 
     if len(numbers) > MOST_ATOMS:
-        return formula(numbers)
+        return formula(numbers), ""
     block = f"{len(numbers)}\n\n" + "\n".join(
         f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist())
     )
@@ -134,19 +194,20 @@ def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
         molecule = Chem.MolFromXYZBlock(block)
         rdDetermineBonds.DetermineConnectivity(molecule)
         if molecule.GetNumBonds() - molecule.GetNumAtoms() > MOST_RINGS:
-            return formula(numbers)
-        key = hashlib.sha256(numbers.tobytes() + Chem.GetAdjacencyMatrix(molecule).tobytes()).digest()
+            return formula(numbers), ""
+        bonds = Chem.GetAdjacencyMatrix(molecule)
+        key = hashlib.sha256(numbers.tobytes() + bonds.tobytes()).digest()
         if key not in _SMILES:  # frames of a trajectory share one, and writing SMILES takes longest
             if len(_SMILES) >= 4096:
                 _SMILES.clear()
-            _SMILES[key] = Chem.MolToSmiles(molecule)
+            _SMILES[key] = Chem.MolToSmiles(molecule), identity.graph(numbers, bonds)
         return _SMILES[key]
     except (
         ValueError,
         RuntimeError,
         TypeError,
     ):  # TypeError: no molecule, for an element that RDKit's reader does not know
-        return None
+        return None, ""
 
 
-_SMILES: dict[bytes, str] = {}
+_SMILES: dict[bytes, tuple[str, str]] = {}
