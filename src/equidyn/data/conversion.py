@@ -366,6 +366,9 @@ class _Checks:
             return
         self.checked += 1
         outcomes = self._check(group)
+        refused = {outcome.check for outcome in outcomes if outcome.verdict == "refused"}
+        if self.labels is not None and refused - set(self.findings.accept):
+            self.labels.judge(self.findings)  # which may know the cause
         if self.reader.pooled:
             self.of_parts += outcomes
         else:
@@ -386,11 +389,12 @@ class _Checks:
         DataError
             labels that are not those of their frames
         """
+        dropped = np.zeros(self.n_items, np.uint8)
+        if self.labels is not None and self.n_items:
+            dropped = self.labels.judge(self.findings)
         self._judge_rest()
         self.findings.pooled(self.of_parts)
-        if self.labels is None or not self.n_items:
-            return np.zeros(self.n_items, np.uint8)
-        return self.labels.judge(self.findings)
+        return dropped
 
 
 class _Tally:

@@ -77,6 +77,7 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
         _list_refused(folder, read, findings)
         raise
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
+    _say_unit(findings, split.label, reader.unit)
     source = f"{settings['source']}: {paths}"
     attributes = attributes_of(settings, reader.kind, source, settings["licence"], split, code)
     attributes |= {"split_list_sha256": sha256} if listed else {}
@@ -103,6 +104,16 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     if reader.kind == "forces":
         notes["force_rms_eV_per_angstrom"] = round((writer.squares / (3 * writer.rows)) ** 0.5, 4)
     return counts_of(writer.items, split, notes, reasons)
+
+
+def _say_unit(findings: Findings, label: str, unit: str) -> None:
+    """Add to what is said of molecules what the split goes by."""
+    (outcome,) = (outcome for outcome in findings.outcomes if outcome.check == "identity")
+    told = {
+        "frames": "too few of them to hold out: the split's unit is blocks of consecutive frames",
+        "published": "the split is the published one",
+    }
+    outcome.text += f"; {told.get(label, f'the unit of the split is the {unit}')}"
 
 
 def _list_refused(folder: Path, read: list[conversion.Shard], findings: Findings) -> None:

@@ -90,7 +90,7 @@ def test_one_group_against_gfn2_xtb_is_noted_and_most_of_them_refuse_the_file(tm
             assert row["verdict"] == "noted" and any(
                 "methyl chloride" in o["where"] and "likely" in o["text"] for o in row["first"]
             ), row
-    settings["accept"] = ["xtb"]
+    settings["accept"] = ["xtb", "energy-forces"]
     build.build(settings, str(tmp_path / "r.h5"), workers=1)
 
 

@@ -16,6 +16,18 @@ from equidyn.data.readers.records import Item, Rejected
 from equidyn.errors import DataError
 from equidyn.guards.pickles import PickledMolecule, describe, elements
 
+FOREIGN = (
+    "EMPTY_DICT",
+    "DICT",
+    "SETITEM",
+    "SETITEMS",
+    "BINFLOAT",
+    "FLOAT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "NEWTRUE",
+)
 N_CONFORMERS = 5  # the first ones, as published
 
 Record = tuple[
@@ -41,12 +53,23 @@ def records(path: str | Path) -> Iterator[Record]:
                 number += 1
                 yield str(path), number, *_checked(found)
     except DataError as error:
-        raise DataError(f"{path}, after molecule {number}: {error}") from None
+        raise DataError(f"{path}, after molecule {number}: {error}{_other_layout(error)}") from None
     except (ValueError, OverflowError, OSError) as error:  # what pickletools raises on a malformed file
         raise DataError(
             f"{path}, after molecule {number}: not a readable pickle, perhaps truncated "
             f"({type(error).__name__}: {str(error)[:200]})"
         ) from None
+
+
+def _other_layout(error: DataError) -> str:
+    """What a pickle with a dictionary or numbers in it is likely to be."""
+    opcode = str(error).partition("opcode ")[2].partition(",")[0]
+    if opcode not in FOREIGN:
+        return ""
+    return (
+        "; likely: a file of GEOM's rdkit_folder, a dictionary of one molecule, expected a list of "
+        "(SMILES, conformers), as the published split has"
+    )
 
 
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
