@@ -3,8 +3,7 @@ bonds differ only as those of one molecule in motion do.
 
 A stretched bond is lost to perception, a short contact becomes one: the bonds of one frame are then part of
 those of another. Two closed-shell isomers with the same atoms in the same order have bonds that the other lacks,
-both of them; but for ring openings, which are taken for one molecule here: that holds out too little, never
-leaks.
+both of them; but for ring openings, so that only bonds seen in several frames stand for a molecule in motion.
 """
 
 import hashlib
@@ -14,6 +13,7 @@ from collections.abc import Hashable
 import numpy as np
 
 RARE, MOVED = 0.05, 2  # of the frames of another pattern; bonds that a rare pattern may have moved
+FRAMES = 3  # with the same bonds, that a molecule in motion has
 PATTERNS = 2000  # of the same atoms that are compared with each other
 
 
@@ -70,6 +70,8 @@ def _join_frames(members: list[int], entries: list, weights: list[int], join) ->
         holder.setdefault(bonds, i)
     patterns = [bonds for bonds, _ in share.most_common(PATTERNS)]
     for k, one in enumerate(patterns):
+        if share[one] < FRAMES:
+            break
         for other in patterns[k + 1 :]:  # which has no more frames
             rare = share[other] < RARE * share[one]
             if one <= other or other <= one or (rare and len(one ^ other) <= MOVED):

@@ -15,6 +15,17 @@ REASONS = ("", NET_TORQUE, ZERO_FORCES, ZERO_ENERGY)
 STATED = 5  # charges of one molecule that are listed
 
 
+def figures(
+    positions: np.ndarray, energy: float, forces: np.ndarray, charge: float | None = None
+) -> dict[str, float]:
+    """What ``Labels`` wants to know of a frame: positions and forces [n, 3] in Å and eV/Å, energy in eV, the charge
+    that the file states.
+    """
+    (torque, net, rms), *_ = net_torque.figures(positions[None], forces[None]).tolist()
+    found = {"torque": round(torque, 5), "net": round(net, 5), "rms": rms, "energy": energy}
+    return found if charge is None else found | {"charge": charge}
+
+
 class Labels:
     """The labels of one file, as far as its checks need them."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from equidyn.data import elements
-from equidyn.data.checks import copies, identity, net_torque
+from equidyn.data.checks import copies, identity, whole_file
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
@@ -73,7 +73,9 @@ def labelled(
         return Rejected(where, "unknown element")
     if wrong := molecules.wrong_unit(where, numbers, positions):
         return wrong
-    (torque, net, rms), *_ = net_torque.figures(positions[None], forces[None]).tolist()
+    molecule_charge = None if molecule is None else molecule.charge
+    figures = whole_file.figures(positions, energy, forces, molecule_charge)
+    net, rms = figures["net"], figures["rms"]
     if rms > 15:
         return Rejected(
             where,
@@ -85,9 +87,6 @@ def labelled(
     if len(numbers) > 1 and net > 0.05 and rms > 1e-3:
         notes["frames with a net force above 5 % of the norm"] = 1
     molecule = molecule or perceived(None, numbers, positions)
-    figures = {"torque": round(torque, 5), "net": round(net, 5), "rms": rms, "energy": energy}
-    if molecule.charge is not None:
-        figures["charge"] = molecule.charge
     rows = {
         "numbers": numbers.astype(np.uint8),
         "positions": positions.astype(np.float32),
