@@ -87,7 +87,7 @@ def _checks(found: Found) -> Findings:
     if found.kind == "forces":
         labels, columns = whole_file.Labels(found.source), (found.rows["positions"], found.rows["forces"])
         for where, x, f, energy in zip(found.where, *columns, found.items["energy"]):
-            item = Item(where, "", {}, figures=whole_file.figures(x, float(energy), f))
+            item = Item(where, "", {}, figures=whole_file.figures(x[None], np.array([energy]), f[None])[0])
             labels.add([item], [len(x)])
         labels.judge(findings)
     return findings

@@ -13,20 +13,24 @@ DIGITS = 4  # of positions in Å, energies in eV and forces in eV/Å that are co
 SAMPLE, AMONG = 32, 1000  # held-out items, and training items that each is compared with, at most
 
 
-def digest(*parts: np.ndarray | bytes) -> int:
-    """64 bits, the same for arrays that are equal to ``DIGITS`` digits; never 0."""
-    found = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        # + 0.0: no minus zero
-        found.update(part if isinstance(part, bytes) else (np.round(part, DIGITS) + 0.0).tobytes())
-    return int.from_bytes(found.digest()) or 1
+def digests(same: bytes, rows: np.ndarray) -> list[int]:
+    """64 bits for each of k arrays, rows [k, ...], that are the same for those which are equal to ``DIGITS``
+    digits; ``same`` is what all of them share. Never 0.
+    """
+    rounded = np.round(rows, DIGITS) + 0.0  # + 0.0: no minus zero
+    start = hashlib.blake2b(same, digest_size=8)
+    found = []
+    for row in np.ascontiguousarray(rounded):
+        one = start.copy()
+        one.update(row)
+        found.append(int.from_bytes(one.digest()) or 1)
+    return found
 
 
-def of_molecule(numbers: np.ndarray, positions: np.ndarray, charge: float | None = None) -> int:
-    """``digest`` of atomic numbers [n] and positions [n, 3], wherever the molecule lies, in float32."""
-    x = np.asarray(positions, np.float64)
-    extra = b"" if charge is None else str(charge).encode()
-    return digest(numbers.astype(np.uint8).tobytes(), (x - x.mean(0)).astype(np.float32), extra)
+def of_molecule(numbers: np.ndarray, positions: np.ndarray, charge: float | None = None) -> list[int]:
+    """``digests`` of frames of atomic numbers [n] and positions [k, n, 3], wherever the molecule lies."""
+    centred = (positions - positions.mean(1, keepdims=True)).astype(np.float32)
+    return digests(numbers.astype(np.uint8).tobytes() + f" {charge}".encode(), centred)
 
 
 def nearest(path: str | Path, seed: int) -> Outcome:

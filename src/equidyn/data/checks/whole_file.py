@@ -16,14 +16,17 @@ STATED = 5  # charges of one molecule that are listed
 
 
 def figures(
-    positions: np.ndarray, energy: float, forces: np.ndarray, charge: float | None = None
-) -> dict[str, float]:
-    """What ``Labels`` wants to know of a frame: positions and forces [n, 3] in Å and eV/Å, energy in eV, the charge
-    that the file states.
+    positions: np.ndarray, energies: np.ndarray, forces: np.ndarray, charge: float | None = None
+) -> list[dict[str, float]]:
+    """What ``Labels`` wants to know of each of k frames: positions and forces [k, n, 3] in Å and eV/Å, energies [k]
+    in eV, the charge that the file states.
     """
-    (torque, net, rms), *_ = net_torque.figures(positions[None], forces[None]).tolist()
-    found = {"torque": round(torque, 5), "net": round(net, 5), "rms": rms, "energy": energy}
-    return found if charge is None else found | {"charge": charge}
+    stated = {} if charge is None else {"charge": charge}
+    rows = zip(net_torque.figures(positions, forces).tolist(), energies.tolist())
+    return [
+        {"torque": round(torque, 5), "net": round(net, 5), "rms": rms, "energy": energy} | stated
+        for (torque, net, rms), energy in rows
+    ]
 
 
 class Labels:

@@ -65,7 +65,8 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         else:
             molecule = perceived(smiles, numbers, positions, name, _number(info, CHARGES))
     unit = ENERGY_UNITS[settings.get("energy_unit", "eV")]
-    return [labelled(where, molecule, numbers, positions, energy, forces, unit, notes=notes)]
+    frame = positions[None], np.array([energy]), forces[None]
+    return labelled([where], molecule, numbers, *frame, unit, notes=notes)
 
 
 def _sound(numbers: np.ndarray, positions: np.ndarray) -> bool:

@@ -26,6 +26,8 @@ USUAL = (
     "hartree/angstrom",
 )  # what a guess from the size of the forces alone can tell apart
 TOO_STRONG = "r.m.s. force above 15 eV/angstrom"
+BROKEN = "{} holds NaN, infinity or numbers out of all proportion"
+PULLED = "frames with a net force above 5 % of the norm"
 
 
 @dataclass(frozen=True)
@@ -41,69 +43,86 @@ class Molecule:
 
 
 def labelled(
-    where: str,
+    where: list[str],
     molecule: Molecule | None,
     numbers: np.ndarray,
     positions: np.ndarray,
-    energy: float,
+    energies: np.ndarray,
     forces: np.ndarray,
     energy_unit: float,
     force_unit: float | None = None,
     notes: dict[str, int] | None = None,
-) -> Item | Rejected:
-    """A frame in eV and Å, or why not.
+) -> list[Item | Rejected]:
+    """Frames of the same atoms in eV and Å, or why not.
 
     Parameters
     ----------
-    molecule : None: that of the bonds between the atoms
+    where : of each of k frames
+    molecule : None: that of the bonds of the first frame
+    numbers, positions, energies, forces : [n], [k, n, 3], [k], [k, n, 3]
     energy_unit, force_unit : factors to eV and eV/Å; by default forces are in the energy unit per Å
-    notes : of the frame, for the item
+    notes : of every frame, for the items
     """
     force_unit = energy_unit if force_unit is None else force_unit
-    positions, energy = np.asarray(positions, dtype=np.float64), float(energy) * energy_unit
-    forces = np.asarray(forces, dtype=np.float64) * force_unit
-    for name, values in (("positions", positions), ("forces", forces), ("energy", energy)):
-        if not (np.abs(values) < 1e12).all():
-            return Rejected(
-                where,
-                f"{name} holds NaN, infinity or numbers out of all proportion",
-                suspect="broken numbers",
-            )
     if ((numbers < 1) | (numbers >= len(elements.SYMBOLS))).any():
-        return Rejected(where, "unknown element")
-    if wrong := molecules.wrong_unit(where, numbers, positions):
-        return wrong
-    molecule_charge = None if molecule is None else molecule.charge
-    figures = whole_file.figures(positions, energy, forces, molecule_charge)
-    net, rms = figures["net"], figures["rms"]
-    if rms > 15:
-        return Rejected(
-            where,
-            TOO_STRONG,
-            f"{rms:.3g} eV/angstrom when read as {unit_name(force_unit)}",
-            f"the forces are in {likely_unit(rms, force_unit, USUAL)}",
-        )
-    notes = dict(notes or {})
-    if len(numbers) > 1 and net > 0.05 and rms > 1e-3:
-        notes["frames with a net force above 5 % of the norm"] = 1
-    molecule = molecule or perceived(None, numbers, positions)
-    rows = {
-        "numbers": numbers.astype(np.uint8),
-        "positions": positions.astype(np.float32),
-        "forces": forces.astype(np.float32),
-    }
-    return Item(
-        where,
-        molecule.cluster,
-        rows,
-        {"energy": energy},
-        notes=notes,
-        copy=copies.of_molecule(numbers, positions, molecule.charge),
-        labels=copies.digest(rows["forces"], np.array([energy])),
-        graph=molecule.graph,
-        alias=molecule.alias,
-        figures=figures,
+        return [Rejected(place, "unknown element") for place in where]
+    positions, forces = (np.asarray(values, np.float64) for values in (positions, forces))
+    forces, energies = forces * force_unit, np.asarray(energies, np.float64) * energy_unit
+    broken = [
+        (name, ~(np.abs(values.reshape(len(where), -1)) < 1e12).all(1))
+        for name, values in (("positions", positions), ("forces", forces), ("energy", energies))
+    ]
+    sound = ~np.any([bad for _, bad in broken], axis=0)
+    found: list[Item | Rejected | None] = [None] * len(where)
+    for k in np.flatnonzero(~sound):
+        name = next(name for name, bad in broken if bad[k])
+        found[k] = Rejected(where[k], BROKEN.format(name), suspect="broken numbers")
+    rows = np.flatnonzero(sound)
+    places = [where[k] for k in rows]
+    frames = positions[rows], energies[rows], forces[rows]
+    for k, item in zip(rows, _sound(places, molecule, numbers, *frames, force_unit, notes or {})):
+        found[k] = item
+    return found
+
+
+def _sound(where, molecule, numbers, positions, energies, forces, force_unit, notes) -> list[Item | Rejected]:
+    """``labelled`` of frames that hold possible numbers, in eV and Å."""
+    if not where:
+        return []
+    n, found = len(numbers), []
+    molecule = molecule or perceived(None, numbers, positions[0])
+    figures = whole_file.figures(positions, energies, forces, molecule.charge)
+    copy = copies.of_molecule(numbers, positions, molecule.charge)
+    labels = copies.digests(b"", np.concatenate([forces.reshape(len(where), -1), energies[:, None]], axis=1))
+    lengths = (
+        zip(*molecules.nearest_bonds(numbers, positions)) if molecules.has_bonds(n) else [None] * len(where)
     )
+    short = numbers.astype(np.uint8), positions.astype(np.float32), forces.astype(np.float32)
+    for k, (place, length) in enumerate(zip(where, lengths)):
+        if length and (wrong := molecules.wrong_length(place, n, *map(float, length))):
+            found.append(wrong)
+            continue
+        rms = figures[k]["rms"]
+        if rms > 15:
+            detail = f"{rms:.3g} eV/angstrom when read as {unit_name(force_unit)}"
+            cause = f"the forces are in {likely_unit(rms, force_unit, USUAL)}"
+            found.append(Rejected(place, TOO_STRONG, detail, cause))
+            continue
+        pulled = n > 1 and figures[k]["net"] > 0.05 and rms > 1e-3
+        item = Item(
+            place,
+            molecule.cluster,
+            {"numbers": short[0], "positions": short[1][k], "forces": short[2][k]},
+            {"energy": figures[k]["energy"]},
+            notes=notes | {PULLED: 1} if pulled else notes,
+            copy=copy[k],
+            labels=labels[k],
+            graph=molecule.graph,
+            alias=molecule.alias,
+            figures=figures[k],
+        )
+        found.append(item)
+    return found
 
 
 def perceived(

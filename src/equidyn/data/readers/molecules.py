@@ -16,6 +16,7 @@ from equidyn.data.units import BOHR
 # rings
 LONGEST_SMILES = 4000
 MOST_ATOMS, MOST_RINGS = 1000, 200  # of a structure whose connectivity is written as SMILES
+MOST_PAIRS = 1 << 20  # of atoms, whose distances are held at once
 SHORTEST = 0.85  # of the sum of radii, the shortest bond of many molecules
 NOT_POSITIONS = "shortest distance is not that of a structure in angstrom"
 LENGTHS = {"angstrom": 1.0, "bohr": 1 / BOHR, "nm": 0.1, "pm": 100.0}  # per Å
@@ -29,28 +30,53 @@ def covalent_radii() -> np.ndarray:
     return np.array([1.0, *map(Chem.GetPeriodicTable().GetRcovalent, range(1, 119)), *[1.5] * 137])
 
 
-def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
-    """Shortest distance in units of the sum of the two covalent radii (about 0.8 to 1.1 where there are
-    bonds), and in Å.
+def nearest_bonds(numbers: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shortest distance of every frame, positions [k, n, 3], in units of the sum of the two covalent radii (about
+    0.8 to 1.1 where there are bonds), and in Å: [k] each.
     """
+    i, j = _pairs(len(numbers))
     radii = covalent_radii()[numbers]
-    distance = np.sqrt(((positions[:, None] - positions[None]) ** 2).sum(-1))
-    ratio = distance / (radii[:, None] + radii[None])
-    np.fill_diagonal(ratio, np.inf)
-    i, j = np.unravel_index(ratio.argmin(), ratio.shape)
-    return float(ratio[i, j]), float(distance[i, j])
+    at_once = max(1, MOST_PAIRS // len(i))
+    if len(positions) > at_once:
+        parts = [
+            nearest_bonds(numbers, positions[k : k + at_once]) for k in range(0, len(positions), at_once)
+        ]
+        return tuple(np.concatenate(columns) for columns in zip(*parts))
+    step = positions[:, i] - positions[:, j]  # [k, pairs, 3]
+    distance = np.sqrt(np.einsum("kpx,kpx->kp", step, step))
+    ratio = distance / (radii[i] + radii[j])
+    nearest, frames = ratio.argmin(1), np.arange(len(positions))
+    return ratio[frames, nearest], distance[frames, nearest]
+
+
+@lru_cache(16)
+def _pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(n, 1)
+
+
+def nearest_bond(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
+    """``nearest_bonds`` of one frame [n, 3]."""
+    ratio, distance = nearest_bonds(numbers, positions[None])
+    return float(ratio[0]), float(distance[0])
 
 
 def wrong_unit(where: str, numbers: np.ndarray, positions: np.ndarray) -> Rejected | None:
-    """What no structure in Å can be; the likely unit is a guess from the shortest distance, in bonds,
+    """What no structure [n, 3] in Å can be; the likely unit is a guess from the shortest distance, in bonds,
     alone.
     """
-    if not 1 < len(numbers) <= 2000:
+    if not has_bonds(len(numbers)):
         return None
-    ratio, distance = nearest_bond(numbers, positions)
-    if 0.55 < ratio < 1.4 or (
-        ratio >= 1.4 and len(numbers) == 2
-    ):  # two ions or noble gas atoms may well be apart
+    return wrong_length(where, len(numbers), *nearest_bond(numbers, positions))
+
+
+def has_bonds(n: int) -> bool:
+    """Whether n atoms are looked at: more are not worth the time, and it takes two."""
+    return 1 < n <= 2000
+
+
+def wrong_length(where: str, n: int, ratio: float, distance: float) -> Rejected | None:
+    """``wrong_unit`` of n atoms with that shortest distance."""
+    if 0.55 < ratio < 1.4 or (ratio >= 1.4 and n == 2):  # two ions or noble gas atoms may well be apart
         return None
     unit = min(LENGTHS, key=lambda name: abs(np.log(max(ratio, 1e-9) / (0.9 * LENGTHS[name]))))
     cause = f"the positions are in {unit}" if unit != "angstrom" else "broken positions"
@@ -149,7 +175,7 @@ def molecule_of(
     if molecule is not None and _fragments(molecule) > 1:
         notes[SEVERAL] = 1
     rows = {"numbers": numbers, "positions": centred(positions)}
-    return Item(where, "", rows, notes=notes, copy=copies.of_molecule(numbers, positions))
+    return Item(where, "", rows, notes=notes, copy=copies.of_molecule(numbers, positions[None])[0])
 
 
 def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | None:

@@ -179,16 +179,5 @@ def parse(record: tuple, settings: dict) -> list[Item | Rejected]:
     if not ((numbers > 0) & (numbers < len(elements.SYMBOLS))).all():
         return [Rejected(f"{where}, frame {start + i}", "unknown element") for i in range(len(coords))]
     molecule = perceived(None, numbers, reference.astype(np.float64))
-    return [
-        labelled(
-            f"{where}, frame {start + i}",
-            molecule,
-            numbers,
-            coords[i],
-            energies[i],
-            forces[i],
-            unit,
-            notes=notes,
-        )
-        for i in range(len(coords))
-    ]
+    places = [f"{where}, frame {start + i}" for i in range(len(coords))]
+    return labelled(places, molecule, numbers, coords, energies, forces, unit, notes=notes)

@@ -117,20 +117,8 @@ def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Reje
         return [Rejected(where, "not readable", f"{type(error).__name__}: {error}")]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is rejected
         molecule = labels.perceived(smiles, numbers, x[0] * length, charge=charge)
-        return [
-            labels.labelled(
-                f"{where}, conformation {start + i}",
-                molecule,
-                numbers,
-                x[i] * length,
-                e[i],
-                -g[i],
-                energy,
-                force,
-                notes,
-            )
-            for i in range(len(x))
-        ]
+        places = [f"{where}, conformation {i}" for i in range(start, end)]
+        return labels.labelled(places, molecule, numbers, x * length, e, -g, energy, force, notes)
 
 
 def _periodic(group: Any) -> str | None:
