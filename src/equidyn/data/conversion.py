@@ -138,9 +138,9 @@ def shards(
                     while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
                         shard = pending.popleft()
                         shard = shard if isinstance(shard, Shard) else shard.result()
+                        yield shard  # before it may be refused, so that it can be listed
                         tally.add(shard)
                         checks.add(shard)
-                        yield shard
                 tally.close()
                 findings.add(tally.outcome())
                 findings.dropped.append(checks.close())

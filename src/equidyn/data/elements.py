@@ -1,6 +1,7 @@
 """Chemical elements: symbols, numbers, formulas, and the channel of a grid that each has."""
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 
@@ -36,6 +37,7 @@ def symbol(number: int) -> str:
     return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
 
 
+@lru_cache(1024)
 def number_of(word: str) -> int:
     """Atomic number of an element symbol, in any case, or of a number.
 

@@ -16,9 +16,11 @@ TETRAHEDRAL = (5, 6, 7, 14, 15)  # that have four neighbours in the corners of a
 
 def in_plane(positions: np.ndarray) -> bool:
     """Whether positions [n, 3] lie in a plane."""
+    if len(positions) < 4:
+        return True
     x = positions - positions.mean(0)
-    normal = np.linalg.svd(x, full_matrices=False)[2][-1] if len(x) > 2 else np.array([0.0, 0.0, 1.0])
-    return len(x) < 4 or bool(np.abs(x @ normal).max() < PLANE)
+    square, axes = np.linalg.eigh(x.T @ x)
+    return square[0] < len(x) * PLANE**2 and bool(np.abs(x @ axes[:, 0]).max() < PLANE)
 
 
 def crowded(numbers: np.ndarray, positions: np.ndarray, radii: np.ndarray) -> str | None:

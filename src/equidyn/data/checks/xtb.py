@@ -14,11 +14,11 @@ from equidyn.data.readers.records import Item
 from equidyn.data.units import BOHR, HARTREE
 
 ALIKE = 1.6  # forces of two methods differ by a smaller factor, bohr and Å by a larger one
-# Cosine between forces of two methods: 0.8 to 0.99 in nine published files, anything for relaxed geometries;
-# below AGAINST, where the labels are STRONG, they are not those of the molecule.
-ALIGNED, AGAINST = 0.8, 0.5
+# Cosine between forces of two methods: above 0.75 for forces above 0.5 eV/Å in eleven published files, anything for
+# relaxed geometries.
+ALIGNED, FAIR = 0.8, 0.7
 STRONG = 0.5  # eV/Å, r.m.s.
-COMPARED, MOST_ATOMS = 3, 60  # items of a part, and their size
+COMPARED, MOST_ATOMS = 6, 60  # items of a part, and their size
 NONMETALS = np.isin(np.arange(256), [1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53])
 
 
@@ -33,20 +33,23 @@ class Compared:
 
 
 def compare(items: list[Item]) -> list[Compared]:
-    """The ``COMPARED`` small items of the strongest forces; empty without tblite."""
+    """``COMPARED`` small items: of strong forces some of every size, else the strongest; empty without tblite."""
     if find_spec("tblite") is None:
         return []
     small = [item for item in items if 1 < len(item.rows["numbers"]) <= MOST_ATOMS]
-    small.sort(key=lambda item: -float((item.rows["forces"] ** 2).mean()))
+    small.sort(key=lambda item: -item.figures["rms"])
     small.sort(key=_doubtful)
+    plain = [item for item in small if _doubtful(item) == (False, 0) and item.figures["rms"] > STRONG]
+    if len(plain) >= COMPARED:
+        small = [plain[k] for k in np.linspace(0, len(plain) - 1, COMPARED).astype(int)]
     return [_best(item) for item in small[:COMPARED]]
 
 
 def _doubtful(item: Item) -> tuple[bool, int]:
-    """Items of which less is known come later: what is not judged, then an odd number of electrons, which is an
-    ion or a radical.
+    """Items of which less is known come later: what is not judged, then an odd number of electrons without a
+    stated charge, which is an ion or a radical.
     """
-    return not _judged(item), int(item.rows["numbers"].sum()) % 2
+    return not _judged(item), int(item.rows["numbers"].sum()) % 2 * ("charge" not in item.figures)
 
 
 def _judged(item: Item) -> bool:
@@ -65,8 +68,7 @@ def _best(item: Item) -> Compared:
     if not any(1 / ALIKE < ratio < ALIKE and abs(cosine) > ALIGNED for cosine, ratio in found):
         found += [_against(item, charge) for charge in more]
     cosine, ratio = max(found, key=lambda pair: abs(pair[0]))
-    rms = float(np.sqrt((item.rows["forces"].astype(np.float64) ** 2).mean()))
-    return Compared(cosine, ratio, rms, _judged(item))
+    return Compared(cosine, ratio, item.figures["rms"], _judged(item))
 
 
 def _against(item: Item, charge: int) -> tuple[float, float]:
@@ -103,7 +105,9 @@ def judge(where: str, compared: list[Compared], force_unit: float) -> Outcome:
     ran = [c for c in compared if c.ratio > 0]
     judged = [c for c in ran if c.judged]
     aligned = [c for c in judged if abs(c.cosine) > ALIGNED]
-    against = [c for c in judged if abs(c.cosine) < AGAINST and c.rms > STRONG]
+    usual = np.median([c.ratio for c in aligned]) if aligned else 1.0
+    strong = [c for c in judged if c.rms > STRONG]
+    against = [c for c in strong if abs(c.cosine) < FAIR or not 1 / ALIKE < c.ratio / usual < ALIKE]
     figures = {
         "cosines": [round(c.cosine, 3) for c in ran],
         "ratios": [float(f"{c.ratio:.3g}") for c in ran],
@@ -119,12 +123,12 @@ def judge(where: str, compared: list[Compared], force_unit: float) -> Outcome:
             f"forces point against those of GFN2-xTB ({len(aligned)} items), expected along them; "
             f"likely: they are gradients, the negative of forces",
         )
-    if len(against) > len(judged) / 2:
+    if len(against) >= 2 and 2 * len(against) >= len(strong):
         cosine = np.median([c.cosine for c in against])
         return outcome(
             "refused",
-            f"strong forces do not point along those of GFN2-xTB ({len(against)} of {len(judged)} items, cosine "
-            f"{cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in another order, labels "
+            f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of {len(strong)} items, "
+            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in another order, labels "
             f"of another frame, or a charge that the file does not state",
         )
     ratios = np.array([c.ratio for c in aligned if c.cosine > 0])

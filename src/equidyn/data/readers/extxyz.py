@@ -15,6 +15,7 @@ from equidyn.data.readers.labels import ENERGY_UNITS, labelled, perceived
 from equidyn.data.readers.records import Item, Rejected
 
 COLUMNS = 1000  # of an extended XYZ file
+PROPERTIES = re.compile(r'\bProperties\s*=\s*"?([^\s"]+)"?', re.IGNORECASE)
 PLAIN = "species:S:1:pos:R:3"
 SAME = {"positions": "pos", "symbols": "species", "numbers": "Z"}  # other names of columns
 TWINS = ("free_energy",)  # which calculators of ASE write beside the energy of the same label
@@ -124,8 +125,10 @@ def frame_of(text: str, forces_key: str = "forces") -> tuple[np.ndarray, np.ndar
 
     first, comment, *rows = text.splitlines()
     n, comment = int(first), comment.strip()
-    info = key_val_str_to_dict(comment) if comment else {}
-    info["Properties"] = _stated(comment)
+    properties = PROPERTIES.search(comment)
+    rest = comment if properties is None else comment[: properties.start()] + comment[properties.end() :]
+    info = key_val_str_to_dict(rest) if rest.strip() else {}
+    info["Properties"] = PLAIN if properties is None else properties[1]
     place = columns(info["Properties"])
     if len(rows) != n:
         raise ValueError(f"{len(rows)} atoms, expected {n}")
@@ -143,11 +146,6 @@ def frame_of(text: str, forces_key: str = "forces") -> tuple[np.ndarray, np.ndar
     else:
         numbers = np.array([elements.number_of(row[place["species"].start]) for row in cells], dtype=np.int64)
     return numbers, vectors["pos"], vectors.get(forces_key), info
-
-
-def _stated(comment: str) -> str:
-    found = re.search(r'Properties\s*=\s*"?([^\s"]+)', comment, re.IGNORECASE)
-    return found[1] if found else PLAIN
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn.data.checks.catalogue import BEYOND
+from equidyn.data.checks.catalogue import BEYOND, SEVERAL
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.errors import DataError
@@ -101,6 +101,7 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
             continue
         if isinstance(result, Item):
             result.cluster, result.bare = key, bare
+            result.notes |= {SEVERAL: 1} if "." in key else {}
         found.append(result)
     if len(conformers) > n:
         where = f"{path}, molecule {number}, conformers {n + 1} to {len(conformers)}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from equidyn.data.checks import copies, flat, identity
-from equidyn.data.checks.catalogue import ACCEPTED, NO_3D, SEVERAL, accepted
+from equidyn.data.checks.catalogue import ACCEPTED, NO_3D, accepted
 from equidyn.data.elements import channel_of, formula, symbol
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR
@@ -172,8 +172,6 @@ def molecule_of(
         notes[f"three-dimensional, {ACCEPTED}"] = 1
     if wrong:
         return wrong
-    if molecule is not None and _fragments(molecule) > 1:
-        notes[SEVERAL] = 1
     rows = {"numbers": numbers, "positions": centred(positions)}
     return Item(where, "", rows, notes=notes, copy=copies.of_molecule(numbers, positions[None])[0])
 
@@ -185,12 +183,6 @@ def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | No
     if found := flat.crowded(numbers, positions, covalent_radii()):
         return found
     return None if molecule is None else flat.drawn(molecule, positions, covalent_radii())
-
-
-def _fragments(molecule: Any) -> int:
-    from rdkit import Chem
-
-    return len(Chem.GetMolFrags(molecule))
 
 
 def centred(positions: np.ndarray) -> np.ndarray:
@@ -213,11 +205,9 @@ def bonds_of(numbers: np.ndarray, positions: np.ndarray) -> tuple[str | None, st
 
     if len(numbers) > MOST_ATOMS:
         return formula(numbers), ""
-    block = f"{len(numbers)}\n\n" + "\n".join(
-        f"{symbol(z)} {x:.6f} {y:.6f} {w:.6f}" for z, (x, y, w) in zip(numbers.tolist(), positions.tolist())
-    )
     try:
-        molecule = Chem.MolFromXYZBlock(block)
+        molecule = Chem.Mol(_unbound(numbers.astype(np.uint8).tobytes()))
+        molecule.GetConformer().SetPositions(np.round(np.asarray(positions, np.float64), 6))
         rdDetermineBonds.DetermineConnectivity(molecule)
         if molecule.GetNumBonds() - molecule.GetNumAtoms() > MOST_RINGS:
             return formula(numbers), ""
@@ -234,6 +224,16 @@ def bonds_of(numbers: np.ndarray, positions: np.ndarray) -> tuple[str | None, st
         TypeError,
     ):  # TypeError: no molecule, for an element that RDKit's reader does not know
         return None, ""
+
+
+@lru_cache(256)
+def _unbound(numbers: bytes) -> Any:
+    """An RDKit molecule of these atoms, somewhere, without bonds."""
+    from rdkit import Chem
+
+    return Chem.MolFromXYZBlock(
+        "\n".join([str(len(numbers)), "", *(f"{symbol(z)} 0 0 0" for z in numbers), ""])
+    )
 
 
 _SMILES: dict[bytes, tuple[str, str]] = {}

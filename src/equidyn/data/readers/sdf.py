@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.checks.catalogue import SEVERAL
 from equidyn.data.readers import archives
 from equidyn.data.readers.molecules import canonical, molecule_of
 from equidyn.data.readers.records import Item, Rejected
@@ -79,4 +80,5 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         found.cluster = canonical(molecule)
     except (RuntimeError, ValueError):
         return [Rejected(where, "does not parse (RDKit)")]
+    found.notes |= {SEVERAL: 1} if "." in found.cluster else {}
     return [found]

@@ -76,6 +76,11 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     ) as error:  # h5py raises many types on damaged files
         if isinstance(error, DataError):
             raise
+        if "lock" in str(error):
+            raise DataError(
+                f"{path}: locked by a program that has it open for writing ({error}), expected none; or a file "
+                f"system without locks, where HDF5_USE_FILE_LOCKING=FALSE helps"
+            ) from error
         raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error})") from error
 
 
