@@ -21,10 +21,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.checks.findings import Findings, Outcome
+from equidyn.data.checks.whole_file import REASONS, Labels
 from equidyn.data.readers.records import Item, Reader, Rejected, part
 from equidyn.data.shards import contents_of, lists_of, load, save
 from equidyn.errors import DataError
@@ -37,11 +40,11 @@ BREAKS = (  # what a damaged file raises halfway
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
 )  # fmt: skip
 EARLY = 20  # records after which a file all of whose records are suspect is refused
-TOLERATED = 0.05  # of a file's records that may be suspect
-PARTS, FEW = (
-    10,
-    3,
-)  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
+TOLERATED = 0.05  # of a file's records that may be suspect; one may in any case
+FEW_TOLERATED = 0.25  # of one with fewer than EARLY
+# Parts of a file that its reader checks, such as members of an archive; items that one needs for it, and that are
+# looked at; items held for it in all.
+PARTS, FEW, SAMPLED, HELD = 10, 3, 96, 2000
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class Shard:
     path: Path
     origin: str  # name of the input
     held_out: bool
+    records: int  # that were parsed
     found: int  # items and rejections
+    items: int
     suspect: int
     leading: int  # rejections as suspect before anything else
     example: list | None  # where, reason, detail, likely cause of the first suspect
@@ -88,7 +93,7 @@ def shards(
     settings: dict,
     folder: Path,
     workers: int = 1,
-    notes: Counter | None = None,
+    findings: Findings | None = None,
 ) -> Iterator[Shard]:
     """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once.
 
@@ -97,32 +102,31 @@ def shards(
     Parameters
     ----------
     folder : of the shards; must belong to these inputs, settings and code alone
-    notes : counts of the reader's check are added here
+    findings : what the checks find is added here, and after the last shard of an input ``dropped``, which of
+        its items are not to be kept
 
     Raises
     ------
     DataError
         a missing file, one with nothing readable in it, one whose records fail the checks of units (see
-        ``EARLY`` and ``TOLERATED``), one whose reader died
+        ``EARLY`` and ``TOLERATED``) or of labels, one whose reader died
     """
     from tqdm import tqdm  # here: tasks import this module too, on machines without progress bars
 
     _require(inputs)
     folder.mkdir(parents=True, exist_ok=True)
+    findings = Findings(reader.kind) if findings is None else findings
     pool = None
     try:
         with tqdm(desc="records", unit="", mininterval=5) as bar:
             for number, given in enumerate(inputs):
                 if reader.aside:
                     pool = pool or limits.pool_of(workers)
-                tally, checks, pending = (
-                    _Tally(given.name),
-                    _Checks(reader, given.name, settings, notes, pool),
-                    deque(),
-                )
-                for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
+                tally = _Tally(given.name)
+                checks, pending = _Checks(reader, given.name, settings, findings, pool), deque()
+                for index, (chunk, last) in enumerate(_chunks(given, reader, settings, pool)):
                     job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
-                    done = undamaged(job[0], lambda path, given=given: _summary(path, given))
+                    done = undamaged(job[0], partial(_summary, given=given, records=len(chunk)))
                     if done is not None:
                         pending.append(done)
                     elif not reader.isolated and (workers == 1 or (pool is None and index == 0 and last)):
@@ -134,10 +138,12 @@ def shards(
                     while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
                         shard = pending.popleft()
                         shard = shard if isinstance(shard, Shard) else shard.result()
+                        yield shard  # before it may be refused, so that it can be listed
                         tally.add(shard)
                         checks.add(shard)
-                        yield shard
                 tally.close()
+                findings.add(tally.outcome())
+                findings.dropped.append(checks.close())
     except (BrokenProcessPool, MemoryError) as error:
         raise DataError(
             f"{given.name}: a worker process died while reading it, expected it to finish: out of memory "
@@ -156,14 +162,23 @@ def read(reader: Reader, path: str | Path, settings: dict | None = None) -> tupl
     """All of one file in memory, copies included: for tests and small files; raises as ``shards``."""
     given, settings, results = Input((str(path),)), settings or {}, []
     _require([given])
-    tally, checks = _Tally(given.name), _Checks(reader, given.name, settings)
-    for chunk, _ in _chunks(given, reader):
+    findings = Findings(reader.kind, settings.get("accept", ()))
+    tally, checks = _Tally(given.name), _Checks(reader, given.name, settings, findings)
+    for chunk, _ in _chunks(given, reader, settings):
         parsed = _parse(chunk, reader, settings)
-        tally.add(_tallied(None, given, parsed))
-        checks.look([r for r in parsed if isinstance(r, Item)])
+        tally.add(_tallied(None, given, parsed, len(chunk)))
+        items = [r for r in parsed if isinstance(r, Item)]
+        checks.gather(items, [len(item.rows["positions"]) for item in items])
+        checks.look(items)
         results += parsed
     tally.close()
+    dropped = iter(checks.close().tolist())
+    results = [r if isinstance(r, Rejected) else _kept(r, next(dropped)) for r in results]
     return [r for r in results if isinstance(r, Item)], [r for r in results if isinstance(r, Rejected)]
+
+
+def _kept(item: Item, reason: int) -> Item | Rejected:
+    return Rejected(item.where, REASONS[reason]) if reason else item
 
 
 def _require(inputs: list[Input]) -> None:
@@ -172,21 +187,27 @@ def _require(inputs: list[Input]) -> None:
         raise DataError(f"{', '.join(missing[:5])}: no such file")
 
 
-def _listed(given: Input, reader: Reader) -> list:
-    return [record for path in given.paths for record in _unbroken(path, reader.records(path))]
+def _records(given: Input, reader: Reader, settings: dict) -> Iterator:
+    arguments = (settings,) if reader.keyed else ()
+    for path in given.paths:
+        yield from _unbroken(path, reader.records(path, *arguments))
+
+
+def _listed(given: Input, reader: Reader, settings: dict) -> list:
+    return list(_records(given, reader, settings))
 
 
 def _chunks(
-    given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None
+    given: Input, reader: Reader, settings: dict, pool: ProcessPoolExecutor | None = None
 ) -> Iterator[tuple[list, bool]]:
     """Lists of records that fill a chunk, and whether it is the last.
 
     A file that breaks off ends in a rejection that says so.
     """
     if reader.aside and pool is not None:
-        records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader).result()
+        records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader, settings).result()
     else:
-        records = (record for path in given.paths for record in _unbroken(path, reader.records(path)))
+        records = _records(given, reader, settings)
     ready, chunk, size = None, [], 0
     for record in records:
         chunk.append(record)
@@ -229,11 +250,20 @@ def _size(record) -> int:
 def _parse(chunk: list, reader: Reader, settings: dict) -> list[Item | Rejected]:
     results = []
     for record in chunk:
-        for result in [record] if isinstance(record, Rejected) else reader.parse(record, settings):
+        found = [record] if isinstance(record, Rejected) else reader.parse(record, settings)
+        if not found:
+            raise DataError(f"{_place(record)}: read, but neither kept nor rejected; a fault of the reader")
+        for result in found:
             if reader.admit is not None and isinstance(result, Item):
                 result = reader.admit(result, settings)
             results.append(result)
     return results
+
+
+def _place(record) -> str:
+    """Where a record is from, about: its text up to the first thing that is long or no text."""
+    first = record[0] if isinstance(record, (tuple, list)) and record else record
+    return str(first)[:200]
 
 
 def _work(job) -> Shard:
@@ -241,10 +271,10 @@ def _work(job) -> Shard:
     path, given, chunk, reader, settings = job
     results = _parse(chunk, reader, settings)
     save(path, results, reader.kind)
-    return _tallied(path, given, results)
+    return _tallied(path, given, results, len(chunk))
 
 
-def _tallied(path, given, results) -> Shard:
+def _tallied(path, given, results, records) -> Shard:
     suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
@@ -253,7 +283,9 @@ def _tallied(path, given, results) -> Shard:
         path,
         given.name,
         given.held_out,
+        records,
         len(results),
+        sum(isinstance(r, Item) for r in results),
         len(suspects),
         leading,
         example,
@@ -261,16 +293,16 @@ def _tallied(path, given, results) -> Shard:
     )
 
 
-def _summary(path, given) -> Shard:
+def _summary(path, given, records) -> Shard:
     lists, _ = contents_of(path)  # all of it is read: damage may be anywhere
-    results: dict[int, Rejected | None] = {item.place: None for item in lists.items}
+    results: dict[int, Item | Rejected] = {row.place: Item(row.where, "", {}) for row in lists.items}
     results |= {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
-    return _tallied(path, given, [results[place] for place in sorted(results)])
+    return _tallied(path, given, [results[place] for place in sorted(results)], records)
 
 
 class _Checks:
-    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive
-    may be in other units than the one before.
+    """Has a reader check the first items of every part of an input, up to ``PARTS`` (one member of an archive
+    may be in other units than the one before), and gathers what checks of all its labels need.
     """
 
     def __init__(
@@ -278,58 +310,107 @@ class _Checks:
         reader: Reader,
         path: str,
         settings: dict,
-        notes: Counter | None = None,
+        findings: Findings,
         pool: ProcessPoolExecutor | None = None,
     ):
         self.reader, self.path, self.settings, self.seen, self.pool = reader, path, settings, set(), pool
-        self.notes = Counter() if notes is None else notes
+        self.findings, self.of_parts, self.n_items = findings, [], 0
+        self.waiting: dict[str, list[Item]] = {}  # parts that are not checked yet
+        self.held = self.checked = 0
+        self.labels = Labels(path) if reader.kind == "forces" else None
 
     def add(self, shard: Shard) -> None:
-        """``look`` at the items of a shard; its arrays are read only where they are wanted."""
-        if self.reader.check is None or len(self.seen) >= PARTS:
+        """``gather`` and ``look`` at the items of a shard; its arrays are read only where they are wanted."""
+        if self.labels is None and self.reader.check is None:
+            self.n_items += shard.items
             return
-        if not self.seen.issuperset(part(item.where) for item in lists_of(shard.path).items):
+        items = lists_of(shard.path).items
+        self.gather(items, [item.length for item in items])
+        if self.reader.check is not None and self.held < HELD and not self._all_seen(items):
             self.look([result for result in load(shard.path, self.reader.kind) if isinstance(result, Item)])
 
+    def _all_seen(self, items: list) -> bool:
+        return self.seen.issuperset(part(item.where) for item in items)
+
+    def gather(self, items: list, lengths: list[int]) -> None:
+        """Take from items, or from their rows in a shard's list, what ``close`` needs."""
+        self.n_items += len(items)
+        if self.labels is not None:
+            self.labels.add(items, lengths)
+
     def look(self, items: list[Item]) -> None:
-        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items
-        together.
-        """
-        if self.reader.check is None or not items:
+        """Hold the first items of every part, and check a part once ``SAMPLED`` are there."""
+        if self.reader.check is None:
             return
-        parts = defaultdict(list)
         for item in items:
-            parts[part(item.where)].append(item)
-        fresh = [name for name, found in parts.items() if name not in self.seen and len(found) >= FEW]
-        groups = [parts[name] for name in fresh[: PARTS - len(self.seen)]] if fresh or self.seen else [items]
-        self.seen.update(fresh or parts)
+            name = part(item.where)
+            if name in self.seen or self.held >= HELD:
+                continue
+            waiting = self.waiting.setdefault(name, [])
+            waiting.append(item)
+            self.held += 1
+            if len(waiting) == SAMPLED:
+                self.seen.add(name)
+                self._judge(self.waiting.pop(name))
+
+    def _judge_rest(self) -> None:
+        """Check the parts of fewer items; all items together where none has ``FEW``."""
+        groups = [items for items in self.waiting.values() if len(items) >= FEW]
+        if not groups and not self.checked:
+            groups = [[item for items in self.waiting.values() for item in items][:SAMPLED]]
         for group in groups:
-            arguments = self.reader.check, self.path, group, self.settings
-            if self.reader.aside and self.pool is not None:
-                counts = self.pool.submit(limits.bounded, limits.CPU_SECONDS, *arguments).result()
-            else:
-                counts = self.reader.check(*arguments[1:])
-            self.notes.update(counts)
+            self._judge(group)
+
+    def _judge(self, group: list[Item]) -> None:
+        if not group or self.checked >= PARTS:
+            return
+        self.checked += 1
+        outcomes = self._check(group)
+        refused = {outcome.check for outcome in outcomes if outcome.verdict == "refused"}
+        if self.labels is not None and refused - set(self.findings.accept):
+            self.labels.judge(self.findings)  # which may know the cause
+        if self.reader.pooled:
+            self.of_parts += outcomes
+        else:
+            for outcome in outcomes:
+                self.findings.add(outcome)
+
+    def _check(self, group: list[Item]) -> list[Outcome]:
+        arguments = self.reader.check, self.path, group, self.settings
+        if self.reader.aside and self.pool is not None:
+            return self.pool.submit(limits.bounded, limits.CPU_SECONDS, *arguments).result()
+        return self.reader.check(*arguments[1:])
+
+    def close(self) -> np.ndarray:
+        """When all items are there: index [n] into ``whole_file.REASONS`` of why each is not to be kept.
+
+        Raises
+        ------
+        DataError
+            labels that are not those of their frames
+        """
+        dropped = np.zeros(self.n_items, np.uint8)
+        if self.labels is not None and self.n_items:
+            dropped = self.labels.judge(self.findings)
+        self._judge_rest()
+        self.findings.pooled(self.of_parts)
+        return dropped
 
 
 class _Tally:
     """Counts of one input; raises DataError where too much of it is suspect."""
 
     def __init__(self, path: str):
-        self.path, self.found, self.suspect, self.leading, self.example, self.causes = (
-            path,
-            0,
-            0,
-            0,
-            None,
-            Counter(),
-        )
+        self.path, self.example, self.causes = path, None, Counter()
+        self.records = self.found = self.items = self.suspect = self.leading = 0
 
     def add(self, shard: Shard) -> None:
         """Count a shard; raises DataError where all of the first ``EARLY`` records are suspect."""
         if self.leading == self.found:  # nothing but suspects so far
             self.leading += shard.leading
+        self.records += shard.records
         self.found += shard.found
+        self.items += shard.items
         self.suspect += shard.suspect
         self.example = self.example or shard.example
         self.causes.update(shard.causes)
@@ -339,8 +420,16 @@ class _Tally:
     def close(self) -> None:
         if self.found and self.leading == self.found:
             self._refuse(f"all {self.found} records")
-        if self.found >= EARLY and self.suspect > TOLERATED * self.found:
+        tolerated = TOLERATED if self.found >= EARLY else FEW_TOLERATED
+        if self.suspect > max(1, tolerated * self.found):
             self._refuse(f"{self.suspect} of {self.found} records")
+
+    def outcome(self) -> Outcome:
+        """That every record that was read became items or rejections."""
+        rejected = self.found - self.items
+        text = f"{self.records} records read: {self.items} items and {rejected} rejections"
+        figures = {"records": self.records, "items": self.items, "rejections": rejected}
+        return Outcome("lost-records", "passed", self.path, self.records, text, figures)
 
     def _refuse(self, how_many: str):
         where, reason, detail, _ = self.example

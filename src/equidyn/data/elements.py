@@ -1,6 +1,7 @@
 """Chemical elements: symbols, numbers, formulas, and the channel of a grid that each has."""
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,6 +35,21 @@ def channel_of(elements: list[str]) -> np.ndarray:
 def symbol(number: int) -> str:
     """Element symbol of an atomic number, or the number where it has none here."""
     return SYMBOLS[number] if number < len(SYMBOLS) else str(number)
+
+
+@lru_cache(1024)
+def number_of(word: str) -> int:
+    """Atomic number of an element symbol, in any case, or of a number.
+
+    Raises
+    ------
+    ValueError
+        neither of the two
+    """
+    number = NUMBERS.get(word.capitalize(), int(word) if word.isdecimal() and len(word) < 4 else None)
+    if number is None:
+        raise ValueError(f"atom {word[:20]!r}, expected an element symbol or an atomic number")
+    return number
 
 
 def formula(numbers: np.ndarray) -> str:

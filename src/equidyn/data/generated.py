@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from equidyn.data import poses, splits, store
+from equidyn.data.checks import copies, whole_file
+from equidyn.data.checks.findings import Findings, Outcome
 from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers import molecules
@@ -63,12 +65,32 @@ def generate(settings: dict, out: str, code: str, workers: int, folder: Path) ->
     for name in ("positions", "forces"):
         if name in arrays:
             arrays[name] = poses.turn(arrays[name], np.diff(arrays["offsets"]), rotations)
+    findings = _checks(found)
     with splits.Lists(folder) as lists:
         for where, side, number in zip(found.where, split.split, split.cluster):
             lists.add(side, int(number), split.names(number), where)
         attributes = attributes_of(settings, found.kind, found.source, found.licence, split, code)
         store.write(out, arrays, attributes | found.attributes)
+    findings.add(copies.nearest(out, settings["seed"]))
+    findings.write(folder)
     return counts_of(len(found.where), split, found.notes or {}, reasons)
+
+
+def _checks(found: Found) -> Findings:
+    """What the checks say of a generated source: they find faults of the generator."""
+    findings, n = Findings(found.kind), len(found.where)
+    text = f"{n} items and {len(found.rejected)} rejections"
+    findings.add(Outcome("lost-records", "passed", found.source, n + len(found.rejected), text))
+    named = len(set(found.clusters))
+    text = f"{named} known by their names; the unit of the split is the {found.split}"
+    findings.add(Outcome("identity", "passed", "", n, text))
+    if found.kind == "forces":
+        labels, columns = whole_file.Labels(found.source), (found.rows["positions"], found.rows["forces"])
+        for where, x, f, energy in zip(found.where, *columns, found.items["energy"]):
+            item = Item(where, "", {}, figures=whole_file.figures(x[None], np.array([energy]), f[None])[0])
+            labels.add([item], [len(x)])
+        labels.judge(findings)
+    return findings
 
 
 def _conformers(settings, workers, resume) -> Found:

@@ -23,6 +23,10 @@ class ListedItem(NamedTuple):
     bare: bool
     notes: dict[str, int]
     copy: int
+    labels: int
+    graph: str
+    alias: str
+    figures: dict[str, float]
 
 
 class ListedRejection(NamedTuple):
@@ -73,7 +77,19 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
     arrays = {name: stack[key.per](columns[name]) if items else empty[name] for name, key in keys.items()}
     lists = {
         "items": [
-            ListedItem(i, r.where, r.cluster, len(r.rows["positions"]), r.bare, r.notes, r.copy)
+            ListedItem(
+                i,
+                r.where,
+                r.cluster,
+                len(r.rows["positions"]),
+                r.bare,
+                r.notes,
+                r.copy,
+                r.labels,
+                r.graph,
+                r.alias,
+                r.figures,
+            )
             for i, r in items
         ],
         "rejected": [ListedRejection(i, r.where, r.reason, r.detail, r.suspect) for i, r in rejected],
@@ -110,6 +126,18 @@ def load(path: Path, kind: str) -> list[Item | Rejected]:
         end = start + listed.length
         rows = {name: arrays[name][start:end] for name, key in KINDS[kind].items() if key.per == "row"}
         values = {name: arrays[name][k] for name in arrays if name not in rows}
-        item = Item(listed.where, listed.cluster, rows, values, listed.bare, listed.notes, listed.copy)
+        item = Item(
+            listed.where,
+            listed.cluster,
+            rows,
+            values,
+            listed.bare,
+            listed.notes,
+            listed.copy,
+            listed.labels,
+            listed.graph,
+            listed.alias,
+            listed.figures,
+        )
         results[listed.place], start = item, end
     return [results[i] for i in sorted(results)]

@@ -63,8 +63,8 @@ NOTES = {
 
 
 def dataset_row(folder: Path) -> dict:
-    """Name, source, counts and poses of a dataset from its file and those beside it: config.yaml,
-    split.json, rejected.csv and, for voxels, grids.h5.
+    """Name, source, counts, poses and checks of a dataset from its file and those beside it: config.yaml,
+    split.json, rejected.csv, checks.json and, for voxels, grids.h5.
     """
     split = json.loads((folder / "split.json").read_text())
     with open(folder / "rejected.csv", newline="") as file:
@@ -96,7 +96,14 @@ def dataset_row(folder: Path) -> dict:
         held_out=split["held_out"]["items"],
         poses=f"{poses}: {found.text()}" if found else poses,
         rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
+        checks=checks_of(folder),
     )
+
+
+def checks_of(folder: Path) -> list[dict]:
+    """Rows of a dataset's ``checks.json``; none of a dataset that was made before there were any."""
+    path = folder / "checks.json"
+    return json.loads(path.read_text())["checks"] if path.is_file() else []
 
 
 def _short(value: str) -> str:

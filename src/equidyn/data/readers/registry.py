@@ -16,9 +16,16 @@ from equidyn.data.readers.records import Reader
 
 READERS = {  # those that are streamed
     "extxyz": Reader("forces", extxyz.records, extxyz.parse, check=label_checks.check),
-    "npz": Reader("forces", npz.records, npz.parse, check=label_checks.check),
+    "npz": Reader("forces", npz.records, npz.parse, check=label_checks.check, keyed=True),
     "spice": Reader(
-        "forces", spice.records, spice.parse, check=spice.check, chunk=8, isolated=True, aside=True
+        "forces",
+        spice.records,
+        spice.parse,
+        check=spice.check,
+        pooled=True,
+        chunk=8,
+        isolated=True,
+        aside=True,
     ),
     "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
     "sdf": Reader("molecules", sdf.records, sdf.parse, molecules.admit),
