@@ -15,6 +15,7 @@ from equidyn import cli
 from equidyn.errors import MissingPackageError, optional_packages
 
 DOCUMENTED = ("symmetry.actions", "symmetry.decomposition", "symmetry.groups", "symmetry.measure")
+DOCUMENTED += ("probe.calculators", "probe.measurement")
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -14,6 +14,7 @@ _HOME = {
     "decompose": "equidyn.symmetry.decomposition:decompose",
     "Decomposition": "equidyn.symmetry.decomposition:Decomposition",
     "measure": "equidyn.symmetry.measure:measure",
+    "measure_calculator": "equidyn.probe.measurement:measure_calculator",
     "Batch": "equidyn.symmetry.measure:Batch",
     "EquidynError": "equidyn.errors:EquidynError",
 }

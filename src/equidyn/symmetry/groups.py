@@ -124,6 +124,14 @@ def draw_per_item(group: str, n_rotations: int, n_items: int, seed: int) -> tupl
     raise UnknownNameError(f"draw_per_item: group {group!r}, expected haar or cube")
 
 
+def mirrored(rotations: torch.Tensor, seed: int) -> torch.Tensor:
+    """Each rotation [n_rotations, n_items, 3, 3] times the inversion −1 with probability one half: Haar draws
+    of O(3) from those of SO(3).
+    """
+    heads = np.random.default_rng([seed, 1]).random(rotations.shape[1::-1]) < 0.5  # item by item
+    return rotations * torch.from_numpy(np.where(heads, 1.0, -1.0).T.copy())[..., None, None]
+
+
 def cube() -> torch.Tensor:
     """The 24 rotations of the cube: signed permutation matrices of determinant +1, identity first.
 
