@@ -1,10 +1,12 @@
 """The command ``equidyn``."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from equidyn import __version__
+from equidyn.probe import options as probe_options
 from equidyn.steps.command import end_with_one_paragraph
 
 
@@ -14,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="equidyn", description="How well has a network learned 3D rotations?"
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="report | estimate")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="measure | report | estimate")
+    probe_options.add(commands.add_parser("measure", help=probe_options.SUMMARY))
     _estimate_options(
         commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs")
     )
@@ -22,8 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         commands.add_parser("report", help="the report page of a folder of results, from its tables alone")
     )
     args = vars(parser.parse_args(arguments))
-    command = {"estimate": _estimate, "report": _report}[args.pop("command")]
-    end_with_one_paragraph(lambda: command(**args))
+    name = args.pop("command")
+    command = {"measure": _measure, "estimate": _estimate, "report": _report}[name]
+    end_with_one_paragraph(lambda: command(**args), code=BAD_INPUT.get(name, 1))
+
+
+BAD_INPUT = {"measure": 2}  # exit code; that of measure keeps 1 for --fail-above
+
+
+def _measure(**options) -> None:
+    from equidyn.probe.command import measure
+
+    sys.exit(measure(**options))
 
 
 def _estimate_options(parser: argparse.ArgumentParser) -> None:

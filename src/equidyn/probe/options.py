@@ -1,0 +1,80 @@
+"""Options of ``equidyn measure``; read without torch."""
+
+import argparse
+from pathlib import Path
+
+SUMMARY = "how equivariant is my model? its loss, split over rotations"
+DESCRIPTION = """\
+How much of a model's error is there only because it does not turn with the molecule?
+
+Every structure is predicted in several random orientations (positions and cell turned together); the
+predictions are turned back and compared. What differs is the equivariance error. With reference labels it
+is given as a share of the squared error, with a 95 % interval; without them, as a root mean square and
+relative to the prediction. Beside it stands the floor: what repeating, moving, re-ordering the same
+structure changes, which is rounding."""
+EXAMPLES = """\
+examples
+  equidyn measure --calculator ase.calculators.emt:EMT --structures test.xyz --out results/emt
+  equidyn measure --calculator tblite.ase:TBLite --kwargs '{"method": "GFN2-xTB", "verbosity": 0}' \\
+                  --structures test.xyz --out results/xtb
+  equidyn measure --calculator mace.calculators:mace_mp --kwargs '{"model": "small"}' \\
+                  --structures test.extxyz --forces-key REF_forces --energy-key REF_energy --out results/mace
+  equidyn measure --calculator my_calc.py:make --structures test.extxyz --forces-key forces \\
+                  --fail-above 2% --out results/mine       # in the tests of a model
+
+writes into --out
+  decomposition.csv  a row per quantity: losses, shares, intervals, floors, verdict
+  per_item.csv       a row per structure and quantity, with its worst orientation
+  equivariance.png, report.html, worst.extxyz (the worst structure in its worst orientation)
+  summary.json       the same with versions, seed and command; items.jsonl, from which a stopped run goes on
+
+exit code: 0 measured; 1 with --fail-above, when the share is not shown to be below; 2 something is wrong with
+the input, which one paragraph says"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options."""
+    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--calculator",
+        metavar="WHERE:NAME",
+        help="an ASE calculator, a class or a function that makes one: package.module:name or file.py:name",
+    )
+    model.add_argument("--kwargs", default="{}", metavar="JSON", help="arguments for it, as JSON")
+    model.add_argument("--name", default="", help="name of the model in tables and figures")
+    model.add_argument(
+        "--meant-equivariant",
+        action="store_true",
+        help="the model should be exact: whatever lies above the floor is called a bug",
+    )
+    data = parser.add_argument_group("structures and reference labels")
+    data.add_argument("--structures", metavar="FILE", help="any file that ase reads, all of its frames")
+    for name, unit in (("energy", "eV"), ("forces", "eV/Å"), ("stress", "eV/Å³"), ("dipole", "e Å")):
+        data.add_argument(f"--{name}-key", metavar="KEY", help=f"name of the reference {name}, {unit}")
+    data.add_argument(
+        "--quantities",
+        metavar="NAMES",
+        help="some of energy,forces,stress,dipole (default: those with labels, and energy and forces)",
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="only N structures, drawn at random")
+    data.add_argument(
+        "--cluster-key",
+        metavar="KEY",
+        help="structures that share this entry belong together, as conformers do (default: composition)",
+    )
+    how = parser.add_argument_group("how it is measured")
+    how.add_argument("--rotations", type=int, default=8, metavar="N", help="orientations per structure (8)")
+    how.add_argument(
+        "--group",
+        default="so3",
+        help="so3: rotations; o3: rotations and mirror images; cube: its 24 rotations (so3)",
+    )
+    how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
+    how.add_argument(
+        "--fail-above",
+        metavar="PERCENT",
+        help="exit with 1 unless the whole interval of every share is at most this, such as 2%%",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: equidyn-NAME)")
