@@ -36,6 +36,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "figures": {"results", "guards", "symmetry"},
     "cost": {"results", "guards", "data", "geometry", "models", "training"},
     "probe": {"symmetry"},
+    "lightning": {"probe"},
     "steps": {
         "symmetry", "geometry", "baselines", "guards", "data", "download", "models", "tasks", "training",
         "analysis", "results", "figures", "cost",

@@ -1,15 +1,23 @@
 """``equidyn measure``: options in, a folder of results out; returns the exit code."""
 
+import glob
 import hashlib
 import json
+import re
+import sys
 from pathlib import Path
+
+import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
 from equidyn.probe import loading, outputs, structures
 from equidyn.probe.measurement import measure_calculator
+from equidyn.probe.models import HeldOut
+from equidyn.probe.models import measure as measure_model
 from equidyn.probe.progress import Progress
 from equidyn.probe.records import Kept
+from equidyn.probe.result import Result
 
 LABELS = ("energy_key", "forces_key", "stress_key", "dipole_key")
 
@@ -17,13 +25,16 @@ LABELS = ("energy_key", "forces_key", "stress_key", "dipole_key")
 def measure(
     calculator: str | None,
     structures: str | None,
+    model: str | None,
+    data: str | None,
+    checkpoints: str | None,
     out: Path | None,
     kwargs: str,
     fail_above: str | None,
     quantities: str | None,
     **settings,
 ) -> int:
-    """Measure an ASE calculator; ``settings`` are those of ``measure_calculator``.
+    """Measure an ASE calculator or a torch model; ``settings`` are those of ``measure_calculator``.
 
     Returns
     -------
@@ -34,12 +45,19 @@ def measure(
     EquidynError
         bad input, as one paragraph
     """
-    if calculator is None or structures is None:
-        raise ArgumentError(
-            "expected a model (--calculator WHERE:NAME) and structures (--structures FILE); "
-            "equidyn measure --help has examples"
-        )
     limit = percent(fail_above)
+    if model is not None and data is not None and calculator is None:
+        how = {key: settings[key] for key in ("rotations", "group", "seed", "meant_equivariant")}
+        name = settings["name"] or model.rpartition(":")[2]
+        out = Path(f"equidyn-{name}") if out is None else out
+        with exclusive(out, "measuring"):
+            result = _model_result(model, data, checkpoints, arguments(kwargs), name, how, limit)
+            return _written(result, out, model, None, limit)
+    if calculator is None or structures is None or model is not None:
+        raise ArgumentError(
+            "expected a model and data: --calculator WHERE:NAME and --structures FILE, or --model and "
+            "--data; equidyn measure --help has examples"
+        )
     if limit is not None:
         if not any(settings[key] for key in LABELS):
             raise ArgumentError(
@@ -69,7 +87,50 @@ def _measured(made, calculator: str, kwargs: str, path: Path, out: Path, limit, 
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= dict(calculator=calculator, kwargs=arguments(kwargs), structures_file=str(path))
     result.about |= dict(structures_sha256=_digest(path))
-    written = outputs.write_all(result, out, calculator.partition(":")[0].partition(".")[0], frames)
+    return _written(result, out, calculator, frames, limit)
+
+
+def _model_result(
+    model: str, data: str, checkpoints: str | None, kwargs: dict, name: str, how, limit
+) -> Result:
+    """A row for the model, or one for each of its checkpoints."""
+    heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
+    how |= dict(name=name, limit_percent=2.0 if limit is None else limit)
+    if checkpoints is None:
+        made = loading.called(model, kwargs, lambda one: isinstance(one, torch.nn.Module), "a torch module")
+        result = measure_model(made, heldout, **how)
+    else:
+        parts = []
+        for step, path in checkpoints_of(checkpoints):
+            made = loading.named(model)(path, **kwargs)
+            parts.append(measure_model(made, heldout, step=step, **how))
+            print(f"{path}: measured", file=sys.stderr, flush=True)
+        result = Result([part.rows[0] for part in parts], parts[-1].records, parts[-1].notes, parts[-1].about)
+    result.about |= dict(model=model, data=data, kwargs=kwargs, checkpoints=checkpoints)
+    return result
+
+
+def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
+    """(step, path) of files, by step: the last number in a name, or the place in the alphabet where a name
+    has none.
+
+    Raises
+    ------
+    ArgumentError
+        no such file
+    """
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
+    numbers = [re.findall(r"\d+", Path(path).stem) for path in paths]
+    return sorted(
+        (int(found[-1]) if found else n, path) for n, (found, path) in enumerate(zip(numbers, paths))
+    )
+
+
+def _written(result: Result, out: Path, spec: str, frames: list | None, limit: float | None) -> int:
+    """Write the folder, print the lines; returns the exit code."""
+    written = outputs.write_all(result, out, spec.partition(":")[0].partition(".")[0], frames)
     print(result)
     print(f"page: {written[0]}   tables, figure: {out}")
     if limit is None or result.passes():

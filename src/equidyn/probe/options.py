@@ -21,6 +21,7 @@ examples
                   --structures test.extxyz --forces-key REF_forces --energy-key REF_energy --out results/mace
   equidyn measure --calculator my_calc.py:make --structures test.extxyz --forces-key forces \\
                   --fail-above 2% --out results/mine       # in the tests of a model
+  equidyn measure --model my_net.py:load --data my_net.py:heldout --checkpoints 'runs/x/*.pt' --out results/x
 
 writes into --out
   decomposition.csv  a row per quantity: losses, shares, intervals, floors, verdict
@@ -42,6 +43,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="WHERE:NAME",
         help="an ASE calculator, a class or a function that makes one: package.module:name or file.py:name",
     )
+    model.add_argument(
+        "--model",
+        metavar="WHERE:NAME",
+        help="a torch network instead: a function that returns it; with --checkpoints it is given a path",
+    )
+    model.add_argument(
+        "--checkpoints", metavar="GLOB", help="files of one training run, such as 'runs/x/*.pt'"
+    )
     model.add_argument("--kwargs", default="{}", metavar="JSON", help="arguments for it, as JSON")
     model.add_argument("--name", default="", help="name of the model in tables and figures")
     model.add_argument(
@@ -51,6 +60,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     data = parser.add_argument_group("structures and reference labels")
     data.add_argument("--structures", metavar="FILE", help="any file that ase reads, all of its frames")
+    data.add_argument(
+        "--data",
+        metavar="WHERE:NAME",
+        help="with --model: a function that returns an equidyn.HeldOut (items, and how each field turns)",
+    )
     for name, unit in (("energy", "eV"), ("forces", "eV/Å"), ("stress", "eV/Å³"), ("dipole", "e Å")):
         data.add_argument(f"--{name}-key", metavar="KEY", help=f"name of the reference {name}, {unit}")
     data.add_argument(

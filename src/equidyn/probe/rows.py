@@ -19,13 +19,15 @@ class Row:
 
     ``equivariance`` and its interval, ``total``, ``twirled``, ``zero_loss``, ``size`` (mean square of the
     prediction) and the floors are in the square of ``unit``, ``rms`` in ``unit``; without labels ``total``
-    and all that is relative to it is nan. ``floor`` is the largest of the ``floor_*`` that are rounding.
+    and all that is relative to it is nan. ``step`` is that of a training run. ``floor`` is the largest of
+    the ``floor_*`` that are rounding.
     """
 
     run: str
     quantity: str
     unit: str
     rotations: str
+    step: int | None
     loss: str
     total: float
     twirled: float
@@ -58,7 +60,7 @@ class Row:
     verdict: str
 
     def __str__(self) -> str:
-        share = f"r.m.s. equivariance error {number(self.rms)} {self.unit}"
+        share = f"r.m.s. equivariance error {number(self.rms)} {self.unit}".rstrip()
         if self.relative_equivariance == self.relative_equivariance:
             share += f", {number(100 * math.sqrt(max(self.relative_equivariance, 0.0)))} % of the prediction"
         floor = f"floor {number(math.sqrt(self.floor))}"
@@ -67,7 +69,8 @@ class Row:
             if math.isnan(self.percent_hi):
                 interval = ""
             share = f"{number(self.percent)} %{interval} of the loss; {share}"
-        return f"{self.quantity}: {self.verdict}. {share}; {floor}"
+        what = self.quantity if self.step is None else f"{self.quantity}, step {self.step}"
+        return f"{what}: {self.verdict}. {share}; {floor}"
 
 
 def number(value: float) -> str:
@@ -90,6 +93,7 @@ class About:
     seconds: float = NAN
     limit: float = 2.0
     meant_equivariant: bool = False
+    step: int | None = None
 
 
 def row_of(
@@ -137,6 +141,7 @@ def row_of(
         quantity=about.quantity,
         unit=about.unit,
         rotations=about.rotations,
+        step=about.step,
     )
     return Row(**values, verdict=verdict(values, about.limit, about.meant_equivariant))
 
