@@ -16,6 +16,7 @@ _HOME = {
     "measure": "equidyn.probe.models:measure",
     "HeldOut": "equidyn.probe.models:HeldOut",
     "Probe": "equidyn.probe.training:Probe",
+    "Twirled": "equidyn.probe.twirled:Twirled",
     "lightning": "equidyn.lightning",
     "measure_calculator": "equidyn.probe.measurement:measure_calculator",
     "Batch": "equidyn.symmetry.measure:Batch",

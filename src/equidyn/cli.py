@@ -16,8 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="equidyn", description="How well has a network learned 3D rotations?"
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="measure | report | estimate")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="measure | twirl | report | estimate"
+    )
     probe_options.add(commands.add_parser("measure", help=probe_options.SUMMARY))
+    probe_options.add_twirl(commands.add_parser("twirl", help=probe_options.TWIRL_SUMMARY))
     _estimate_options(
         commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs")
     )
@@ -26,17 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = vars(parser.parse_args(arguments))
     name = args.pop("command")
-    command = {"measure": _measure, "estimate": _estimate, "report": _report}[name]
+    command = {"measure": _measure, "twirl": _twirl, "estimate": _estimate, "report": _report}[name]
     end_with_one_paragraph(lambda: command(**args), code=BAD_INPUT.get(name, 1))
 
 
-BAD_INPUT = {"measure": 2}  # exit code; that of measure keeps 1 for --fail-above
+BAD_INPUT = {"measure": 2, "twirl": 2}  # exit code; that of measure keeps 1 for --fail-above
 
 
 def _measure(**options) -> None:
     from equidyn.probe.command import measure
 
     sys.exit(measure(**options))
+
+
+def _twirl(**options) -> None:
+    from equidyn.probe.command import twirl
+
+    sys.exit(twirl(**options))
 
 
 def _estimate_options(parser: argparse.ArgumentParser) -> None:

@@ -22,9 +22,9 @@ def file(tmp_path_factory):
     return str(path)
 
 
-def run(*arguments) -> int:
+def run(*arguments, command: str = "measure") -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["measure", *map(str, arguments)])
+        cli.main([command, *map(str, arguments)])
     return ended.value.code
 
 

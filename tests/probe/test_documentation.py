@@ -12,7 +12,7 @@ from probe.stand_ins import frames
 from probe.test_command import run
 
 PAGE = (REPOSITORY / "docs/measure-your-model.md").read_text()
-COMMANDS = re.findall(r"^    equidyn measure (.*)$", PAGE, re.M)
+COMMANDS = re.findall(r"^    equidyn (measure|twirl) (.*)$", PAGE, re.M)
 FILES = dict(re.findall(r"^    # (my_\w+\.py)\n((?:    .*\n|\n)+)", PAGE, re.M))
 PACKAGES = {
     "mace.calculators": """
@@ -79,12 +79,12 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text.rpartition("results/")[2])
-def test_commands_of_the_page_run(folder, command, capsys):
-    expected = 1 if "--fail-above" in command else 0
-    assert run(*shlex.split(command), "--rotations", 2) == expected, capsys.readouterr().err
-    assert (folder / shlex.split(command)[-1] / "report.html").exists()
+@pytest.mark.parametrize("name, options", COMMANDS, ids=lambda text: text.rpartition("results/")[2])
+def test_commands_of_the_page_run(folder, name, options, capsys):
+    expected = 1 if "--fail-above" in options else 0
+    assert run(*shlex.split(options), "--rotations", 2, command=name) == expected, capsys.readouterr().err
+    assert (folder / shlex.split(options)[-1] / "report.html").exists()
 
 
 def test_the_page_has_the_commands_and_files_it_speaks_of():
-    assert len(COMMANDS) == 6 and set(FILES) == {"my_orb.py", "my_uma.py"}
+    assert len(COMMANDS) == 7 and set(FILES) == {"my_orb.py", "my_uma.py"}

@@ -1,4 +1,4 @@
-"""``equidyn measure``: options in, a folder of results out; returns the exit code."""
+"""``equidyn measure`` and ``equidyn twirl``: options in, a folder of results out; return exit codes."""
 
 import glob
 import hashlib
@@ -11,15 +11,17 @@ import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
-from equidyn.probe import loading, outputs, structures
+from equidyn.probe import averaging, loading, outputs, structures
 from equidyn.probe.measurement import measure_calculator
 from equidyn.probe.models import HeldOut
 from equidyn.probe.models import measure as measure_model
 from equidyn.probe.progress import Progress
 from equidyn.probe.records import Kept
 from equidyn.probe.result import Result
+from equidyn.symmetry import groups
 
 LABELS = ("energy_key", "forces_key", "stress_key", "dipole_key")
+SAME = ("rotations", "group", "seed", "limit", "cluster_key")  # what records of one folder share
 
 
 def measure(
@@ -53,41 +55,88 @@ def measure(
         with exclusive(out, "measuring"):
             result = _model_result(model, data, checkpoints, arguments(kwargs), name, how, limit)
             return _written(result, out, model, None, limit)
-    if calculator is None or structures is None or model is not None:
-        raise ArgumentError(
-            "expected a model and data: --calculator WHERE:NAME and --structures FILE, or --model and "
-            "--data; equidyn measure --help has examples"
-        )
     if limit is not None:
         if not any(settings[key] for key in LABELS):
             raise ArgumentError(
                 "--fail-above: a share of the loss needs reference labels, such as --forces-key"
             )
         settings["limit_percent"] = limit
+    if model is not None:
+        raise ArgumentError("--model: a torch network needs --data and no --calculator")
+    out = _folder(out, calculator, settings)
+    with exclusive(out, "measuring"):
+        result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
+        return _written(result, out, calculator, frames, limit)
+
+
+def twirl(
+    calculator: str | None,
+    structures: str | None,
+    out: Path | None,
+    kwargs: str,
+    quantities: str | None,
+    tolerance: str,
+    **settings,
+) -> int:
+    """Measure what averaging a calculator over rotations gains; ``settings`` as in ``measure``.
+
+    Returns
+    -------
+    0
+
+    Raises
+    ------
+    EquidynError
+        bad input, as one paragraph
+    """
+    allowed = percent(tolerance)
+    if not any(settings[key] for key in LABELS):
+        raise ArgumentError("twirl: the loss of an average needs reference labels, such as --forces-key")
+    if not allowed:
+        raise ArgumentError(f"--tolerance {tolerance!r}: expected more than 0 %")
+    out = _folder(out, calculator, settings)
+    with exclusive(out, "measuring"):
+        result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
+        outputs.write_all(result, out, calculator.partition(":")[0].partition(".")[0], frames)
+    lines = averaging.table(result, groups.CUBE_ORDER if settings["group"] == "cube" else None)
+    averaging.to_csv(lines, out / "twirl.csv")
+    print("\n".join(map(str, [*result.rows, *lines, *averaging.advice(result, allowed / 100)])))
+    print(f"table: {out / 'twirl.csv'}")
+    return 0
+
+
+def _folder(out: Path | None, spec: str | None, settings: dict) -> Path:
+    """Where to write; the model gets its name."""
+    if spec is None:
+        raise ArgumentError(
+            "expected a model and data: --calculator WHERE:NAME and --structures FILE, or --model and "
+            "--data; equidyn measure --help has examples"
+        )
+    settings["name"] = settings.get("name") or spec.rpartition(":")[2]
+    return Path(f"equidyn-{settings['name']}") if out is None else out
+
+
+def _calculator_result(
+    calculator: str, kwargs: str, structures_file: str | None, quantities: str | None, out: Path, settings
+) -> tuple[Result, list]:
+    """Measure a calculator, keeping records in ``out``; the result, and the structures that were read."""
+    if structures_file is None:
+        raise ArgumentError("expected structures, --structures FILE; equidyn measure --help has examples")
+    path, given = Path(structures_file), arguments(kwargs)
     if quantities is not None:
         settings["quantities"] = tuple(name.strip() for name in quantities.split(","))
-    made = loading.calculator(calculator, arguments(kwargs))
-    settings["name"] = settings.get("name") or calculator.rpartition(":")[2]
-    out = Path(f"equidyn-{settings['name']}") if out is None else out
-    with exclusive(out, "measuring"):
-        return _measured(made, calculator, kwargs, Path(structures), out, limit, settings)
-
-
-def _measured(made, calculator: str, kwargs: str, path: Path, out: Path, limit, settings: dict) -> int:
+    made = loading.calculator(calculator, given)
     frames = structures.read(path)
-    same = ("energy_key", "forces_key", "stress_key", "dipole_key", "rotations", "group", "seed", "limit")
-    key = {name: settings[name] for name in (*same, "cluster_key")}
-    key |= dict(calculator=calculator, kwargs=arguments(kwargs), code=_code(calculator))
-    key |= dict(structures=_digest(path), quantities=settings.get("quantities"))
-    kept = Kept(out / "items.jsonl", key)
+    about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
+    key = {name: settings[name] for name in (*LABELS, *SAME)}
+    kept = Kept(out / "items.jsonl", about | key | {"code": _code(calculator), "quantities": quantities})
     done = f", {len(kept.found)} of them done before" if kept.found else ""
     n = min(len(frames), settings["limit"] or len(frames))
     size = f"{n} of {len(frames)} structures, {settings['rotations']} orientations each{done}"
     print(f"{settings['name']}: {size}", flush=True)
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
-    result.about |= dict(calculator=calculator, kwargs=arguments(kwargs), structures_file=str(path))
-    result.about |= dict(structures_sha256=_digest(path))
-    return _written(result, out, calculator, frames, limit)
+    result.about |= about | dict(structures_file=str(path))
+    return result, frames
 
 
 def _model_result(

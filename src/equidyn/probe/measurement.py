@@ -11,6 +11,7 @@ import torch
 
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
+from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import Poses, poses
 from equidyn.probe.quantities import QUANTITIES, rounding
 from equidyn.probe.records import InMemory, Kept, Record, joined
@@ -185,6 +186,7 @@ def _sums(stack: torch.Tensor, label: np.ndarray | None, rotations: torch.Tensor
     worst = int(deviation.argmax())
     made |= dict(worst=deviation[worst].sqrt().item(), worst_rotation=rotations[worst].flatten().tolist())
     made["labelled"] = label is not None
+    made["averaged"] = {} if label is None else losses_of_means(stack, target)
     if stack.ndim == 2:  # energies
         made |= dict(mean=stack.mean().item(), label=target.item() if label is not None else float("nan"))
     return made

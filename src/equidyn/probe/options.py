@@ -1,4 +1,4 @@
-"""Options of ``equidyn measure``; read without torch."""
+"""Options of ``equidyn measure`` and ``equidyn twirl``; read without torch."""
 
 import argparse
 from pathlib import Path
@@ -33,16 +33,23 @@ exit code: 0 measured; 1 with --fail-above, when the share is not shown to be be
 the input, which one paragraph says"""
 
 
+TWIRL_SUMMARY = "what does averaging my model over rotations gain?"
+TWIRL_DESCRIPTION = """\
+A model that is not equivariant can be averaged over random rotations of its input, at the cost of as many
+evaluations. Measured here: the loss of the mean over n = 1, 2, 4, 8, 24, beside what is expected of it,
+P + E/n (P: twirled prediction error, E: equivariance error), and the n that a tolerance asks for."""
+TWIRL_EXAMPLES = """\
+example
+  equidyn twirl --calculator my_calc.py:make --structures test.extxyz --forces-key REF_forces --out results/t
+
+writes what equidyn measure does, and twirl.csv. In Python, equidyn.Twirled(calculator, 8) is the average as a
+calculator."""
+
+
 def add(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options."""
-    parser.description, parser.epilog = DESCRIPTION, EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    model = parser.add_argument_group("the model")
-    model.add_argument(
-        "--calculator",
-        metavar="WHERE:NAME",
-        help="an ASE calculator, a class or a function that makes one: package.module:name or file.py:name",
-    )
+    """Give a parser the options of ``measure``."""
+    _describe(parser, DESCRIPTION, EXAMPLES)
+    model = _model(parser)
     model.add_argument(
         "--model",
         metavar="WHERE:NAME",
@@ -51,20 +58,60 @@ def add(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--checkpoints", metavar="GLOB", help="files of one training run, such as 'runs/x/*.pt'"
     )
-    model.add_argument("--kwargs", default="{}", metavar="JSON", help="arguments for it, as JSON")
-    model.add_argument("--name", default="", help="name of the model in tables and figures")
+    model.add_argument(
+        "--data",
+        metavar="WHERE:NAME",
+        help="with --model: a function that returns an equidyn.HeldOut (items, and how each field turns)",
+    )
     model.add_argument(
         "--meant-equivariant",
         action="store_true",
         help="the model should be exact: whatever lies above the floor is called a bug",
     )
+    _data(parser)
+    how = _how(parser, rotations=8)
+    how.add_argument(
+        "--fail-above",
+        metavar="PERCENT",
+        help="exit with 1 unless the whole interval of every share is at most this, such as 2%%",
+    )
+
+
+def add_twirl(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``twirl``."""
+    _describe(parser, TWIRL_DESCRIPTION, TWIRL_EXAMPLES)
+    _model(parser)
+    _data(parser)
+    how = _how(parser, rotations=24)
+    how.add_argument(
+        "--tolerance",
+        default="1%",
+        metavar="PERCENT",
+        help="what the loss may lie above that of the whole average (1%%)",
+    )
+
+
+def _describe(parser: argparse.ArgumentParser, description: str, epilog: str) -> None:
+    parser.description, parser.epilog = description, epilog
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: equidyn-NAME)")
+
+
+def _model(parser: argparse.ArgumentParser):
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--calculator",
+        metavar="WHERE:NAME",
+        help="an ASE calculator, a class or a function that makes one: package.module:name or file.py:name",
+    )
+    model.add_argument("--kwargs", default="{}", metavar="JSON", help="arguments for it, as JSON")
+    model.add_argument("--name", default="", help="name of the model in tables and figures")
+    return model
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("structures and reference labels")
     data.add_argument("--structures", metavar="FILE", help="any file that ase reads, all of its frames")
-    data.add_argument(
-        "--data",
-        metavar="WHERE:NAME",
-        help="with --model: a function that returns an equidyn.HeldOut (items, and how each field turns)",
-    )
     for name, unit in (("energy", "eV"), ("forces", "eV/Å"), ("stress", "eV/Å³"), ("dipole", "e Å")):
         data.add_argument(f"--{name}-key", metavar="KEY", help=f"name of the reference {name}, {unit}")
     data.add_argument(
@@ -78,17 +125,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="structures that share this entry belong together, as conformers do (default: composition)",
     )
+
+
+def _how(parser: argparse.ArgumentParser, rotations: int):
     how = parser.add_argument_group("how it is measured")
-    how.add_argument("--rotations", type=int, default=8, metavar="N", help="orientations per structure (8)")
+    how.add_argument(
+        "--rotations",
+        type=int,
+        default=rotations,
+        metavar="N",
+        help=f"orientations per structure ({rotations})",
+    )
     how.add_argument(
         "--group",
         default="so3",
         help="so3: rotations; o3: rotations and mirror images; cube: its 24 rotations (so3)",
     )
     how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
-    how.add_argument(
-        "--fail-above",
-        metavar="PERCENT",
-        help="exit with 1 unless the whole interval of every share is at most this, such as 2%%",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: equidyn-NAME)")
+    return how

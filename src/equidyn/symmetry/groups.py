@@ -37,7 +37,7 @@ def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:
     return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
 
 
-def haar(n: int, seed: int) -> torch.Tensor:
+def haar(n: int, seed: int | list[int]) -> torch.Tensor:
     """n independent rotations from the Haar (uniform) measure of SO(3).
 
     A normalised Gaussian quaternion is uniform on the 3-sphere, which covers SO(3) twice and evenly (Shoemake
