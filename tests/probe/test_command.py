@@ -39,7 +39,7 @@ def test_a_file_and_a_function_give_a_folder(file, tmp_path, capsys):
     made = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     assert made == {
         "decomposition.csv", "per_item.csv", "summary.json", "report.html", "equivariance.png",
-        "worst.extxyz", "items.jsonl",
+        "worst.extxyz", "items.jsonl", "parts.csv",
     }  # fmt: skip
     shown = capsys.readouterr().out
     assert "make: 18 of 18 structures, 4 orientations each" in shown and "forces: above 2 %" in shown

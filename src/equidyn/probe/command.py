@@ -15,13 +15,22 @@ from equidyn.probe import averaging, loading, outputs, structures
 from equidyn.probe.measurement import measure_calculator
 from equidyn.probe.models import HeldOut
 from equidyn.probe.models import measure as measure_model
+from equidyn.probe.poses import RANDOM
 from equidyn.probe.progress import Progress
 from equidyn.probe.records import Kept
 from equidyn.probe.result import Result
 from equidyn.symmetry import groups
 
 LABELS = ("energy_key", "forces_key", "stress_key", "dipole_key")
-SAME = ("rotations", "group", "seed", "limit", "cluster_key")  # what records of one folder share
+SAME = (
+    "rotations",
+    "group",
+    "quadrature",
+    "special_poses",
+    "seed",
+    "limit",
+    "cluster_key",
+)  # what records of one folder share
 
 
 def measure(
@@ -49,7 +58,9 @@ def measure(
     """
     limit = percent(fail_above)
     if model is not None and data is not None and calculator is None:
-        how = {key: settings[key] for key in ("rotations", "group", "seed", "meant_equivariant")}
+        how = {
+            key: settings[key] for key in ("rotations", "group", "quadrature", "seed", "meant_equivariant")
+        }
         name = settings["name"] or model.rpartition(":")[2]
         out = Path(f"equidyn-{name}") if out is None else out
         with exclusive(out, "measuring"):
@@ -132,7 +143,8 @@ def _calculator_result(
     kept = Kept(out / "items.jsonl", about | key | {"code": _code(calculator), "quantities": quantities})
     done = f", {len(kept.found)} of them done before" if kept.found else ""
     n = min(len(frames), settings["limit"] or len(frames))
-    size = f"{n} of {len(frames)} structures, {settings['rotations']} orientations each{done}"
+    poses_each = settings["rotations"] if settings["quadrature"] == RANDOM else settings["quadrature"]
+    size = f"{n} of {len(frames)} structures, {poses_each} orientations each{done}"
     print(f"{settings['name']}: {size}", flush=True)
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= about | dict(structures_file=str(path))

@@ -12,13 +12,15 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.averaging import losses_of_means
-from equidyn.probe.poses import Poses, poses
+from equidyn.probe.poses import RANDOM, Poses, poses, special
 from equidyn.probe.quantities import QUANTITIES, rounding
-from equidyn.probe.records import InMemory, Kept, Record, joined
+from equidyn.probe.records import SUMS, InMemory, Kept, Record, joined
 from equidyn.probe.result import Result, Row
-from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, row_of
+from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
 from equidyn.probe.structures import Structure, Structures
+from equidyn.symmetry.content import by_angle
 from equidyn.symmetry.decomposition import accumulate
+from equidyn.symmetry.quadrature import accumulate_weighted
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -37,6 +39,8 @@ class Settings:
     quantities: tuple[str, ...] | None = None
     rotations: int = 8
     group: str = "so3"
+    quadrature: str = RANDOM
+    special_poses: bool = False
     seed: int = 0
     cluster_key: str | None = None
     limit: int | None = None
@@ -69,9 +73,10 @@ def measure_calculator(
     records : where results of single structures are kept; structures that are in it already are not measured
         again
     settings : ``quantities`` (names; by default those with labels, and energy and forces where the calculator
-        has them), ``rotations`` (8 per structure), ``group`` (so3, o3, cube), ``seed`` (0), ``cluster_key``,
-        ``limit`` (that many structures, drawn at random), ``limit_percent`` (2, of the verdict),
-        ``meant_equivariant``, ``name``
+        has them), ``rotations`` (8 per structure), ``group`` (so3, o3, cube), ``quadrature`` (haar, cube,
+        icosahedron, lebedev:DEGREE), ``special_poses`` (also with a bond along each axis), ``seed`` (0),
+        ``cluster_key``, ``limit`` (that many structures, drawn at random), ``limit_percent`` (2, of the
+        verdict), ``meant_equivariant``, ``name``
 
     Returns
     -------
@@ -105,9 +110,10 @@ def measure_calculator(
     limits = (chosen.cluster_key, chosen.limit, chosen.seed)
     found = structures.prepare(frames, chosen.keys, *limits, where=where)
     names = _quantities(calculator, chosen)
-    drawn = poses(chosen.group, chosen.rotations, len(found.chosen), chosen.seed)
+    drawn = poses(chosen.group, chosen.rotations, len(found.chosen), chosen.seed, chosen.quadrature)
     records = InMemory() if records is None else records
-    run = _Run(calculator, names, drawn, chosen.seed, _of_floor(len(found.chosen), chosen.seed))
+    of_floor = _of_floor(len(found.chosen), chosen.seed)
+    run = _Run(calculator, names, drawn, chosen.seed, of_floor, chosen.special_poses)
     measured = _all(run, found, records, progress or (lambda *_: None))
     return _result(calculator, chosen, found, names, drawn, measured)
 
@@ -140,6 +146,7 @@ class _Run:
     poses: Poses
     seed: int
     of_floor: set[int]
+    special_poses: bool
 
     def record(self, place: int, structure: Structure) -> Record:
         """Measure one structure; ``place`` among the chosen ones decides its poses."""
@@ -148,13 +155,19 @@ class _Run:
         rotations = self.poses.of(place)
         try:
             twisted = calculators.twisted(self.calculator, atoms, self.names, rotations)
+            extreme = None
+            if self.special_poses:
+                extreme = calculators.twisted(self.calculator, atoms, self.names, special(atoms.positions))
             if place in self.of_floor:
                 made.floor = self._floor(atoms, rotations[-1], place)
         except Exception as error:  # of any type: the calculator is not ours
             made.failed = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         else:
             for name, stack in twisted.items():
-                made.quantities[name] = _sums(stack, structure.labels.get(name), rotations, self.poses.order)
+                made.quantities[name] = _sums(stack, structure.labels.get(name), self.poses, place)
+                if extreme is not None:
+                    far = (extreme[name] - self.poses.mean(stack)).flatten(1).square().mean(1)
+                    made.quantities[name]["special"] = far.max().sqrt().item()
         made.seconds = round(time.monotonic() - started, 4)
         return made
 
@@ -176,19 +189,28 @@ class _Run:
         return stored / len(atoms) ** 2 if QUANTITIES[name].extensive else stored
 
 
-def _sums(stack: torch.Tensor, label: np.ndarray | None, rotations: torch.Tensor, order: int | None) -> dict:
+def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: int) -> dict:
     """``Record.quantities`` of one quantity from its twisted predictions [n, 1, ...]."""
+    rotations = drawn.of(place)
     target = torch.zeros_like(stack[0]) if label is None else torch.from_numpy(label)[None]
-    sums = accumulate(stack, target, group_order=order)
-    made = {key: getattr(sums, key).item() for key in ("count", "total", "equivariance")}
-    made |= {key: getattr(sums, key).item() for key in ("zero", "power", "within")}
-    deviation = (stack - stack.mean(0)).flatten(1).square().mean(1)  # (n,)
+    if drawn.weights is None:
+        sums = accumulate(stack, target, group_order=drawn.order)
+    else:
+        sums = accumulate_weighted(stack, target, drawn.weights)
+    made = {key: getattr(sums, key).item() for key in SUMS}
+    deviation = (stack - drawn.mean(stack)).flatten(1).square().mean(1)  # (n,)
     worst = int(deviation.argmax())
     made |= dict(worst=deviation[worst].sqrt().item(), worst_rotation=rotations[worst].flatten().tolist())
     made["labelled"] = label is not None
-    made["averaged"] = {} if label is None else losses_of_means(stack, target)
+    made["content"] = drawn.content(stack, place)
+    if drawn.name in ("haar", "cube"):
+        made["angle"] = by_angle(stack, rotations)
+    random = drawn.weights is None and label is not None
+    made["averaged"] = losses_of_means(stack, target) if random else {}
     if stack.ndim == 2:  # energies
-        made |= dict(mean=stack.mean().item(), label=target.item() if label is not None else float("nan"))
+        made |= dict(
+            mean=drawn.mean(stack).item(), label=target.item() if label is not None else float("nan")
+        )
     return made
 
 
@@ -272,4 +294,16 @@ def _notes(found: Structures, measured: list[Record], rows: list[Row]) -> list[s
             f"{len(failed)} structures left out, as the calculator failed on them; the first, {first.index} "
             f"({first.formula}): {first.failed}"
         )
-    return notes + [note for row in rows for note in broken_at_the_identity(row)]
+    notes += [note for row in rows for note in broken_at_the_identity(row)]
+    return notes + [note for row in rows for note in _of_special_poses(row, measured)]
+
+
+def _of_special_poses(row: Row, measured: list[Record]) -> list[str]:
+    """How far the worst of the special poses lies from the mean, beside the worst of the others."""
+    kept = [record.quantities[row.quantity] for record in measured if record.quantities]
+    found = [sums["special"] for sums in kept if "special" in sums]
+    if not found:
+        return []
+    worst = max(sums["worst"] for sums in kept)
+    text = f"{row.quantity}: with a bond along an axis at most {number(max(found))} {row.unit} from the mean"
+    return [f"{text}, {number(worst)} in other poses"]

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from equidyn.errors import ArgumentError
-from equidyn.probe.poses import Poses, poses
-from equidyn.probe.records import Record
+from equidyn.probe.poses import RANDOM, Poses, poses
+from equidyn.probe.records import SUMS, Record
 from equidyn.probe.result import Result
 from equidyn.probe.rows import About, broken_at_the_identity, row_of
 from equidyn.symmetry.actions import Action
 from equidyn.symmetry.decomposition import ItemSums, accumulate
 from equidyn.symmetry.measure import Batch, chunks, rotate, twisted_predictions
+from equidyn.symmetry.quadrature import accumulate_weighted
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 2
 
@@ -78,6 +79,7 @@ def measure(
     *,
     rotations: int = 8,
     group: str = "so3",
+    quadrature: str = RANDOM,
     seed: int = 0,
     predict: Callable | None = None,
     quantity: str = "output",
@@ -95,6 +97,7 @@ def measure(
     model : a module (measured in eval mode, which is undone) or any other callable
     heldout, inputs, output, predict, quantity, unit : as in ``HeldOut``, or one in the place of them all
     rotations, group, seed : poses per item, drawn anew for every item and the same at every call
+    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
     step : of training, recorded in the row
     limit_percent, meant_equivariant : of the verdict
     in_double : take the floor from a float64 copy of the model, where it allows one; else from inputs that
@@ -125,11 +128,11 @@ def measure(
         if inputs is None or output is None:
             raise ArgumentError("measure: expected inputs= and output=, how each field turns")
         heldout = HeldOut(heldout, inputs, output, predict, quantity, unit)
-    drawn = poses(group, rotations, len(heldout), seed)
+    drawn = poses(group, rotations, len(heldout), seed, quadrature)
     started = time.monotonic()
     with undisturbed(model), torch.no_grad():
-        sums = ItemSums.join([accumulate_batch(model, heldout, *part, drawn.order) for part in
-                              chunks(heldout.batches, drawn.rotations)])  # fmt: skip
+        parts = chunks(heldout.batches, drawn.rotations)
+        sums = ItemSums.join([_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts])
         floors = _floors(model, heldout, drawn, in_double)
     clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
     about = About(
@@ -143,29 +146,30 @@ def measure(
         step,
     )
     row = row_of(about, sums, clusters, True, floors)
-    how = dict(rotations=drawn.name, n_rotations=rotations, seed=seed, clusters="clusters of items")
+    how = dict(
+        rotations=drawn.name, n_rotations=len(drawn.rotations), seed=seed, clusters="clusters of items"
+    )
     return Result([row], _records(sums, clusters, heldout.quantity), broken_at_the_identity(row), how)
 
 
-def accumulate_batch(
-    model: Callable, heldout: HeldOut, batch: Batch, rotations: torch.Tensor, order: int | None
+def _of_batch(
+    model: Callable, heldout: HeldOut, batch: Batch, rotations: torch.Tensor, drawn: Poses
 ) -> ItemSums:
     """Sums of one batch, on the CPU; ``rotations`` [n_rotations, n_items, 3, 3]."""
     twisted = twisted_predictions(
         lambda given: heldout.predict(model, given), batch, heldout.inputs, heldout.output, rotations
     )
-    found = accumulate(twisted, batch.target, batch.mask, order)
-    parts = [
-        getattr(found, key).cpu() for key in ("count", "total", "equivariance", "zero", "power", "within")
-    ]
-    return ItemSums(*parts, found.n_rotations, found.group_order)
+    if drawn.weights is None:
+        found = accumulate(twisted, batch.target, batch.mask, drawn.order)
+    else:
+        found = accumulate_weighted(twisted, batch.target, drawn.weights, batch.mask)
+    return ItemSums(*(getattr(found, key).cpu() for key in SUMS), found.n_rotations, found.group_order)
 
 
 def _records(sums: ItemSums, clusters: torch.Tensor, quantity: str) -> list[Record]:
     records, nothing = [], dict(labelled=True, worst=float("nan"), worst_rotation=[float("nan")] * 9)
     for item, cluster in enumerate(clusters.tolist()):
-        keys = ("count", "total", "equivariance", "zero", "power", "within")
-        values = {key: getattr(sums, key)[item].item() for key in keys}
+        values = {key: getattr(sums, key)[item].item() for key in SUMS}
         records.append(Record(item, "", str(cluster), 0, float("nan"), {quantity: values | nothing}))
     return records
 

@@ -25,6 +25,7 @@ examples
 
 writes into --out
   decomposition.csv  a row per quantity: losses, shares, intervals, floors, verdict
+  parts.csv          the error by degree, and by the angle between two orientations
   per_item.csv       a row per structure and quantity, with its worst orientation
   equivariance.png, report.html, worst.extxyz (the worst structure in its worst orientation)
   summary.json       the same with versions, seed and command; items.jsonl, from which a stopped run goes on
@@ -140,6 +141,15 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
         "--group",
         default="so3",
         help="so3: rotations; o3: rotations and mirror images; cube: its 24 rotations (so3)",
+    )
+    how.add_argument(
+        "--quadrature",
+        default="haar",
+        help="haar: random orientations; cube, icosahedron or lebedev:DEGREE: fixed ones instead, exact to "
+        "degree 3, 5 or DEGREE (haar)",
+    )
+    how.add_argument(
+        "--special-poses", action="store_true", help="also with the shortest bond exactly along each axis"
     )
     how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
     return how

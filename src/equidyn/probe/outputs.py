@@ -16,7 +16,7 @@ import numpy as np
 from equidyn import __version__
 from equidyn.errors import MissingPackageError
 from equidyn.files import atomic_write
-from equidyn.probe import calculators
+from equidyn.probe import calculators, parts
 from equidyn.probe.result import Result
 from equidyn.probe.rows import Row, number
 
@@ -35,6 +35,9 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
     written = [out / "report.html", out / "decomposition.csv", out / "per_item.csv", out / "summary.json"]
     result.to_csv(out / "decomposition.csv")
     result.items_to_csv(out / "per_item.csv")
+    if found := parts.parts(result):
+        parts.to_csv(found, out / "parts.csv")
+        written.append(out / "parts.csv")
     picture = None
     try:
         picture = out / "equivariance.png"
@@ -120,6 +123,7 @@ img {{ max-width: 100%; }} code {{ font-size: 90%; overflow-wrap: anywhere; }}
 changes by when the structure is turned and the prediction turned back; the floor is what changes between
 evaluations that should agree in one orientation. Intervals: 95 %, jackknife over {clusters}.</p>
 {picture}
+{parts}
 <h2>At the identity</h2>
 <p>Root mean square change, as a share of the prediction, of: the same structure again, the structure moved,
 its atoms in another order, turned there and back (or rounding of stored results).</p>
@@ -163,10 +167,30 @@ def page(result: Result, picture: Path | None) -> str:
         rows="\n".join(_cells([_shown(row, column) for column in SHOWN]) for row in result.rows),
         clusters=html.escape(str(about.get("clusters", "items"))),
         picture=image,
+        parts=_parts_table(result),
         identity="\n".join(_cells(_at_identity(row)) for row in result.rows),
         command=html.escape(" ".join(result.about.get("command", []))),
         about=html.escape(json.dumps(about)),
     )
+
+
+PART_COLUMNS = ("quantity", "kind", "part", "value", "percent", "percent_lo", "percent_hi")
+PART_HEADS = ("quantity", "by", "part", "value", "% of the error", "from", "to")
+
+
+def _parts_table(result: Result) -> str:
+    found = parts.parts(result)
+    if not found:
+        return ""
+    head = "".join(f"<th>{title}</th>" for title in PART_HEADS)
+    lines = [_cells([_text(getattr(part, column)) for column in PART_COLUMNS]) for part in found]
+    about = "In the square of the unit; parts by degree or irrep add up to the error."
+    table = f"<table><tr>{head}</tr>\n" + "\n".join(lines) + "</table>"
+    return f"<h2>Parts of the error</h2>\n<p>{about}</p>\n{table}"
+
+
+def _text(value) -> str:
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _base64(path: Path) -> str:
@@ -177,7 +201,7 @@ def _shown(row: Row, column: str) -> str:
     value = getattr(row, column)
     if column == "relative_equivariance":
         value = 100 * math.sqrt(max(value, 0.0)) if value == value else value
-    return number(value) if isinstance(value, float) else str(value)
+    return _text(value)
 
 
 def _at_identity(row: Row) -> list[str]:

@@ -72,7 +72,7 @@ class Result:
 
 PAIRS = [(i, j) for i in "xyz" for j in "xyz"]
 ITEM_COLUMNS = ["index", "formula", "cluster", "n_atoms", "quantity", "total", "equivariance", "percent"]
-ITEM_COLUMNS += ["zero_loss", "worst"] + [f"r{i}{j}" for i, j in PAIRS] + ["seconds", "failed"]
+ITEM_COLUMNS += ["zero_loss", "special", "worst"] + [f"r{i}{j}" for i, j in PAIRS] + ["seconds", "failed"]
 
 
 def item_rows(records: list[Record]):
@@ -90,6 +90,7 @@ def item_rows(records: list[Record]):
             row = dict(quantity=name, total=total, equivariance=sums["equivariance"] / count)
             row["percent"] = 100 * row["equivariance"] / total if total > 0 else NAN
             row |= dict(zero_loss=sums["zero"] / count if labelled else NAN, worst=sums["worst"])
+            row["special"] = sums.get("special", NAN)
             row |= {f"r{i}{j}": sums["worst_rotation"][k] for k, (i, j) in enumerate(PAIRS)}
             yield about | row
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from equidyn.errors import ArgumentError
 from equidyn.probe.models import FLOOR_ROTATIONS, HeldOut, measure
+from equidyn.probe.poses import RANDOM, poses
 from equidyn.probe.result import write
 from equidyn.probe.rows import COLUMNS, Row
 from equidyn.symmetry.actions import Action
@@ -71,7 +72,10 @@ class Probe:
         """Of batches, per measurement: the rotations, and for the floor two repeats and two poses of a few
         items.
         """
-        return len(self.heldout.batches) * self.settings["rotations"] + 2 + FLOOR_ROTATIONS
+        how = self.settings
+        drawn = poses(how["group"], how["rotations"], 1, how["seed"], how.get("quadrature", RANDOM))
+        per_batch = len(drawn.rotations)
+        return len(self.heldout.batches) * per_batch + 2 + FLOOR_ROTATIONS
 
     def step(self, model: Callable, step: int) -> Row | None:
         """Measure if it is time to; returns the row, or None."""

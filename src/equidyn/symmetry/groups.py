@@ -190,10 +190,11 @@ def euler_uniform(n: int, seed: int) -> torch.Tensor:
     Kept only to reproduce VoxMol's published augmentation; float64 tensor [n, 3, 3].
     """
     angles = torch.from_numpy(np.random.default_rng(seed).uniform(0.0, 2 * math.pi, size=(n, 3)))
-    return _axis_rotation(angles[:, 2], 2) @ _axis_rotation(angles[:, 1], 1) @ _axis_rotation(angles[:, 0], 0)
+    return about_axis(angles[:, 2], 2) @ about_axis(angles[:, 1], 1) @ about_axis(angles[:, 0], 0)
 
 
-def _axis_rotation(angle: torch.Tensor, axis: int) -> torch.Tensor:
+def about_axis(angle: torch.Tensor, axis: int) -> torch.Tensor:
+    """Rotations by angles [...] about axis 0, 1 or 2: float64 tensor [..., 3, 3]."""
     first, second = (axis + 1) % 3, (axis + 2) % 3
     matrix = torch.zeros(*angle.shape, 3, 3, dtype=torch.float64)
     matrix[..., axis, axis] = 1.0
