@@ -17,9 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="measure | twirl | report | estimate"
+        dest="command", required=True, metavar="measure | compare | twirl | report | estimate"
     )
     probe_options.add(commands.add_parser("measure", help=probe_options.SUMMARY))
+    probe_options.add_compare(commands.add_parser("compare", help=probe_options.COMPARE_SUMMARY))
     probe_options.add_twirl(commands.add_parser("twirl", help=probe_options.TWIRL_SUMMARY))
     _estimate_options(
         commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs")
@@ -29,17 +30,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = vars(parser.parse_args(arguments))
     name = args.pop("command")
-    command = {"measure": _measure, "twirl": _twirl, "estimate": _estimate, "report": _report}[name]
+    command = COMMANDS[name]
     end_with_one_paragraph(lambda: command(**args), code=BAD_INPUT.get(name, 1))
 
 
-BAD_INPUT = {"measure": 2, "twirl": 2}  # exit code; that of measure keeps 1 for --fail-above
+BAD_INPUT = {"measure": 2, "compare": 2, "twirl": 2}  # exit code; that of measure keeps 1 for --fail-above
 
 
-def _measure(**options) -> None:
+def _measure(run: Path | None, dataset: Path | None, **options) -> None:
+    if run is not None:
+        from equidyn.steps.measure_run import measure_run
+
+        sys.exit(measure_run(run, dataset, options["out"]))
     from equidyn.probe.command import measure
 
     sys.exit(measure(**options))
+
+
+def _compare(**options) -> None:
+    from equidyn.probe.comparison import command
+
+    sys.exit(command(**options))
 
 
 def _twirl(**options) -> None:
@@ -87,6 +98,15 @@ def _report(**options) -> None:
     from equidyn.steps.report import report_of_folder
 
     report_of_folder(**options)
+
+
+COMMANDS = {
+    "measure": _measure,
+    "compare": _compare,
+    "twirl": _twirl,
+    "estimate": _estimate,
+    "report": _report,
+}
 
 
 if __name__ == "__main__":

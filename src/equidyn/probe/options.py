@@ -69,6 +69,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the model should be exact: whatever lies above the floor is called a bug",
     )
+    ours = parser.add_argument_group("a run of this repository's workflow")
+    ours.add_argument("--run", type=Path, metavar="DIR", help="its folder, such as results/runs/forces")
+    ours.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="its dataset (default: the one beside runs/)"
+    )
     _data(parser)
     how = _how(parser, rotations=8)
     how.add_argument(
@@ -153,3 +158,15 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
     )
     how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
     return how
+
+
+COMPARE_SUMMARY = "what changed between two measurements, with intervals"
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the options of ``compare``."""
+    parser.description = COMPARE_SUMMARY
+    help = "a folder of equidyn measure, of a run, or of a whole workflow"
+    parser.add_argument("first", type=Path, help=help)
+    parser.add_argument("second", type=Path, help=help)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="table to write, CSV")

@@ -90,6 +90,12 @@ class InMemory:
         self.found[record.index] = record
 
 
+def read_records(path: Path) -> list[Record]:
+    """The records of a file; none where there is no such file, or where it is not one."""
+    lines = list(_whole_lines(path))[1:]
+    return [Record(**line) for line in lines if "quantities" in line]
+
+
 def _whole_lines(path: Path) -> Iterator[dict]:
     if not path.exists():
         return
