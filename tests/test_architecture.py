@@ -36,11 +36,13 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "results": {"guards", "data"},
     "figures": {"results", "guards", "symmetry"},
     "cost": {"results", "guards", "data", "geometry", "models", "training"},
+    "probe": {"symmetry"},
+    "lightning": {"probe"},
     "steps": {
         "symmetry", "geometry", "baselines", "guards", "data", "download", "models", "tasks", "training",
         "analysis", "results", "figures", "cost",
     },
-    "cli": {"steps"},
+    "cli": {"steps", "probe"},
 }  # fmt: skip
 NEEDED = dict.fromkeys(("errors", "seeds", "provenance"), set())
 NEEDED |= dict.fromkeys(("files", "device", "declarations"), {"errors"})

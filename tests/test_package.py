@@ -15,6 +15,8 @@ from equidyn import cli
 from equidyn.errors import MissingPackageError, optional_packages
 
 DOCUMENTED = ("symmetry.actions", "symmetry.decomposition", "symmetry.groups", "symmetry.measure")
+DOCUMENTED += ("probe.calculators", "probe.measurement", "probe.models", "probe.training")
+DOCUMENTED += ("probe.twirled", "probe.averaging")
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
@@ -92,19 +94,22 @@ import equidyn, torch
 assert "torch" in sys.modules
 x = torch.randn(50, 3)
 model = torch.nn.Linear(3, 3).eval()
-rotations, order = equidyn.groups.draw_per_item("cube", 24, 50, 0)
 Vector = equidyn.actions.Vector
-batch = equidyn.Batch(dict(x=x), x, None, torch.arange(50))
-found = equidyn.measure(model, lambda m, i: m(i["x"]), [batch], dict(x=Vector()), Vector(), rotations, order)
-assert 0 < found.percent < 100
+found = equidyn.measure(model, [(dict(input=x), x)], dict(input=Vector()), Vector(), rotations=4)
+assert 0 < found["output"].percent < 100
 absent = {"h5py", "yaml", "rdkit", "ase", "matplotlib", "snakemake"}
 assert not absent & set(sys.modules)
 print(equidyn.__version__, equidyn.__file__)
 """
 
 
+MOLECULES = "3\n\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n" * 3
+
+
 def test_an_empty_environment_needs_the_core_alone(tmp_path):
-    """`pip install .` with this repository's constraints, then the library without any extra."""
+    """`pip install .` with this repository's constraints, then the library without any extra; then with ase,
+    for a calculator.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     python = tmp_path / "env/bin/python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
@@ -129,3 +134,13 @@ def test_an_empty_environment_needs_the_core_alone(tmp_path):
         and "pip install 'equidyn[" in missing.stderr
         and "Traceback" not in missing.stderr
     )
+    measure = [str(tmp_path / "env/bin/equidyn"), "measure", "--structures", "water.xyz", "--out", "out"]
+    measure += ["--calculator", "ase.calculators.emt:EMT", "--rotations", "2"]
+    (tmp_path / "water.xyz").write_text(MOLECULES)
+    how = dict(capture_output=True, text=True, env=environment, cwd=tmp_path)
+    without = subprocess.run(measure, **how)
+    assert without.returncode == 2 and "'ase'" in without.stderr and "Traceback" not in without.stderr
+    asked = [*pip, "--constraint", constraints, f"{REPOSITORY}[calculators]"]
+    assert subprocess.run(asked, capture_output=True, env=environment).returncode == 0
+    done = subprocess.run(measure, **how)
+    assert done.returncode == 0 and "forces: exact (at the floor)" in done.stdout, done.stderr

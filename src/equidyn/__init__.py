@@ -13,7 +13,12 @@ _HOME = {
     "actions": "equidyn.symmetry.actions",
     "decompose": "equidyn.symmetry.decomposition:decompose",
     "Decomposition": "equidyn.symmetry.decomposition:Decomposition",
-    "measure": "equidyn.symmetry.measure:measure",
+    "measure": "equidyn.probe.models:measure",
+    "HeldOut": "equidyn.probe.models:HeldOut",
+    "Probe": "equidyn.probe.training:Probe",
+    "Twirled": "equidyn.probe.twirled:Twirled",
+    "lightning": "equidyn.lightning",
+    "measure_calculator": "equidyn.probe.measurement:measure_calculator",
     "Batch": "equidyn.symmetry.measure:Batch",
     "EquidynError": "equidyn.errors:EquidynError",
 }

@@ -1,10 +1,12 @@
 """The command ``equidyn``."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from equidyn import __version__
+from equidyn.probe import options as probe_options
 from equidyn.steps.command import end_with_one_paragraph
 
 
@@ -14,7 +16,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="equidyn", description="How well has a network learned 3D rotations?"
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="report | estimate")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="measure | compare | twirl | report | estimate"
+    )
+    probe_options.add(commands.add_parser("measure", help=probe_options.SUMMARY))
+    probe_options.add_compare(commands.add_parser("compare", help=probe_options.COMPARE_SUMMARY))
+    probe_options.add_twirl(commands.add_parser("twirl", help=probe_options.TWIRL_SUMMARY))
     _estimate_options(
         commands.add_parser("estimate", help="disk, memory and hours of a config, before anything runs")
     )
@@ -22,8 +29,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         commands.add_parser("report", help="the report page of a folder of results, from its tables alone")
     )
     args = vars(parser.parse_args(arguments))
-    command = {"estimate": _estimate, "report": _report}[args.pop("command")]
-    end_with_one_paragraph(lambda: command(**args))
+    name = args.pop("command")
+    command = COMMANDS[name]
+    end_with_one_paragraph(lambda: command(**args), code=BAD_INPUT.get(name, 1))
+
+
+BAD_INPUT = {"measure": 2, "compare": 2, "twirl": 2}  # exit code; that of measure keeps 1 for --fail-above
+
+
+def _measure(run: Path | None, dataset: Path | None, **options) -> None:
+    if run is not None:
+        from equidyn.steps.measure_run import measure_run
+
+        sys.exit(measure_run(run, dataset, options["out"]))
+    from equidyn.probe.command import measure
+
+    sys.exit(measure(**options))
+
+
+def _compare(**options) -> None:
+    from equidyn.probe.comparison import command
+
+    sys.exit(command(**options))
+
+
+def _twirl(**options) -> None:
+    from equidyn.probe.command import twirl
+
+    sys.exit(twirl(**options))
 
 
 def _estimate_options(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +98,15 @@ def _report(**options) -> None:
     from equidyn.steps.report import report_of_folder
 
     report_of_folder(**options)
+
+
+COMMANDS = {
+    "measure": _measure,
+    "compare": _compare,
+    "twirl": _twirl,
+    "estimate": _estimate,
+    "report": _report,
+}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ EXTRAS = {  # import name of an optional package → extra of this package that 
     "tqdm": "workflow",
     "rdkit": "data",
     "tblite": "data",
-    "ase": "data",
+    "ase": "calculators",
     "gemmi": "data",
     "numba": "data",
     "pycurl": "download",

@@ -22,20 +22,25 @@ DISK = {  # full, read-only, no folder
 }
 
 
-def end_with_one_paragraph(call: Callable[[], None]) -> None:
-    """Call; errors of the user's making end with one paragraph and exit code 1, all others with their
+def end_with_one_paragraph(call: Callable[[], None], code: int = 1) -> None:
+    """Call; errors of the user's making end with one paragraph and the exit code, all others with their
     traceback.
     """
     try:
         with optional_packages():
             call()
     except EquidynError as error:
-        sys.exit(f"error: {error}")
+        _end(f"error: {error}", code)
     except OSError as error:
         if error.errno not in DISK:
             raise
         kept = "outputs are written under temporary names, so that none is half-written"
-        sys.exit(f"error: {error}; {kept}. Expected a folder to write to with room on its disk")
+        _end(f"error: {error}; {kept}. Expected a folder to write to with room on its disk", code)
+
+
+def _end(text: str, code: int) -> None:
+    print(text, file=sys.stderr)
+    sys.exit(code)
 
 
 def step(main: Callable[[], None]) -> None:

@@ -151,9 +151,9 @@ def summarise(
     if baseline is not None and len(baseline) != n_items:
         raise ArgumentError(f"decomposition: baseline has {len(baseline)} entries for {n_items} items")
     total, equivariance = (sums.total.sum() / count).item(), (sums.equivariance.sum() / count).item()
-    percent, low, high, n_clusters = _ratio_interval(sums.equivariance, sums.total, clusters)
+    percent, low, high, n_clusters = ratio_interval(sums.equivariance, sums.total, clusters)
     baseline = sums.zero if baseline is None else baseline
-    ratio, ratio_low, ratio_high, _ = _ratio_interval(sums.total, baseline, clusters)
+    ratio, ratio_low, ratio_high, _ = ratio_interval(sums.total, baseline, clusters)
     scale = sums.count.clamp(min=1)
     rotations = (sums.within / scale**2).mean().item()
     n, order = sums.n_rotations, sums.group_order
@@ -288,8 +288,12 @@ def accumulate_convex(
     return tuple(ItemSums(equivariance=losses.mean(0) - value, **common) for value in (corrected, plain))
 
 
-def _ratio_interval(numerator: torch.Tensor, denominator: torch.Tensor, clusters: torch.Tensor):
-    """100 · Σ numerator / Σ denominator with its 95 % delete-one-cluster jackknife interval (Student t)."""
+def ratio_interval(
+    numerator: torch.Tensor, denominator: torch.Tensor, clusters: torch.Tensor
+) -> tuple[float, float, float, int]:
+    """100 · Σ numerator / Σ denominator, the ends of its 95 % delete-one-cluster jackknife interval
+    (Student t; nan with a single cluster), and the number of clusters; all arguments [n_items].
+    """
     _, index = torch.unique(clusters, return_inverse=True)
     n = int(index.max()) + 1
     top, bottom = (

@@ -37,7 +37,7 @@ def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:
     return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
 
 
-def haar(n: int, seed: int) -> torch.Tensor:
+def haar(n: int, seed: int | list[int]) -> torch.Tensor:
     """n independent rotations from the Haar (uniform) measure of SO(3).
 
     A normalised Gaussian quaternion is uniform on the 3-sphere, which covers SO(3) twice and evenly (Shoemake
@@ -124,6 +124,14 @@ def draw_per_item(group: str, n_rotations: int, n_items: int, seed: int) -> tupl
     raise UnknownNameError(f"draw_per_item: group {group!r}, expected haar or cube")
 
 
+def mirrored(rotations: torch.Tensor, seed: int) -> torch.Tensor:
+    """Each rotation [n_rotations, n_items, 3, 3] times the inversion −1 with probability one half: Haar draws
+    of O(3) from those of SO(3).
+    """
+    heads = np.random.default_rng([seed, 1]).random(rotations.shape[1::-1]) < 0.5  # item by item
+    return rotations * torch.from_numpy(np.where(heads, 1.0, -1.0).T.copy())[..., None, None]
+
+
 def cube() -> torch.Tensor:
     """The 24 rotations of the cube: signed permutation matrices of determinant +1, identity first.
 
@@ -182,10 +190,11 @@ def euler_uniform(n: int, seed: int) -> torch.Tensor:
     Kept only to reproduce VoxMol's published augmentation; float64 tensor [n, 3, 3].
     """
     angles = torch.from_numpy(np.random.default_rng(seed).uniform(0.0, 2 * math.pi, size=(n, 3)))
-    return _axis_rotation(angles[:, 2], 2) @ _axis_rotation(angles[:, 1], 1) @ _axis_rotation(angles[:, 0], 0)
+    return about_axis(angles[:, 2], 2) @ about_axis(angles[:, 1], 1) @ about_axis(angles[:, 0], 0)
 
 
-def _axis_rotation(angle: torch.Tensor, axis: int) -> torch.Tensor:
+def about_axis(angle: torch.Tensor, axis: int) -> torch.Tensor:
+    """Rotations by angles [...] about axis 0, 1 or 2: float64 tensor [..., 3, 3]."""
     first, second = (axis + 1) % 3, (axis + 2) % 3
     matrix = torch.zeros(*angle.shape, 3, 3, dtype=torch.float64)
     matrix[..., axis, axis] = 1.0

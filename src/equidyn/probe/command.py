@@ -1,0 +1,247 @@
+"""``equidyn measure`` and ``equidyn twirl``: options in, a folder of results out; return exit codes."""
+
+import glob
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+from equidyn.errors import ArgumentError
+from equidyn.files import exclusive
+from equidyn.probe import averaging, loading, outputs, structures
+from equidyn.probe.measurement import measure_calculator
+from equidyn.probe.models import HeldOut
+from equidyn.probe.models import measure as measure_model
+from equidyn.probe.poses import RANDOM
+from equidyn.probe.progress import Progress
+from equidyn.probe.records import Kept
+from equidyn.probe.result import Result
+from equidyn.symmetry import groups
+
+LABELS = ("energy_key", "forces_key", "stress_key", "dipole_key")
+SAME = (
+    "rotations",
+    "group",
+    "quadrature",
+    "special_poses",
+    "seed",
+    "limit",
+    "cluster_key",
+)  # what records of one folder share
+
+
+def measure(
+    calculator: str | None,
+    structures: str | None,
+    model: str | None,
+    data: str | None,
+    checkpoints: str | None,
+    out: Path | None,
+    kwargs: str,
+    fail_above: str | None,
+    quantities: str | None,
+    **settings,
+) -> int:
+    """Measure an ASE calculator or a torch model; ``settings`` are those of ``measure_calculator``.
+
+    Returns
+    -------
+    0, or 1 where ``fail_above`` is given and not every share is shown to be at most that
+
+    Raises
+    ------
+    EquidynError
+        bad input, as one paragraph
+    """
+    limit = percent(fail_above)
+    if model is not None and data is not None and calculator is None:
+        how = {
+            key: settings[key] for key in ("rotations", "group", "quadrature", "seed", "meant_equivariant")
+        }
+        name = settings["name"] or model.rpartition(":")[2]
+        out = Path(f"equidyn-{name}") if out is None else out
+        with exclusive(out, "measuring"):
+            result = _model_result(model, data, checkpoints, arguments(kwargs), name, how, limit)
+            return _written(result, out, model, None, limit)
+    if limit is not None:
+        if not any(settings[key] for key in LABELS):
+            raise ArgumentError(
+                "--fail-above: a share of the loss needs reference labels, such as --forces-key"
+            )
+        settings["limit_percent"] = limit
+    if model is not None:
+        raise ArgumentError("--model: a torch network needs --data and no --calculator")
+    out = _folder(out, calculator, settings)
+    with exclusive(out, "measuring"):
+        result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
+        return _written(result, out, calculator, frames, limit)
+
+
+def twirl(
+    calculator: str | None,
+    structures: str | None,
+    out: Path | None,
+    kwargs: str,
+    quantities: str | None,
+    tolerance: str,
+    **settings,
+) -> int:
+    """Measure what averaging a calculator over rotations gains; ``settings`` as in ``measure``.
+
+    Returns
+    -------
+    0
+
+    Raises
+    ------
+    EquidynError
+        bad input, as one paragraph
+    """
+    allowed = percent(tolerance)
+    if not any(settings[key] for key in LABELS):
+        raise ArgumentError("twirl: the loss of an average needs reference labels, such as --forces-key")
+    if not allowed:
+        raise ArgumentError(f"--tolerance {tolerance!r}: expected more than 0 %")
+    out = _folder(out, calculator, settings)
+    with exclusive(out, "measuring"):
+        result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
+        outputs.write_all(result, out, calculator.partition(":")[0].partition(".")[0], frames)
+    lines = averaging.table(result, groups.CUBE_ORDER if settings["group"] == "cube" else None)
+    averaging.to_csv(lines, out / "twirl.csv")
+    print("\n".join(map(str, [*result.rows, *lines, *averaging.advice(result, allowed / 100)])))
+    print(f"table: {out / 'twirl.csv'}")
+    return 0
+
+
+def _folder(out: Path | None, spec: str | None, settings: dict) -> Path:
+    """Where to write; the model gets its name."""
+    if spec is None:
+        raise ArgumentError(
+            "expected a model and data: --calculator WHERE:NAME and --structures FILE, or --model and "
+            "--data; equidyn measure --help has examples"
+        )
+    settings["name"] = settings.get("name") or spec.rpartition(":")[2]
+    return Path(f"equidyn-{settings['name']}") if out is None else out
+
+
+def _calculator_result(
+    calculator: str, kwargs: str, structures_file: str | None, quantities: str | None, out: Path, settings
+) -> tuple[Result, list]:
+    """Measure a calculator, keeping records in ``out``; the result, and the structures that were read."""
+    if structures_file is None:
+        raise ArgumentError("expected structures, --structures FILE; equidyn measure --help has examples")
+    path, given = Path(structures_file), arguments(kwargs)
+    if quantities is not None:
+        settings["quantities"] = tuple(name.strip() for name in quantities.split(","))
+    made = loading.calculator(calculator, given)
+    frames = structures.read(path)
+    about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
+    key = {name: settings[name] for name in (*LABELS, *SAME)}
+    kept = Kept(out / "items.jsonl", about | key | {"code": _code(calculator), "quantities": quantities})
+    done = f", {len(kept.found)} of them done before" if kept.found else ""
+    n = min(len(frames), settings["limit"] or len(frames))
+    poses_each = settings["rotations"] if settings["quadrature"] == RANDOM else settings["quadrature"]
+    size = f"{n} of {len(frames)} structures, {poses_each} orientations each{done}"
+    print(f"{settings['name']}: {size}", flush=True)
+    result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
+    result.about |= about | dict(structures_file=str(path))
+    return result, frames
+
+
+def _model_result(
+    model: str, data: str, checkpoints: str | None, kwargs: dict, name: str, how, limit
+) -> Result:
+    """A row for the model, or one for each of its checkpoints."""
+    heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
+    how |= dict(name=name, limit_percent=2.0 if limit is None else limit)
+    if checkpoints is None:
+        made = loading.called(model, kwargs, lambda one: isinstance(one, torch.nn.Module), "a torch module")
+        result = measure_model(made, heldout, **how)
+    else:
+        parts = []
+        for step, path in checkpoints_of(checkpoints):
+            made = loading.named(model)(path, **kwargs)
+            parts.append(measure_model(made, heldout, step=step, **how))
+            print(f"{path}: measured", file=sys.stderr, flush=True)
+        result = Result([part.rows[0] for part in parts], parts[-1].records, parts[-1].notes, parts[-1].about)
+    result.about |= dict(model=model, data=data, kwargs=kwargs, checkpoints=checkpoints)
+    return result
+
+
+def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
+    """(step, path) of files, by step: the last number in a name, or the place in the alphabet where a name
+    has none.
+
+    Raises
+    ------
+    ArgumentError
+        no such file
+    """
+    paths = sorted(glob.glob(pattern))
+    if not paths:
+        raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
+    numbers = [re.findall(r"\d+", Path(path).stem) for path in paths]
+    return sorted(
+        (int(found[-1]) if found else n, path) for n, (found, path) in enumerate(zip(numbers, paths))
+    )
+
+
+def _written(result: Result, out: Path, spec: str, frames: list | None, limit: float | None) -> int:
+    """Write the folder, print the lines; returns the exit code."""
+    written = outputs.write_all(result, out, spec.partition(":")[0].partition(".")[0], frames)
+    print(result)
+    print(f"page: {written[0]}   tables, figure: {out}")
+    if limit is None or result.passes():
+        return 0
+    print(f"--fail-above {limit:g} %: not shown for every quantity and structure")
+    return 1
+
+
+def arguments(text: str) -> dict:
+    """``--kwargs``.
+
+    Raises
+    ------
+    ArgumentError
+        text that is no JSON object
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(f"--kwargs {text!r}: {error}; expected JSON such as '{{\"a\": 1}}'") from error
+    if not isinstance(found, dict):
+        raise ArgumentError(f'--kwargs {text!r}: expected a JSON object such as \'{{"model": "small"}}\'')
+    return found
+
+
+def percent(text: str | None) -> float | None:
+    """``--fail-above``: a number, with or without its sign.
+
+    Examples
+    --------
+    >>> percent("2%"), percent("0.5"), percent(None)
+    (2.0, 0.5, None)
+    """
+    if text is None:
+        return None
+    try:
+        found = float(text.strip().removesuffix("%"))
+    except ValueError as error:
+        raise ArgumentError(f"--fail-above {text!r}: expected a percentage such as 2%") from error
+    if not 0 <= found <= 100:
+        raise ArgumentError(f"--fail-above {text!r}: expected 0 to 100 %")
+    return found
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _code(spec: str) -> str | None:
+    """Digest of a file of the user's own, so that another model is not taken for the one before."""
+    place = spec.rpartition(":")[0]
+    return _digest(Path(place)) if place.endswith(".py") else None

@@ -1,0 +1,258 @@
+"""``measure`` for torch models: any callable of named tensors, measured where and as it is.
+
+Nothing about the model is changed: train or eval mode of every module, random states and buffers are
+afterwards what they were.
+"""
+
+import copy
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from equidyn.errors import ArgumentError
+from equidyn.probe.poses import RANDOM, Poses, poses
+from equidyn.probe.records import SUMS, Record
+from equidyn.probe.result import Result
+from equidyn.probe.rows import About, broken_at_the_identity, row_of
+from equidyn.symmetry.actions import Action
+from equidyn.symmetry.decomposition import ItemSums, accumulate
+from equidyn.symmetry.measure import Batch, chunks, rotate, twisted_predictions
+from equidyn.symmetry.quadrature import accumulate_weighted
+
+FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 2
+
+
+@dataclass
+class HeldOut:
+    """Held-out items of a torch model, and how their fields turn; what ``--data`` names returns one.
+
+    Attributes
+    ----------
+    batches : each a ``Batch``, or (inputs, target) or (inputs, target, mask) with inputs a dict of tensors
+        [n_items, ...]; a fixed list, so that every measurement sees the same
+    inputs : how each input turns, by name; one that must not turn is ``Fixed()``
+    output : how the prediction and the target turn
+    predict : ``predict(model, inputs)`` → prediction; None calls ``model(**inputs)``
+    """
+
+    batches: list
+    inputs: dict[str, Action]
+    output: Action
+    predict: Callable | None = None
+    quantity: str = "output"
+    unit: str = ""
+
+    def __post_init__(self):
+        self.batches = list(_batches(self.batches))
+        if self.predict is None:
+            self.predict = lambda model, inputs: model(**inputs)
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+
+def _batches(given: Iterable) -> Iterator[Batch]:
+    seen = 0
+    for one in given:
+        if not isinstance(one, Batch):
+            inputs, target, mask = (*one, None) if len(one) == 2 else one
+            one = Batch(dict(inputs), target, mask, torch.arange(seen, seen + len(target)))
+        lengths = {name: len(value) for name, value in one.inputs.items() if len(value) != len(one)}
+        if lengths:
+            raise ArgumentError(f"batch of {len(one)} targets: inputs of other lengths, {lengths}")
+        seen += len(one)
+        yield one
+    if not seen:
+        raise ArgumentError("heldout: no items, expected batches of inputs and targets")
+
+
+def measure(
+    model: Callable,
+    heldout: Iterable | HeldOut,
+    inputs: dict[str, Action] | None = None,
+    output: Action | None = None,
+    *,
+    rotations: int = 8,
+    group: str = "so3",
+    quadrature: str = RANDOM,
+    seed: int = 0,
+    predict: Callable | None = None,
+    quantity: str = "output",
+    unit: str = "",
+    name: str = "",
+    step: int | None = None,
+    limit_percent: float = 2.0,
+    meant_equivariant: bool = False,
+    in_double: bool = True,
+) -> Result:
+    """Split the loss of a torch model into twirled prediction error and equivariance error.
+
+    Parameters
+    ----------
+    model : a module (measured in eval mode, which is undone) or any other callable
+    heldout, inputs, output, predict, quantity, unit : as in ``HeldOut``, or one in the place of them all
+    rotations, group, seed : poses per item, drawn anew for every item and the same at every call
+    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
+    step : of training, recorded in the row
+    limit_percent, meant_equivariant : of the verdict
+    in_double : take the floor from a float64 copy of the model, where it allows one; else from inputs that
+        were turned there and back
+
+    Returns
+    -------
+    Result with one row
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        shapes that do not fit, inputs whose behaviour under rotations is not declared, settings out of bounds
+
+    Examples
+    --------
+    A network that stretches one axis by a tenth, on vectors that it should return as they are:
+
+    >>> from equidyn.symmetry.actions import Vector
+    >>> model = torch.nn.Linear(3, 3, bias=False)
+    >>> _ = model.weight.data.copy_(torch.diag(torch.tensor([1.0, 1.0, 1.1])))
+    >>> x = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    >>> found = measure(model, [({"input": x}, x)], {"input": Vector()}, Vector(), rotations=24, group="cube")
+    >>> print(f"{found['output'].percent:.1f} %, {found['output'].verdict}; {model.training}")
+    66.7 %, above 2 %; True
+    """
+    if not isinstance(heldout, HeldOut):
+        if inputs is None or output is None:
+            raise ArgumentError("measure: expected inputs= and output=, how each field turns")
+        heldout = HeldOut(heldout, inputs, output, predict, quantity, unit)
+    drawn = poses(group, rotations, len(heldout), seed, quadrature)
+    started = time.monotonic()
+    with undisturbed(model), torch.no_grad():
+        parts = chunks(heldout.batches, drawn.rotations)
+        sums = ItemSums.join([_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts])
+        floors = _floors(model, heldout, drawn, in_double)
+    clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
+    about = About(
+        name or type(model).__name__,
+        heldout.quantity,
+        heldout.unit,
+        drawn.name,
+        round(time.monotonic() - started, 3),
+        limit_percent,
+        meant_equivariant,
+        step,
+    )
+    row = row_of(about, sums, clusters, True, floors)
+    how = dict(
+        rotations=drawn.name, n_rotations=len(drawn.rotations), seed=seed, clusters="clusters of items"
+    )
+    return Result([row], _records(sums, clusters, heldout.quantity), broken_at_the_identity(row), how)
+
+
+def _of_batch(
+    model: Callable, heldout: HeldOut, batch: Batch, rotations: torch.Tensor, drawn: Poses
+) -> ItemSums:
+    """Sums of one batch, on the CPU; ``rotations`` [n_rotations, n_items, 3, 3]."""
+    twisted = twisted_predictions(
+        lambda given: heldout.predict(model, given), batch, heldout.inputs, heldout.output, rotations
+    )
+    if drawn.weights is None:
+        found = accumulate(twisted, batch.target, batch.mask, drawn.order)
+    else:
+        found = accumulate_weighted(twisted, batch.target, drawn.weights, batch.mask)
+    return ItemSums(*(getattr(found, key).cpu() for key in SUMS), found.n_rotations, found.group_order)
+
+
+def _records(sums: ItemSums, clusters: torch.Tensor, quantity: str) -> list[Record]:
+    records, nothing = [], dict(labelled=True, worst=float("nan"), worst_rotation=[float("nan")] * 9)
+    for item, cluster in enumerate(clusters.tolist()):
+        values = {key: getattr(sums, key)[item].item() for key in SUMS}
+        records.append(Record(item, "", str(cluster), 0, float("nan"), {quantity: values | nothing}))
+    return records
+
+
+def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) -> dict[str, float]:
+    """Kind → mean squared spread over mean square: of repeats, and of rounding."""
+    few = heldout.batches[0][:FLOOR_ITEMS]
+    rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
+    plain = _masked(heldout.predict(model, few.inputs), few)
+    power = plain.square().mean().item()
+    if power == 0:
+        return {}
+    again = _masked(heldout.predict(model, few.inputs), few)
+    floors = {"repeats": (again - plain).square().mean().item() / 2 / power}
+    double = _double(model) if in_double else None
+    errors = [_rounding(model, double, heldout, few, rotation, plain) for rotation in rotations]
+    floors["rounding"] = sum(errors) / len(errors) / power
+    return floors
+
+
+def _rounding(
+    model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor, plain: torch.Tensor
+) -> float:
+    """Mean squared rounding error of a prediction: against float64, else of inputs turned there and back."""
+    if double is not None:
+        turned = rotate(few.inputs, heldout.inputs, rotation)
+        exact = rotate(
+            {name: _to_double(value) for name, value in few.inputs.items()}, heldout.inputs, rotation
+        )
+        found = _masked(heldout.predict(model, turned), few)
+        return (found - _masked(heldout.predict(double, exact), few)).square().mean().item()
+    there = rotate(few.inputs, heldout.inputs, rotation)
+    back = rotate(there, heldout.inputs, rotation.transpose(-1, -2))
+    return (_masked(heldout.predict(model, back), few) - plain).square().mean().item()
+
+
+def _masked(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """In float64, zero where an element does not count."""
+    prediction = prediction.to(torch.float64)
+    if batch.mask is None:
+        return prediction
+    mask = batch.mask.reshape(*batch.mask.shape, *[1] * (prediction.ndim - batch.mask.ndim))
+    return torch.where(mask.bool(), prediction, 0.0)
+
+
+def _to_double(value: torch.Tensor) -> torch.Tensor:
+    return value.to(torch.float64) if value.is_floating_point() else value
+
+
+def _double(model: Callable) -> torch.nn.Module | None:
+    """A float64 copy of a float32 model; None where there is none to be had."""
+    if not isinstance(model, torch.nn.Module):
+        return None
+    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if torch.float64 in types or not types:
+        return None
+    try:
+        return copy.deepcopy(model).double()
+    except (RuntimeError, TypeError, copy.Error):  # parameters that are not leaves, locks, compiled code
+        return None
+
+
+@contextmanager
+def undisturbed(model: Callable) -> Iterator[None]:
+    """Eval mode within the block; afterwards modes, buffers and random states are those of before."""
+    modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    modes = [module.training for module in modules]
+    buffers = [(b, b.clone()) for module in modules for b in module.buffers(recurse=False)]
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes):
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if on_cards:
+            torch.cuda.set_rng_state_all(on_cards)

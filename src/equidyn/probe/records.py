@@ -1,0 +1,107 @@
+"""What is kept of one measured structure, and a file of such records that a later run goes on from."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from equidyn.errors import DataError
+from equidyn.files import atomic_write
+from equidyn.symmetry.decomposition import ItemSums
+
+SUMS = ("count", "total", "equivariance", "zero", "power", "within")  # fields of ItemSums, one item
+
+
+@dataclass
+class Record:
+    """One structure: sums by quantity and name, or why there are none.
+
+    The names are ``SUMS``, ``labelled``, ``averaged`` (losses of means over n rotations), ``content`` (by
+    degree or irrep), ``angle`` (sums and numbers of pairs by angle), ``worst`` (r.m.s. deviation of the worst
+    pose), ``worst_rotation`` (its nine numbers), ``special`` (r.m.s. deviation of the worst special pose),
+    and of energies ``mean`` (of the predictions) and ``label``.
+
+    ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from.
+    """
+
+    index: int
+    formula: str
+    cluster: str
+    n_atoms: int
+    seconds: float
+    quantities: dict[str, dict] = field(default_factory=dict)
+    floor: dict[str, dict[str, float]] = field(default_factory=dict)
+    failed: str = ""
+
+
+def joined(records: list[Record], name: str, n_rotations: int, order: int | None) -> ItemSums:
+    """The sums of one quantity over records, in their order."""
+    columns = [
+        torch.tensor([record.quantities[name][key] for record in records], dtype=torch.float64)
+        for key in SUMS
+    ]
+    return ItemSums(*columns, n_rotations, order)
+
+
+class Kept:
+    """Records in a file, one a line, under a first line of the settings that they were measured with.
+
+    A killed run leaves at most a torn last line, which is measured again. Numbers read back exactly.
+
+    Raises
+    ------
+    DataError
+        records of other settings
+    """
+
+    def __init__(self, path: Path, settings: dict):
+        self.path, self.found = path, {}
+        settings = json.loads(json.dumps(settings))
+        lines = list(_whole_lines(path))
+        if lines and lines[0] != settings:
+            differ = [k for k in {*lines[0], *settings} if lines[0].get(k) != settings.get(k)]
+            changes = "; ".join(f"{k}: {lines[0].get(k)!r}, now {settings.get(k)!r}" for k in sorted(differ))
+            raise DataError(
+                f"{path}: records of another command ({changes}); expected the same one, or another --out"
+            )
+        for line in lines[1:]:
+            self.found[line["index"]] = Record(**line)
+        with atomic_write(path) as temporary:
+            text = [settings, *(asdict(record) for record in self.found.values())]
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in text))
+
+    def add(self, record: Record) -> None:
+        """Keep a record; it is on its way to the disk when this returns."""
+        self.found[record.index] = record
+        with open(self.path, "a") as file:
+            file.write(json.dumps(asdict(record)) + "\n")
+
+
+class InMemory:
+    """Records that are kept for this process alone."""
+
+    def __init__(self):
+        self.found: dict[int, Record] = {}
+
+    def add(self, record: Record) -> None:
+        """Keep a record."""
+        self.found[record.index] = record
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file; none where there is no such file, or where it is not one."""
+    lines = list(_whole_lines(path))[1:]
+    return [Record(**line) for line in lines if "quantities" in line]
+
+
+def _whole_lines(path: Path) -> Iterator[dict]:
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if line.endswith("\n"):
+                yield json.loads(line)
+        except json.JSONDecodeError:
+            return  # what stands behind a damaged line is measured again

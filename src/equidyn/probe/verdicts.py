@@ -1,0 +1,60 @@
+"""What a measurement of a model says, in one phrase, and the numbers that the phrases turn on."""
+
+import math
+
+EXACT = 10.0  # times the floor: within that an error is rounding
+ROUNDING = 1e-3  # r.m.s. share of a prediction; what differs by more at the identity is not rounding
+LEARNED = 0.9  # times the loss of having learned nothing; as in the verdicts on our own runs
+
+AT_FLOOR = "exact (at the floor)"
+NOTHING = "predicts zero everywhere: nothing to judge"
+STOCHASTIC = "stochastic: repeats of one input differ, so that part of this is noise"
+A_BUG = "meant to be equivariant, but above the floor: a bug?"
+UNLABELLED = "no labels, so no share of a loss"
+NO_LOSS = "the labels are its own predictions: there is no loss to have a share of"
+ZERO_LABELS = "labels are all zero: nothing to compare with"
+UNLEARNED = "has not learned enough to tell"
+NO_INTERVAL = "one cluster of structures: no interval, no verdict"
+PASSED = (AT_FLOOR, NO_LOSS, "at most")  # beginnings of verdicts that satisfy --fail-above
+
+
+def verdict(row: dict, limit: float, meant_equivariant: bool = False) -> str:
+    """The first of these that holds.
+
+    Predictions that are all zero; repeats that differ; an error within ``EXACT`` floors; above it although
+    the model is meant to be equivariant; no labels, or labels that say nothing; a total loss that does not
+    lie, with its whole interval, below ``LEARNED`` times that of having learned nothing; the interval of the
+    percentage at most ``limit``, above it, or neither.
+
+    Parameters
+    ----------
+    row : by the names of ``result.Row``
+    limit : percent
+    """
+    if row["relative_equivariance"] == 0 and row["size"] == 0:
+        return NOTHING
+    if row["floor_repeats"] > ROUNDING**2 * row["size"]:
+        return STOCHASTIC
+    if row["equivariance"] <= EXACT * row["floor"]:
+        own = row["total"] <= EXACT * row["floor"]
+        return NO_LOSS if own else AT_FLOOR
+    if meant_equivariant:
+        return A_BUG
+    if math.isnan(row["total"]):
+        return UNLABELLED
+    if row["zero_loss"] == 0:
+        return ZERO_LABELS
+    if math.isnan(row["percent_hi"]):
+        return NO_INTERVAL
+    if not row["baseline_ratio_hi"] < LEARNED:
+        return UNLEARNED
+    if row["percent_hi"] <= limit:
+        return f"at most {limit:g} %"
+    if row["percent_lo"] > limit:
+        return f"above {limit:g} %"
+    return f"inconclusive: the interval includes {limit:g} %"
+
+
+def passes(found: str) -> bool:
+    """Whether a verdict shows that the share is at most the limit."""
+    return found.startswith(PASSED)

@@ -1,0 +1,79 @@
+"""A trained run of the task `forces` as an ASE calculator, in eV and Å.
+
+    equidyn measure --calculator equidyn.steps.run_calculator:calculator \\
+                    --kwargs '{"run": "results/runs/forces-raw"}' --structures test.extxyz
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from equidyn.errors import ConfigError, optional_packages
+from equidyn.geometry.neighbours import neighbour_list
+from equidyn.steps.measure_run import load_run
+from equidyn.steps.run import Run, checkpoints_in
+from equidyn.training import checkpoint
+
+with optional_packages():
+    from ase.calculators.calculator import Calculator, all_changes
+
+
+def calculator(run: str, dataset: str | None = None, weights: str = "live", double: bool = False):
+    """The last checkpoint of a run.
+
+    Parameters
+    ----------
+    run : folder such as results/runs/forces
+    dataset : its dataset file, from which the units of the network come; by default the one beside ``runs/``
+    weights : live or ema
+    double : compute in float64
+
+    Raises
+    ------
+    ConfigError
+        a run of another task
+    """
+    loaded, _ = load_run(Path(run), None if dataset is None else Path(dataset))
+    if loaded.settings["task"] != "forces":
+        raise ConfigError(f"{run}: task {loaded.settings['task']!r}, expected forces")
+    saved = checkpoint.load(checkpoints_in(Path(run) / "checkpoints")[-1])
+    loaded.model.load_state_dict(saved[weights])
+    return RunCalculator(loaded, double)
+
+
+class RunCalculator(Calculator):
+    """Energies and direct forces; the energy has the reference energies of the elements added again."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def __init__(self, run: Run, double: bool):
+        super().__init__()
+        self.dtype = torch.float64 if double else torch.float32
+        self.task, self.model = run.task, run.model.to(self.dtype)
+        self.reference = self._reference()
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        device = next(self.model.parameters()).device
+        numbers = torch.from_numpy(self.atoms.numbers.astype(np.uint8))[None].to(device)
+        positions = torch.from_numpy(self.atoms.positions)[None].to(device, self.dtype)
+        mask = torch.ones_like(numbers, dtype=torch.bool)
+        near, near_mask = neighbour_list(positions, mask, self.model.cutoff, self.model.n_neighbours)
+        with torch.no_grad():
+            energy, forces = self.model(
+                numbers=numbers, positions=positions, mask=mask, neighbours=near, neighbour_mask=near_mask
+            )
+        scaled = energy.double().item() * self.task.energy_scale
+        self.results = dict(
+            energy=scaled + float(self.reference[self.atoms.numbers].sum()),
+            forces=forces[0].double().cpu().numpy() * self.task.force_scale,
+        )
+
+    def _reference(self) -> np.ndarray:
+        """Energy of each element [110]: what the task took off the energies of its training items."""
+        task, items = self.task, self.task.train
+        counts = torch.zeros(len(items), 110, dtype=torch.float64)
+        counts.scatter_add_(1, task.numbers[items].long(), task.mask[items].double())
+        taken = task.energy[items] - task.scaled_energy[items].double() * task.energy_scale
+        return torch.linalg.lstsq(counts, taken[:, None], driver="gelsd").solution[:, 0].numpy()

@@ -1,0 +1,90 @@
+"""The commands of docs/measure-your-model.md run, with stand-ins of packages whose weights are not here."""
+
+import re
+import shlex
+import sys
+import textwrap
+
+import ase.io
+import pytest
+from common import REPOSITORY
+from probe.stand_ins import frames
+from probe.test_command import run
+
+PAGE = (REPOSITORY / "docs/measure-your-model.md").read_text()
+COMMANDS = re.findall(r"^    equidyn (measure|twirl) (.*)$", PAGE, re.M)
+FILES = dict(re.findall(r"^    # (my_\w+\.py)\n((?:    .*\n|\n)+)", PAGE, re.M))
+PACKAGES = {
+    "mace.calculators": """
+        def mace_mp(model, device="", default_dtype="float32"):
+            assert model == "small"
+            return Springs()
+        """,
+    "orb_models.forcefield.pretrained": """
+        def orb_v3_direct_20_omat(device, precision):
+            return "model", "adapter"
+        """,
+    "orb_models.forcefield.inference.calculator": """
+        def ORBCalculator(model, adapter, device):
+            assert (model, adapter) == ("model", "adapter")
+            return Springs(stretched)
+        """,
+    "fairchem.core": """
+        class pretrained_mlip:
+            get_predict_unit = staticmethod(lambda name, device: name)
+
+        def FAIRChemCalculator(unit, task_name):
+            return Springs()
+        """,
+    "upet.ase": """
+        class UPETCalculator(Springs):
+            def __init__(self, model, version, device):
+                super().__init__(stretched)
+        """,
+}
+CALCULATOR = "from probe.my_calc import make\n"
+NET = "from probe.my_net import heldout, load\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A user's folder: structures, files of the page, packages with the interfaces of the real ones."""
+    import torch
+    from probe import my_net
+
+    ase.io.write(tmp_path / "test.extxyz", frames(10))
+    for name, text in {**FILES, "my_calc.py": CALCULATOR, "my_net.py": NET}.items():
+        (tmp_path / name).write_text(textwrap.dedent(text))
+    (tmp_path / "runs/x").mkdir(parents=True)
+    torch.save(my_net.load().state_dict(), tmp_path / "runs/x/step_3.pt")
+    for module, text in PACKAGES.items():
+        path = tmp_path / "packages" / (module.replace(".", "/") + ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("from probe.stand_ins import Springs, stretched\n" + textwrap.dedent(text))
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] in (
+            "mace",
+            "orb_models",
+            "fairchem",
+            "upet",
+            "my_orb",
+            "my_uma",
+            "my_calc",
+            "my_net",
+        ):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name, options", COMMANDS, ids=lambda text: text.rpartition("results/")[2])
+def test_commands_of_the_page_run(folder, name, options, capsys):
+    expected = 1 if "--fail-above" in options else 0
+    assert run(*shlex.split(options), "--rotations", 2, command=name) == expected, capsys.readouterr().err
+    assert (folder / shlex.split(options)[-1] / "report.html").exists()
+
+
+def test_the_page_has_the_commands_and_files_it_speaks_of():
+    assert len(COMMANDS) == 7 and set(FILES) == {"my_orb.py", "my_uma.py"}

@@ -1,0 +1,224 @@
+"""``measure_calculator``: closed forms, traps, and what is said of each."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.emt import EMT
+from probe.stand_ins import SHARE, Springs, crystal, frames, stretched
+
+import equidyn
+from equidyn.errors import DataError, EquidynError
+from equidyn.probe import calculators, verdicts
+from equidyn.probe.quantities import QUANTITIES
+from equidyn.symmetry import groups
+
+LABELS = dict(forces_key="REF_forces", energy_key="REF_energy")
+
+
+def test_invariant_models_are_exact_in_every_quantity():
+    names = ("energy", "forces", "stress", "dipole")
+    for group in ("so3", "o3", "cube"):
+        found = equidyn.measure_calculator(Springs(), frames(6), rotations=4, group=group, quantities=names)
+        assert [row.quantity for row in found] == list(names)
+        assert {row.verdict for row in found} == {verdicts.AT_FLOOR}, str(found)
+    assert {row.verdict for row in equidyn.measure_calculator(EMT(), [crystal()], rotations=4)} == {
+        verdicts.AT_FLOOR
+    }
+
+
+def test_a_stretch_gives_its_closed_form_within_the_interval():
+    found = equidyn.measure_calculator(Springs(stretched), frames(45), rotations=8, **LABELS)["forces"]
+    plain = np.concatenate([calculators.evaluate(Springs(), a, ["forces"])["forces"] for a in frames(45)])
+    exact = SHARE * (plain**2).mean()
+    assert found.equivariance_lo < exact < found.equivariance_hi
+    assert found.equivariance == pytest.approx(exact, rel=0.1)
+    assert found.twirled + found.equivariance == pytest.approx(found.total, rel=1e-12)
+    assert found.verdict.startswith("above 2 %") and 2 < found.percent_lo < found.percent < 30
+
+
+def test_the_whole_cube_gives_the_closed_form_to_rounding():
+    """A map linear in the vectors is of degree 2, which the 24 rotations integrate exactly."""
+    found = equidyn.measure_calculator(Springs(stretched), frames(9), rotations=24, group="cube")["forces"]
+    plain = np.concatenate([calculators.evaluate(Springs(), a, ["forces"])["forces"] for a in frames(9)])
+    assert found.equivariance == pytest.approx(SHARE * (plain**2).mean(), rel=1e-12)
+    assert found.relative_equivariance == pytest.approx(SHARE / ((2 + 1.05**2) / 3), rel=1e-12)
+
+
+def test_a_loop_by_hand_and_the_library_agree_to_the_last_digit():
+    given = frames(12, names=("CH3OH",))
+    found = equidyn.measure_calculator(Springs(stretched), given, rotations=5, seed=3, **LABELS)["forces"]
+    rotations, _ = groups.draw_per_item("haar", 5, 12, seed=3)
+    twisted, calculator, action = [], Springs(stretched), QUANTITIES["forces"].action
+    for r in range(5):
+        row = []
+        for item, atoms in enumerate(given):
+            pose = calculators.turned(atoms, rotations[r, item].numpy())
+            pose.calc = calculator
+            row.append(action.inverse(rotations[r, item], torch.from_numpy(pose.get_forces())))
+        twisted.append(torch.stack(row))
+    target = torch.from_numpy(np.stack([atoms.arrays["REF_forces"] for atoms in given]))
+    by_hand = equidyn.decompose(torch.stack(twisted), target, clusters=torch.arange(12))
+    for name in ("total", "equivariance", "percent", "percent_lo", "percent_hi", "zero_loss"):
+        assert getattr(found, name) == getattr(by_hand, name), name
+
+
+def test_the_cell_turns_with_the_positions():
+    """A model of periodic structures in a cell that was left behind would seem to break symmetry."""
+
+    def left_behind(forces, atoms):
+        return forces + atoms.get_scaled_positions(wrap=False) @ np.eye(3)
+
+    def along_the_cell(forces, atoms):
+        return forces + atoms.cell.array.sum(0)
+
+    broken = equidyn.measure_calculator(Springs(left_behind), [crystal()], rotations=4)
+    assert broken["forces"].verdict == verdicts.UNLABELLED
+    kept = equidyn.measure_calculator(Springs(along_the_cell), [crystal()], rotations=4)
+    assert kept["forces"].verdict == verdicts.AT_FLOOR
+    pose = calculators.turned(crystal(), groups.haar(1, 0)[0].numpy())
+    before, after = crystal().get_scaled_positions(wrap=False), pose.get_scaled_positions(wrap=False)
+    assert np.allclose(before, after, atol=1e-12) and after.max() > 1  # outside stays outside
+    assert (pose.pbc == crystal().pbc).all()
+
+
+def test_a_stochastic_calculator_is_called_so():
+    random = np.random.default_rng(0)
+    noisy = Springs(lambda forces, atoms: forces + 0.1 * random.normal(size=forces.shape))
+    found = equidyn.measure_calculator(noisy, frames(9), rotations=4, **LABELS)
+    assert found["forces"].verdict == verdicts.STOCHASTIC
+    assert found["energy"].verdict != verdicts.STOCHASTIC
+    assert any("repeats at the identity change it by" in note for note in found.notes)
+    assert not found.passes()
+
+
+def test_a_result_that_the_calculator_remembers_is_not_taken_for_a_repeat():
+    calculator = Springs()
+    identity = torch.eye(3, dtype=torch.float64)
+    calculators.at_the_identity(calculator, frames(1)[0], ["forces"], identity, 0)
+    assert calculator.calls == 1 + len(calculators.KINDS) * calculators.TIMES
+
+
+def test_broken_translations_are_no_floor():
+    placed = Springs(lambda forces, atoms: forces + 0.2 * np.abs(atoms.positions))
+    found = equidyn.measure_calculator(placed, frames(9), rotations=4)
+    row = found["forces"]
+    assert row.floor < 1e-20 < row.floor_translations
+    assert any("translations at the identity" in note for note in found.notes)
+    assert row.verdict == verdicts.UNLABELLED
+
+
+def test_broken_permutations_are_found():
+    ordered = Springs(lambda forces, atoms: forces * (1 + 0.01 * np.arange(len(forces)))[:, None])
+    found = equidyn.measure_calculator(ordered, frames(9), rotations=4)
+    assert found["forces"].verdict == verdicts.AT_FLOOR  # it is equivariant under rotations
+    assert any("permutations at the identity" in note for note in found.notes)
+
+
+def test_a_small_break_of_a_model_that_should_be_exact():
+    tiny = Springs(lambda forces, atoms: forces * np.array([1, 1, 1 + 1e-7]))
+    found = equidyn.measure_calculator(tiny, frames(9), rotations=4, meant_equivariant=True)
+    assert found["forces"].verdict == verdicts.A_BUG and found["energy"].verdict == verdicts.AT_FLOOR
+    single = Springs(lambda forces, atoms: forces.astype(np.float32))
+    found = equidyn.measure_calculator(single, frames(9), rotations=4, meant_equivariant=True)
+    assert found["forces"].verdict == verdicts.AT_FLOOR
+
+
+def test_missing_keys_name_those_that_there_are():
+    with pytest.raises(DataError, match=r"no structure has forces under the key 'forces'.*REF_energy"):
+        equidyn.measure_calculator(Springs(), frames(3), forces_key="forces")
+    with pytest.raises(DataError, match="no structures, expected at least one"):
+        equidyn.measure_calculator(Springs(), [])
+    some = frames(9)
+    del some[4].arrays["REF_forces"]
+    some[5].arrays["REF_forces"][0, 0] = np.nan
+    found = equidyn.measure_calculator(Springs(), some, rotations=2, **LABELS)
+    assert found["forces"].n_items == 7
+    assert "2 structures not used; the first, 4: no forces under the key 'REF_forces'" in found.notes
+
+
+def nan_if_upright(forces, atoms):
+    return forces * (np.nan if atoms.positions[0, 2] > atoms.positions[1, 2] else 1.0)
+
+
+def test_predictions_that_are_not_finite_leave_the_structure_out_by_name():
+    given = frames(12)
+    found = equidyn.measure_calculator(Springs(nan_if_upright), given, rotations=2, seed=1)
+    failed = [record for record in found.records if record.failed]
+    assert 0 < len(failed) < 12 and found["forces"].n_items == 12 - len(failed)
+    assert "forces: NaN" in failed[0].failed and "rotation" in failed[0].failed
+    assert any(f"{len(failed)} structures left out" in note for note in found.notes)
+    assert not found.passes()
+
+
+def test_a_calculator_that_always_fails_ends_with_its_reason():
+    calculator = Springs(lambda forces, atoms: forces[:-1])
+    with pytest.raises(DataError, match=r"fails on all of the first 3 structures.*forces: shape \[5, 3\]"):
+        equidyn.measure_calculator(calculator, frames(9), rotations=2)
+    assert calculator.calls == 3  # and did not go on
+
+
+def test_zero_forces_are_nothing_to_judge():
+    silent = Springs(lambda forces, atoms: 0 * forces)
+    found = equidyn.measure_calculator(silent, frames(9), rotations=2, **LABELS)["forces"]
+    assert found.verdict == verdicts.NOTHING and found.percent == 0
+    relaxed = frames(9)
+    for atoms in relaxed:
+        atoms.arrays["REF_forces"][:] = 0
+    found = equidyn.measure_calculator(Springs(stretched), relaxed, rotations=2, **LABELS)["forces"]
+    assert found.verdict == verdicts.ZERO_LABELS
+
+
+def test_a_model_that_has_learned_nothing_is_not_praised():
+    weak = Springs(lambda forces, atoms: 1e-3 * stretched(forces, atoms))
+    found = equidyn.measure_calculator(weak, frames(18), rotations=4, **LABELS)["forces"]
+    assert found.percent_hi < 1 and found.verdict == verdicts.UNLEARNED
+
+
+def test_labels_of_the_model_itself_are_no_loss():
+    own = frames(9, noise=0.0)
+    found = equidyn.measure_calculator(Springs(), own, rotations=4, **LABELS)["forces"]
+    assert found.verdict == verdicts.NO_LOSS and "of the loss" not in str(found)
+
+
+def test_clusters_are_compositions_a_key_or_blocks():
+    def clusters(given, **more):
+        found = equidyn.measure_calculator(Springs(), given, rotations=2, **more)
+        return found.about["clusters"], found["forces"].n_clusters
+
+    assert clusters(frames(18)) == ("compositions", 9)
+    assert clusters(frames(18), cluster_key="name") == ("key name", 9)
+    assert clusters(frames(50, names=("H2O",))) == ("blocks of consecutive frames", 17)
+    assert clusters(frames(6, names=("H2O", "NH3"))) == ("blocks of consecutive frames", 6)
+
+
+def test_one_structure_has_an_error_and_no_interval():
+    found = equidyn.measure_calculator(Springs(stretched), frames(1), rotations=4, **LABELS)
+    assert found["forces"].verdict == verdicts.NO_INTERVAL and found["forces"].percent > 0
+    assert math.isnan(found["forces"].percent_hi) and not found.passes()
+
+
+def test_a_limit_picks_at_random_and_the_same_again():
+    given = frames(40)
+    one, two = (equidyn.measure_calculator(Springs(), given, rotations=2, limit=10) for _ in range(2))
+    picked = [record.index for record in one.records]
+    assert picked == [r.index for r in two.records] == sorted(picked) != list(range(10))
+    assert one["energy"].equivariance == two["energy"].equivariance
+
+
+def test_offsets_of_energies_do_not_flatter():
+    """Energies are compared with the best sum over atoms, not with zero."""
+    far = frames(36)
+    for atoms in far:
+        atoms.info["REF_energy"] += 1000.0 * len(atoms)
+    found = equidyn.measure_calculator(Springs(), far, rotations=2, **LABELS)["energy"]
+    assert found.baseline == "composition" and found.baseline_loss < 1 < found.baseline_ratio
+
+
+def test_settings_out_of_bounds():
+    for bad in (dict(rotations=1), dict(group="so4"), dict(quantities=("charge",)), dict(limit=0)):
+        with pytest.raises(EquidynError, match="expected"):
+            equidyn.measure_calculator(Springs(), frames(2), **bad)
+    with pytest.raises(EquidynError, match="25 rotations|1 to 24"):
+        equidyn.measure_calculator(Springs(), frames(2), group="cube", rotations=25)

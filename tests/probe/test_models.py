@@ -1,0 +1,222 @@
+"""Torch models and training loops: measured without a trace, and as the instrument itself would."""
+
+import csv
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from probe import my_net
+from probe.test_command import rows, run
+
+import equidyn
+from equidyn.errors import ArgumentError, EquidynError, MissingPackageError
+from equidyn.probe import verdicts
+from equidyn.probe.command import checkpoints_of
+from equidyn.probe.models import undisturbed
+from equidyn.symmetry import groups
+from equidyn.symmetry.actions import Fixed, Vector
+
+NET = Path(__file__).with_name("my_net.py")
+HAS_LIGHTNING = any(importlib.util.find_spec(name) for name in ("lightning", "pytorch_lightning"))
+
+
+def by_hand(model, n_rotations=4, seed=0):
+    """The same with ``decompose`` alone."""
+    parts = [my_net.items(30, 1), my_net.items(20, 2)]
+    x, kind = (torch.cat([inputs[name] for inputs, _ in parts]) for name in ("x", "kind"))
+    target = torch.cat([target for _, target in parts])
+    rotations, _ = groups.draw_per_item("haar", n_rotations, 50, seed)
+    model.eval()
+    with torch.no_grad():
+        twisted = [
+            Vector().inverse(rotation, model(Vector().apply(rotation, x), kind).double())
+            for rotation in rotations
+        ]
+    return equidyn.decompose(torch.stack(twisted), target)
+
+
+def test_a_loop_by_hand_agrees_to_the_last_digit():
+    model = my_net.train()
+    found = equidyn.measure(model, my_net.heldout(), rotations=4)["output"]
+    expected = by_hand(model)
+    for name in ("total", "equivariance", "percent", "percent_lo", "percent_hi", "relative_equivariance"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-6), name
+
+
+def test_one_batch_by_hand_agrees_bit_for_bit():
+    model, (inputs, target) = my_net.train().eval(), my_net.items(30, 1)
+    actions = dict(x=Vector(), kind=Fixed())
+    found = equidyn.measure(model, [(inputs, target)], actions, Vector(), rotations=4)["output"]
+    rotations, _ = groups.draw_per_item("haar", 4, 30, 0)
+    with torch.no_grad():
+        twisted = [
+            Vector().inverse(r, model(Vector().apply(r, inputs["x"]), inputs["kind"]).double())
+            for r in rotations
+        ]
+    expected = equidyn.decompose(torch.stack(twisted), target)
+    for name in ("total", "equivariance", "percent", "percent_lo", "percent_hi", "relative_equivariance"):
+        assert getattr(found, name) == getattr(expected, name), name
+
+
+def test_the_probe_changes_nothing_in_a_run():
+    probe = equidyn.Probe(my_net.heldout(), rotations=3, every=7)
+    watched, plain = my_net.train(probe), my_net.train()
+    states = watched.state_dict(), plain.state_dict()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert [row.step for row in probe.history] == list(range(0, 61, 7))
+    assert probe.history[-1].total < probe.history[0].total
+    assert watched.training
+
+
+def test_a_probe_sees_the_same_poses_every_time(tmp_path):
+    probe, model = equidyn.Probe(my_net.heldout(), rotations=3, every=1), my_net.load()
+    one, two = probe.step(model, 1), probe.step(model, 2)
+    assert one.equivariance == two.equivariance and (one.step, two.step) == (1, 2)
+    assert equidyn.Probe(my_net.heldout(), rotations=3, every=2).step(model, 1) is None
+    probe.to_csv(tmp_path / "history.csv")
+    read = list(csv.DictReader(open(tmp_path / "history.csv")))
+    assert [float(row["percent"]) for row in read] == [one.percent, two.percent]
+
+
+def test_a_probe_costs_what_it_says():
+    class Counting(torch.nn.Module):
+        calls = 0
+
+        def forward(self, x, kind):
+            Counting.calls += 1
+            return x
+
+    probe = equidyn.Probe(my_net.heldout(), rotations=3, every=1)
+    probe.step(Counting(), 0)
+    assert Counting.calls == probe.forward_passes
+
+
+def test_random_states_modes_and_buffers_come_back():
+    model = my_net.load()
+    model.dropout.eval()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()
+    with undisturbed(model):
+        assert not any(module.training for module in model.modules())
+        torch.rand(5), np.random.rand(5)
+        model.norm.running_mean += 1
+    assert torch.equal(torch.rand(1), expected) and (np.random.get_state()[1] == before).all()
+    assert model.training and not model.dropout.training and model.norm.running_mean.abs().max() == 0
+
+
+def test_verdicts_of_models():
+    class Pull(torch.nn.Module):  # equivariant, float32
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(-0.37))
+
+        def forward(self, x, kind):
+            apart = x[:, :, None] - x[:, None]
+            return self.scale * (apart * torch.exp(-apart.square().sum(-1, keepdim=True))).sum(2)
+
+    for in_double in (True, False):
+        found = equidyn.measure(Pull(), my_net.heldout(), rotations=4, in_double=in_double)["output"]
+        assert found.verdict == verdicts.AT_FLOOR and 0 < found.floor < 1e-10
+    noisy = equidyn.measure(lambda x, kind: x + 0.1 * torch.randn_like(x), my_net.heldout(), rotations=4)
+    assert noisy["output"].verdict == verdicts.STOCHASTIC
+    fresh = equidyn.measure(my_net.load(), my_net.heldout(), rotations=4)["output"]
+    assert fresh.verdict == verdicts.UNLEARNED
+
+
+def test_what_is_missing_is_said():
+    batch = my_net.items(4, 0)
+    with pytest.raises(ArgumentError, match="how each field turns"):
+        equidyn.measure(my_net.load(), [batch])
+    with pytest.raises(EquidynError, match=r"no action declared for \['kind'\]"):
+        equidyn.measure(my_net.load(), [batch], dict(x=Vector()), Vector())
+    with pytest.raises(ArgumentError, match="inputs of other lengths"):
+        equidyn.measure(my_net.load(), [(batch[0], batch[1][:3])], dict(x=Vector()), Vector())
+    with pytest.raises(ArgumentError, match="no items"):
+        equidyn.measure(my_net.load(), [], dict(x=Vector()), Vector())
+    with pytest.raises(ArgumentError, match="every: 0"):
+        equidyn.Probe(my_net.heldout(), every=0)
+
+
+def test_the_command_measures_checkpoints(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+
+    def save(step, model):
+        if step in (0, 20, 100):
+            torch.save(model.state_dict(), tmp_path / f"run/step_{step}.pt")
+
+    model = my_net.train(steps=100, save=save)
+    asked = ("--model", f"{NET}:load", "--data", f"{NET}:heldout", "--rotations", 4)
+    assert run(*asked, "--checkpoints", tmp_path / "run/*.pt", "--out", tmp_path / "out") == 0
+    read = list(csv.DictReader(open(tmp_path / "out/decomposition.csv")))
+    assert [row["step"] for row in read] == ["0", "20", "100"]
+    assert (tmp_path / "out/report.html").exists() and (tmp_path / "out/equivariance.png").exists()
+    assert float(read[0]["total"]) > float(read[-1]["total"])
+    assert run(*asked, "--out", tmp_path / "one") == 0
+    expected = equidyn.measure(my_net.load(), my_net.heldout(), rotations=4)["output"].percent
+    assert float(rows(tmp_path / "one")["output"]["percent"]) == expected
+    assert run(*asked, "--checkpoints", tmp_path / "none/*.pt", "--out", tmp_path / "out") == 2
+    assert "no such file, expected at least one" in capsys.readouterr().err
+    assert model.training
+
+
+def test_steps_of_checkpoints_are_in_their_names(tmp_path):
+    for name in ("step_10.pt", "step_9.pt", "v2-step_100.pt"):
+        (tmp_path / name).touch()
+    assert [step for step, _ in checkpoints_of(str(tmp_path / "*.pt"))] == [9, 10, 100]
+
+
+@pytest.mark.skipif(HAS_LIGHTNING, reason="Lightning is installed")
+def test_without_lightning_one_sentence_says_so():
+    with pytest.raises(MissingPackageError, match="lightning is not installed"):
+        equidyn.lightning.Equivariance(equidyn.Probe(my_net.heldout()))
+
+
+@pytest.mark.skipif(not HAS_LIGHTNING, reason="Lightning is not installed")
+def test_lightning_logs_the_share(tmp_path):
+    from equidyn.lightning import _callback_class
+
+    lightning = importlib.import_module(_callback_class().__module__.split(".callbacks")[0])
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = my_net.load()
+
+        def training_step(self, batch, index):
+            return (self.net(batch[0], batch[1]) - batch[2]).square().mean()
+
+        def validation_step(self, batch, index):
+            self.log("val/loss", self.training_step(batch, index))
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+    def fit(callbacks):
+        torch.manual_seed(0)
+        module = Module()
+        inputs, target = my_net.items(64, 5)
+        data = torch.utils.data.TensorDataset(inputs["x"], inputs["kind"], target)
+        loaders = (torch.utils.data.DataLoader(data, batch_size=16) for _ in range(2))
+        quiet = dict(logger=False, enable_progress_bar=False, enable_model_summary=False)
+        trainer = lightning.Trainer(
+            max_epochs=2, accelerator="cpu", callbacks=callbacks, default_root_dir=tmp_path,
+            enable_checkpointing=False, **quiet,
+        )  # fmt: skip
+        trainer.fit(module, *loaders)
+        return module, trainer.callback_metrics
+
+    heldout = my_net.heldout()
+    heldout.predict = lambda module, inputs: module.net(**inputs)
+    probe = equidyn.Probe(heldout, rotations=3)
+    watched, logged = fit([equidyn.lightning.Equivariance(probe)])
+    plain, _ = fit([])
+    assert math.isclose(float(logged["val/equivariance_percent"]), probe.history[-1].percent, rel_tol=1e-5)
+    assert [row.step for row in probe.history] == [4, 8]
+    for one, two in zip(watched.state_dict().values(), plain.state_dict().values()):
+        assert torch.equal(one, two)

@@ -1,0 +1,84 @@
+"""What a result prints, writes and draws; its columns are those of the workflow where they mean the same."""
+
+import csv
+import importlib.util
+import math
+
+import numpy as np
+import pytest
+from probe.stand_ins import Springs, frames, stretched
+
+import equidyn
+from equidyn.errors import MissingPackageError
+from equidyn.probe import rows, verdicts
+from equidyn.results import verdicts as our_verdicts
+from equidyn.results.columns import DECOMPOSITION
+
+OWN = {  # columns that tables of runs do not have
+    "quantity", "unit", "equivariance_lo", "equivariance_hi", "rms", "size", "floor_repeats",
+    "floor_translations", "floor_permutations", "floor_rounding", "n_clusters", "verdict",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    labels = dict(forces_key="REF_forces", energy_key="REF_energy")
+    return equidyn.measure_calculator(Springs(stretched), frames(18), rotations=4, **labels)
+
+
+def test_columns_are_those_of_runs_or_new():
+    assert set(rows.COLUMNS) - OWN <= set(DECOMPOSITION)
+    assert not OWN & set(DECOMPOSITION)
+    assert verdicts.LEARNED == our_verdicts.LEARNED
+
+
+def test_a_row_is_a_readable_line(found):
+    energy, forces = str(found).splitlines()
+    assert energy.startswith("energy: exact (at the floor). r.m.s. equivariance error")
+    assert " of the loss" in forces and "eV/Å" in forces and forces.startswith("forces: above 2 %")
+    assert found["forces"] is found.rows[1] and list(found) == found.rows
+
+
+def test_tables_read_back_exactly(found, tmp_path):
+    found.to_csv(tmp_path / "rows.csv")
+    found.items_to_csv(tmp_path / "items.csv")
+    lines = list(csv.DictReader(open(tmp_path / "rows.csv")))
+    assert [float(row["percent"]) for row in lines] == [row.percent for row in found]
+    items = [r for r in csv.DictReader(open(tmp_path / "items.csv")) if r["quantity"] == "forces"]
+    sizes = np.array([float(r["n_atoms"]) for r in items])
+    mean = np.array([float(r["equivariance"]) for r in items]) @ sizes / sizes.sum()
+    assert len(items) == 18 and math.isclose(mean, found["forces"].equivariance, rel_tol=1e-12)
+
+
+def test_the_worst_pose_can_be_seen_again(found):
+    from equidyn.probe import calculators
+
+    record = max(found.records, key=lambda r: r.quantities["forces"]["worst"])
+    rotation = np.reshape(record.quantities["forces"]["worst_rotation"], (3, 3))
+    assert np.allclose(rotation @ rotation.T, np.eye(3))
+    atoms = frames(18)[record.index]
+    back = [
+        calculators.evaluate(Springs(stretched), calculators.turned(atoms, R), ["forces"])["forces"] @ R
+        for R in (rotation, np.eye(3))
+    ]
+    assert np.abs(back[0] - back[1]).max() > 0
+
+
+def test_a_figure_is_written(found, tmp_path):
+    figure = found.plot(tmp_path / "equivariance.png")
+    assert (tmp_path / "equivariance.png").read_bytes().startswith(b"\x89PNG")
+    assert [axis.get_title() for axis in figure.axes] == [
+        "energy: exact (at the floor)",
+        f"forces: {found['forces'].verdict.split(':')[0]}",
+    ]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pandas") is not None, reason="pandas is installed")
+def test_without_pandas_one_sentence_says_so(found):
+    with pytest.raises(MissingPackageError, match="pandas"):
+        found.to_frame()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="pandas is not installed")
+def test_a_frame_has_the_columns(found):
+    assert list(found.to_frame().columns) == rows.COLUMNS
