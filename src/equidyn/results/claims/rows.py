@@ -41,6 +41,11 @@ def against_text(row: dict) -> str:
     return told
 
 
+def percent_text(row: dict) -> str:
+    """A percentage with its interval."""
+    return f"{row['percent']:.3g} % [{row['percent_lo']:.3g}, {row['percent_hi']:.3g}]"
+
+
 def poses_text(row: dict) -> str:
     """A sentence's end where training could not show rotations to the network; else nothing."""
     if row["augment"] > 0 or not row["pose_deviation"] > SURE:
