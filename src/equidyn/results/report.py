@@ -1,5 +1,5 @@
-"""One self-contained HTML file: results per run, then a page per claim with figures, verdicts, conditions and
-links to the tables.
+"""One self-contained HTML file. Its first screen answers the question for each task and has the verdicts; then
+come results per run and a page per claim with figures, verdicts, conditions and links to the tables.
 """
 
 import base64
@@ -16,6 +16,7 @@ from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import commit
 from equidyn.results import tables
+from equidyn.results.answers import answer
 from equidyn.results.claims.rows import STATEMENTS
 from equidyn.results.readings import readings
 from equidyn.results.verdicts import first_step
@@ -44,10 +45,11 @@ SHOWN = {
     "C10": (["cost"], "decomposition.csv"),
 }
 TITLES = {
-    "forces": "Forces",
+    "forces": "Forces of molecules",
     "voxels": "Denoising voxels",
-    "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)",
+    "flow": "Flow matching on protein backbones",
 }
+PICTURES = {"forces": "percent", "voxels": "contrast", "flow": "final_times"}  # of the first screen
 NOTES = {
     "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
     "value for other models. Rows l2 are the mean length of the force "
@@ -182,8 +184,13 @@ def context(sources: Sources, start: Path) -> dict:
     of_claims = {name for names, _ in SHOWN.values() for name in names}
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
-    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    there = {r["task"] for r in rows}
+    tasks = [task for task in TITLES if task in there]
+    pictures = {task: f"{task}-{PICTURES[task]}" for task in tasks}
     return dict(
+        answers={task: answer(rows, task) for task in tasks},
+        pictures={task: figures[stem] for task, stem in pictures.items() if stem in figures},
+        table_of={path.parent.name: os.path.relpath(path, start) for path in sources.decompositions},
         final={task: [r for r in final if r["task"] == task and _is_main(r)] for task in tasks},
         others={task: [r for r in final if r["task"] == task and not _is_main(r)] for task in tasks},
         readings={task: readings(rows, task, paper, chirality) for task in tasks},
@@ -195,7 +202,10 @@ def context(sources: Sources, start: Path) -> dict:
             _shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start
         ),
         figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
-        more=[("/".join(path.parts[-2:]), _shortened(path)) for path in sources.shown],
+        more=[
+            ("/".join(path.parts[-2:]), os.path.relpath(path, start), _shortened(path))
+            for path in sources.shown
+        ],
         summaries=[json.loads(path.read_text()) for path in sources.summaries],
         commit=commit(),
     )
