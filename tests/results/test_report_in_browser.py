@@ -32,7 +32,11 @@ document.getElementById("page").onload = () => {
   const over = () => page.documentElement.scrollWidth - page.documentElement.clientWidth
   const links = [...page.querySelectorAll("a")].map(a => a.getAttribute("href"))
   const closed = over(), folded = [...page.querySelectorAll("details:not([open])")]
-  const heights = folded.map(d => { const before = d.scrollHeight; d.open = true; return d.scrollHeight - before })
+  const heights = folded.map(d => {
+    const before = d.scrollHeight
+    d.open = true
+    return d.scrollHeight - before
+  })
   document.getElementById("found").textContent = JSON.stringify({
     closed, open: over(), heights,
     images: [...page.images].map(i => i.naturalWidth),

@@ -1,5 +1,5 @@
-"""One self-contained HTML file. Its first screen answers the question for each task and has the verdicts; then
-come results per run and a page per claim with figures, verdicts, conditions and links to the tables.
+"""One self-contained HTML file. Its first screen answers the question for each task and has the verdicts;
+then come results per run and a page per claim with figures, verdicts, conditions and links to the tables.
 """
 
 import base64
