@@ -16,7 +16,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -42,8 +42,8 @@ BREAKS = (  # what a damaged file raises halfway
 EARLY = 20  # records after which a file all of whose records are suspect is refused
 TOLERATED = 0.05  # of a file's records that may be suspect; one may in any case
 FEW_TOLERATED = 0.25  # of one with fewer than EARLY
-# Parts of a file that its reader checks, such as members of an archive; items that one needs for it, and that are
-# looked at; items held for it in all.
+# Parts of a file that its reader checks, such as members of an archive; items that one needs for it, and
+# that are looked at; items held for it in all.
 PARTS, FEW, SAMPLED, HELD = 10, 3, 96, 2000
 
 
@@ -248,9 +248,20 @@ def _size(record) -> int:
 
 
 def _parse(chunk: list, reader: Reader, settings: dict) -> list[Item | Rejected]:
-    results = []
+    """Items and rejections of the records of a chunk, in their order.
+
+    Raises
+    ------
+    DataError
+        a record that became neither
+    """
+    results, wanted = [], [record for record in chunk if not isinstance(record, Rejected)]
+    if reader.parse_all is not None:
+        parsed = iter(reader.parse_all(wanted, settings))
+    else:
+        parsed = (reader.parse(record, settings) for record in wanted)
     for record in chunk:
-        found = [record] if isinstance(record, Rejected) else reader.parse(record, settings)
+        found = [record] if isinstance(record, Rejected) else next(parsed)
         if not found:
             raise DataError(f"{_place(record)}: read, but neither kept nor rejected; a fault of the reader")
         for result in found:

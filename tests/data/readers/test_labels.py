@@ -57,7 +57,8 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
 
 def test_a_bad_frame_costs_no_other(tmp_path):
     lines = "".join(
-        f"3\nenergy={z / 100 - 138} Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 -{f} 0 0\nH 0.96 0 0 {f} 0 0\n"
+        f"3\nenergy={z / 100 - 138} Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 -{f} 0 0\nH 0.96 "
+        f"0 0 {f} 0 0\n"
         f"H -0.24 0.93 0 0 0 0\n"
         for z, f in enumerate(np.linspace(0.2, 0.5, 60))
     )
@@ -292,7 +293,7 @@ def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, 
     counts = build.build(
         {**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1
     )
-    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 9
+    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 18
     path = tarred(tmp_path / "bad.tar", {**good, "C2H6.npz": (atoms["C2H6"], energy, force)})
     with pytest.raises(DataError, match=f"bad.tar, C2H6.npz: forces are .*likely: the forces are in {unit}"):
         build.build({**config, "files": [str(path)]}, str(tmp_path / "b.h5"), workers=1)

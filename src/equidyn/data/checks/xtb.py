@@ -14,8 +14,8 @@ from equidyn.data.readers.records import Item
 from equidyn.data.units import BOHR, HARTREE
 
 ALIKE = 1.6  # forces of two methods differ by a smaller factor, bohr and Å by a larger one
-# Cosine between forces of two methods: above 0.75 for forces above 0.5 eV/Å in eleven published files, anything for
-# relaxed geometries.
+# Cosine between forces of two methods: above 0.75 for forces above 0.5 eV/Å in eleven published files,
+# anything for relaxed geometries.
 ALIGNED, FAIR = 0.8, 0.7
 STRONG = 0.5  # eV/Å, r.m.s.
 COMPARED, MOST_ATOMS = 6, 60  # items of a part, and their size
@@ -33,7 +33,9 @@ class Compared:
 
 
 def compare(items: list[Item]) -> list[Compared]:
-    """``COMPARED`` small items: of strong forces some of every size, else the strongest; empty without tblite."""
+    """``COMPARED`` small items: of strong forces some of every size, else the strongest; empty without
+    tblite.
+    """
     if find_spec("tblite") is None:
         return []
     small = [item for item in items if 1 < len(item.rows["numbers"]) <= MOST_ATOMS]
@@ -127,8 +129,10 @@ def judge(where: str, compared: list[Compared], force_unit: float) -> Outcome:
         cosine = np.median([c.cosine for c in against])
         return outcome(
             "refused",
-            f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of {len(strong)} items, "
-            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in another order, labels "
+            f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of "
+            f"{len(strong)} items, "
+            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in "
+            f"another order, labels "
             f"of another frame, or a charge that the file does not state",
         )
     ratios = np.array([c.ratio for c in aligned if c.cosine > 0])
