@@ -4,6 +4,7 @@ the arrays.
 
 from array import array
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
         short = splits.short_names([given.name for given in inputs])
         chosen = _choose(out, found, reader, settings, sides, short)
     except DataError:
-        _list_refused(folder, read, findings)
+        with suppress(DataError):  # a full disk: the first error counts
+            _list_refused(folder, read, findings)
         raise
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
     _say_unit(findings, split.label, reader.unit)

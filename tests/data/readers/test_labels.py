@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import EXTXYZ, SETTINGS, frames
 
-from equidyn.data import build, conversion, units
+from equidyn.data import build, conversion, file_checks, units
 from equidyn.data.checks import xtb
 from equidyn.data.generate import conformers
 from equidyn.data.readers import extxyz, label_checks, labels, npz, records, registry
@@ -321,8 +321,8 @@ def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
             )
         )
         if name == "three":
-            assert len(checked) == conversion.PARTS and all(
-                len(set(map(records.part, found))) == 1 and len(found) >= conversion.FEW for found in checked
+            assert len(checked) == file_checks.PARTS and all(
+                len(set(map(records.part, found))) == 1 and len(found) >= file_checks.FEW for found in checked
             )
         else:
             assert [len(found) for found in checked] == [14]

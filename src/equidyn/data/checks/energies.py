@@ -21,7 +21,7 @@ LEAST = 0.01  # eV of work
 FRAMES, MOLECULES = 96, 16  # that are looked at
 PAIRS = 5  # that a judgement needs
 ALIKE = 1.6  # a unit makes a factor of 1.9 or more
-FOLLOW, CLEAN = 0.75, 0.95  # of the pairs must, and should, differ by the work, within a factor of 2
+FOLLOW, CLEAN = 0.75, 0.85  # of the pairs must, and should, differ by the work, within a factor of 2
 MOST = 0.5  # of the pairs that share a fault name it
 
 

@@ -39,9 +39,9 @@ def compare(items: list[Item]) -> list[Compared]:
     if find_spec("tblite") is None:
         return []
     small = [item for item in items if 1 < len(item.rows["numbers"]) <= MOST_ATOMS]
-    small.sort(key=lambda item: -item.figures["rms"])
+    small.sort(key=lambda item: -_strength(item))
     small.sort(key=_doubtful)
-    plain = [item for item in small if _doubtful(item) == (False, 0) and item.figures["rms"] > STRONG]
+    plain = [item for item in small if _doubtful(item) == (False, 0) and _strength(item) > STRONG]
     if len(plain) >= COMPARED:
         small = [plain[k] for k in np.linspace(0, len(plain) - 1, COMPARED).astype(int)]
     return [_best(item) for item in small[:COMPARED]]
@@ -52,6 +52,10 @@ def _doubtful(item: Item) -> tuple[bool, int]:
     stated charge, which is an ion or a radical.
     """
     return not _judged(item), int(item.rows["numbers"].sum()) % 2 * ("charge" not in item.figures)
+
+
+def _strength(item: Item) -> float:
+    return float(np.sqrt((item.rows["forces"].astype(np.float64) ** 2).mean()))
 
 
 def _judged(item: Item) -> bool:
@@ -70,7 +74,7 @@ def _best(item: Item) -> Compared:
     if not any(1 / ALIKE < ratio < ALIKE and abs(cosine) > ALIGNED for cosine, ratio in found):
         found += [_against(item, charge) for charge in more]
     cosine, ratio = max(found, key=lambda pair: abs(pair[0]))
-    return Compared(cosine, ratio, item.figures["rms"], _judged(item))
+    return Compared(cosine, ratio, _strength(item), _judged(item))
 
 
 def _against(item: Item, charge: int) -> tuple[float, float]:
