@@ -1,5 +1,5 @@
-"""What is asked of the records of a file together, while they are read: how many of them cannot be right, what
-its reader checks on some of every part, what the checks of labels need.
+"""What is asked of the records of a file together, while they are read: how many of them cannot be right,
+what its reader checks on some of every part, what the checks of labels need.
 """
 
 from collections import Counter

@@ -76,7 +76,7 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     ) as error:  # h5py raises many types on damaged files
         if isinstance(error, DataError):
             raise
-        if "unable to lock" in str(error):
+        if "unable to lock" in str(error).lower():
             raise DataError(
                 f"{path}: locked by a program that has it open for writing ({error}), expected none; or "
                 f"a file "
