@@ -180,8 +180,8 @@ def test_chains_without_identifiers_or_sharing_one_are_told_apart():
     other = protein(LONG[5:20], chain="B", shift=60.0)
     assert chains_of(first + other + second)[0] == [
         (", chain A", 20),
-        (", chain A (2)", 12),
         (", chain B", 15),
+        (", chain A (2)", 12),
     ]
 
 
