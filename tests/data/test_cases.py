@@ -1,5 +1,6 @@
-"""Wrong inputs of the collected cases end as their README says: refused by name, rejected with a reason, read, or
-noted. The files are beside the repository; small constructed ones are in ``checks/`` and ``readers/``.
+"""Wrong inputs of the collected cases end as their README says: refused by name, rejected with a reason,
+read, or noted. The files are beside the repository; small constructed ones are in ``checks/`` and
+``readers/``.
 """
 
 import json

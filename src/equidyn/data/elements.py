@@ -12,7 +12,10 @@ SYMBOLS = (
     "Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe "
     "Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn"
 ).split()
-NUMBERS = {element: number for number, element in enumerate(SYMBOLS)}
+HEAVIER = (  # which no model and no grid here knows
+    "Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"
+).split()
+NUMBERS = {element: number for number, element in enumerate(SYMBOLS + HEAVIER)}
 
 
 def channel_of(elements: list[str]) -> np.ndarray:

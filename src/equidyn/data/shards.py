@@ -39,6 +39,22 @@ class ListedRejection(NamedTuple):
     suspect: str = ""
 
 
+@dataclass
+class Shard:
+    """A parsed chunk on disk, and what the parent wants to know of it."""
+
+    path: Path
+    origin: str  # name of the input
+    held_out: bool
+    records: int  # that were parsed
+    found: int  # items and rejections
+    items: int
+    suspect: int
+    leading: int  # rejections as suspect before anything else
+    example: list | None  # where, reason, detail, likely cause of the first suspect
+    causes: dict[str, int]
+
+
 @dataclass(frozen=True)
 class Lists:
     """The lists of a shard, each in the order of its results."""

@@ -4,6 +4,7 @@ the arrays.
 
 from array import array
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
         short = splits.short_names([given.name for given in inputs])
         chosen = _choose(out, found, reader, settings, sides, short)
     except DataError:
-        _list_refused(folder, read, findings)
+        with suppress(DataError):  # a full disk: the first error counts
+            _list_refused(folder, read, findings)
         raise
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
     _say_unit(findings, split.label, reader.unit)
@@ -260,12 +262,15 @@ def _molecules(cluster: np.ndarray, names: list, findings: Findings) -> tuple[np
         return cluster, []
     label = identity.merged(names, np.bincount(cluster, minlength=len(names)).tolist())
     roots, number = np.unique(label, return_inverse=True)
-    before = len({key for key, _, _ in names})
-    by_bonds = int(np.isin(cluster, [i for i, (_, graph, _) in enumerate(names) if graph]).sum())
-    figures = {"items known by their bonds": by_bonds, "clusters": len(roots), "by bonds alone": before}
-    joined = f", {before - len(roots)} fewer than bonds alone make" if before > len(roots) else ""
-    text = f"{len(roots)} molecules or sequences{joined}; {by_bonds} of {len(cluster)} items known by their bonds"
-    verdict = "noted" if joined else "passed"
+    fewer = len({key for key, _, _ in names}) - len(roots)
+    by_bonds = [i for i, (_, graph, _) in enumerate(names) if graph]
+    n_by_bonds = int(np.isin(cluster, by_bonds).sum())
+    text = f"{len(roots)} molecules or sequences, {n_by_bonds} of {len(cluster)} items known by their bonds"
+    text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make" * (
+        fewer > 0
+    )
+    figures = {"items known by their bonds": n_by_bonds, "clusters": len(roots), "joined": fewer}
+    verdict = "noted" if fewer > 0 else "passed"
     findings.add(Outcome("identity", verdict, "", len(cluster), text, figures))
     return number[cluster], [names[i][0] for i in roots]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import EXTXYZ, SETTINGS, frames
 
-from equidyn.data import build, conversion, units
+from equidyn.data import build, conversion, file_checks, units
 from equidyn.data.checks import xtb
 from equidyn.data.generate import conformers
 from equidyn.data.readers import extxyz, label_checks, labels, npz, records, registry
@@ -57,7 +57,8 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
 
 def test_a_bad_frame_costs_no_other(tmp_path):
     lines = "".join(
-        f"3\nenergy={z / 100 - 138} Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 -{f} 0 0\nH 0.96 0 0 {f} 0 0\n"
+        f"3\nenergy={z / 100 - 138} Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 -{f} 0 0\nH 0.96 "
+        f"0 0 {f} 0 0\n"
         f"H -0.24 0.93 0 0 0 0\n"
         for z, f in enumerate(np.linspace(0.2, 0.5, 60))
     )
@@ -292,7 +293,7 @@ def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, 
     counts = build.build(
         {**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1
     )
-    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 9
+    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 18
     path = tarred(tmp_path / "bad.tar", {**good, "C2H6.npz": (atoms["C2H6"], energy, force)})
     with pytest.raises(DataError, match=f"bad.tar, C2H6.npz: forces are .*likely: the forces are in {unit}"):
         build.build({**config, "files": [str(path)]}, str(tmp_path / "b.h5"), workers=1)
@@ -320,8 +321,8 @@ def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
             )
         )
         if name == "three":
-            assert len(checked) == conversion.PARTS and all(
-                len(set(map(records.part, found))) == 1 and len(found) >= conversion.FEW for found in checked
+            assert len(checked) == file_checks.PARTS and all(
+                len(set(map(records.part, found))) == 1 and len(found) >= file_checks.FEW for found in checked
             )
         else:
             assert [len(found) for found in checked] == [14]

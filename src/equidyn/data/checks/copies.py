@@ -35,8 +35,8 @@ def of_molecule(numbers: np.ndarray, positions: np.ndarray, charge: float | None
 
 
 def nearest(path: str | Path, seed: int) -> Outcome:
-    """How far a sample of the held-out structures of a dataset file is from the nearest training structure with
-    the same atoms (residues) in the same order, laid upon each other; Å, r.m.s.
+    """How far a sample of the held-out structures of a dataset file is from the nearest training
+    structure with the same atoms (residues) in the same order, laid upon each other; Å, r.m.s.
     """
     with h5py.File(path) as file:
         offsets, split = file["offsets"][()], file["split"][()]

@@ -1,5 +1,5 @@
-"""Are coordinates those of a structure in space, or of a drawing? A drawing lies in a plane, and its bonds and
-angles are those of the pen: lengths that do not depend on the bond, 120° at saturated atoms.
+"""Are coordinates those of a structure in space, or of a drawing? A drawing lies in a plane, and its
+bonds and angles are those of the pen: lengths that do not depend on the bond, 120° at saturated atoms.
 """
 
 from typing import Any
@@ -34,7 +34,9 @@ def crowded(numbers: np.ndarray, positions: np.ndarray, radii: np.ndarray) -> st
 
 
 def drawn(molecule: Any, positions: np.ndarray, radii: np.ndarray) -> str | None:
-    """Why an RDKit molecule with positions [n, 3] in a plane is a drawing; None where it may be a flat molecule."""
+    """Why an RDKit molecule with positions [n, 3] in a plane is a drawing; None where it may be a flat
+    molecule.
+    """
     from rdkit import Chem
 
     bonds = list(molecule.GetBonds())

@@ -26,8 +26,8 @@ class Hand:
 def of_chain(positions: dict[str, np.ndarray]) -> Hand:
     """From the atoms of consecutive residues: N, CA, C and CB [n, 3] in Å, NaN where there is none.
 
-    The corners of C-alpha where C-beta is known, else the sign of φ (negative in L residues but for a few), else
-    that of the helices, of which C-alphas alone tell.
+    The corners of C-alpha where C-beta is known, else the sign of φ (negative in L residues but for a
+    few), else that of the helices, of which C-alphas alone tell.
     """
     n, ca, c, cb = (positions[name] for name in ("N", "CA", "C", "CB"))
     volume = np.einsum("ij,ij->i", np.cross(n - ca, c - ca), cb - ca)

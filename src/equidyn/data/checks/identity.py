@@ -1,9 +1,10 @@
 """Which items are the same molecule? Names and SMILES of the file say so, and atoms in the same order whose
 bonds differ only as those of one molecule in motion do.
 
-A stretched bond is lost to perception, a short contact becomes one: the bonds of one frame are then part of
-those of another. Two closed-shell isomers with the same atoms in the same order have bonds that the other lacks,
-both of them; but for ring openings, so that only bonds seen in several frames stand for a molecule in motion.
+A stretched bond is lost to perception, a short contact becomes one: the bonds of one frame are then part
+of those of another. Two closed-shell isomers with the same atoms in the same order have bonds that the
+other lacks, both of them; but for ring openings, so that only bonds seen in several frames stand for a
+molecule in motion.
 """
 
 import hashlib

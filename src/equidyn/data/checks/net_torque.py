@@ -1,9 +1,9 @@
 """Do forces belong to the geometry beside them? Internal forces do not turn a molecule.
 
-Σ x × F vanishes for the forces of an isolated molecule, whatever the method; it does not for forces in another
-orientation, of another frame, or in another order of atoms. Labels of published sets carry noise, which gives a
-net force as well as a torque; a mismatch gives a torque alone. Blind to a factor, to a global sign and to the
-elements: see ``xtb`` and ``energies``.
+Σ x × F vanishes for the forces of an isolated molecule, whatever the method; it does not for forces in
+another orientation, of another frame, or in another order of atoms. Labels of published sets carry noise,
+which gives a net force as well as a torque; a mismatch gives a torque alone. Blind to a factor, to a
+global sign and to the elements: see ``xtb`` and ``energies``.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from equidyn.data.checks.findings import Outcome
 
 STRONG = 0.1  # eV/Å, r.m.s.: of weaker forces, near a minimum, the ratio is noise
-# Ten published files have medians below 0.001, and one 0.003 with a net force as large; labels of the previous
-# frame of a trajectory have 0.01 to 0.05, of another orientation 0.3, of another order 0.7.
+# Ten published files have medians below 0.001, and one 0.003 with a net force as large; labels of the
+# previous frame of a trajectory have 0.01 to 0.05, of another orientation 0.3, of another order 0.7.
 SMALL, LARGE = 0.005, 0.1
 NOISE = 3  # times the net force that the same noise would give
 RECORD, SURE = 0.2, 0.5  # of a single record: as LARGE, and without regard to the net force
@@ -80,7 +80,8 @@ def judge(where: str, found: np.ndarray) -> Outcome:
         return Outcome("net-torque", "passed", where, len(strong), text, numbers)
     text = (
         f"forces do not belong to their positions: their torque is {torque:.2g} of that of unrelated forces "
-        f"(median of {len(strong)} frames, {wrong(strong).sum()} of them clearly; their net force {net:.2g}), expected "
+        f"(median of {len(strong)} frames, {wrong(strong).sum()} of them clearly; their net force "
+        f"{net:.2g}), expected "
         f"below {SMALL}; likely: positions "
         f"in another orientation than the forces, labels of another frame, or another order of atoms"
     )

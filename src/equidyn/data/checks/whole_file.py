@@ -18,8 +18,8 @@ STATED = 5  # charges of one molecule that are listed
 def figures(
     positions: np.ndarray, energies: np.ndarray, forces: np.ndarray, charge: float | None = None
 ) -> list[dict[str, float]]:
-    """What ``Labels`` wants to know of each of k frames: positions and forces [k, n, 3] in Å and eV/Å, energies [k]
-    in eV, the charge that the file states.
+    """What ``Labels`` wants to know of each of k frames: positions and forces [k, n, 3] in Å and eV/Å,
+    energies [k] in eV, the charge that the file states.
     """
     stated = {} if charge is None else {"charge": charge}
     rows = zip(net_torque.figures(positions, forces).tolist(), energies.tolist())
@@ -96,7 +96,8 @@ class Labels:
         cluster, found = next(iter(mixed.items()))
         text = (
             f"{len(mixed)} molecules with frames of several charges, e.g. {cluster}: "
-            f"{', '.join(f'{c:g}' for c in sorted(found)[:STATED])}; a model that is not told the charge cannot "
+            f"{', '.join(f'{c:g}' for c in sorted(found)[:STATED])}; a model that is not told the "
+            f"charge cannot "
             f"know their labels apart"
         )
         return Outcome("charges", "noted", self.where, self.stated, text, {"molecules": len(mixed)})

@@ -14,8 +14,8 @@ from equidyn.data.readers.records import Item
 from equidyn.data.units import BOHR, HARTREE
 
 ALIKE = 1.6  # forces of two methods differ by a smaller factor, bohr and Å by a larger one
-# Cosine between forces of two methods: above 0.75 for forces above 0.5 eV/Å in eleven published files, anything for
-# relaxed geometries.
+# Cosine between forces of two methods: above 0.75 for forces above 0.5 eV/Å in eleven published files,
+# anything for relaxed geometries.
 ALIGNED, FAIR = 0.8, 0.7
 STRONG = 0.5  # eV/Å, r.m.s.
 COMPARED, MOST_ATOMS = 6, 60  # items of a part, and their size
@@ -33,13 +33,15 @@ class Compared:
 
 
 def compare(items: list[Item]) -> list[Compared]:
-    """``COMPARED`` small items: of strong forces some of every size, else the strongest; empty without tblite."""
+    """``COMPARED`` small items: of strong forces some of every size, else the strongest; empty without
+    tblite.
+    """
     if find_spec("tblite") is None:
         return []
     small = [item for item in items if 1 < len(item.rows["numbers"]) <= MOST_ATOMS]
-    small.sort(key=lambda item: -item.figures["rms"])
+    small.sort(key=lambda item: -_strength(item))
     small.sort(key=_doubtful)
-    plain = [item for item in small if _doubtful(item) == (False, 0) and item.figures["rms"] > STRONG]
+    plain = [item for item in small if _doubtful(item) == (False, 0) and _strength(item) > STRONG]
     if len(plain) >= COMPARED:
         small = [plain[k] for k in np.linspace(0, len(plain) - 1, COMPARED).astype(int)]
     return [_best(item) for item in small[:COMPARED]]
@@ -50,6 +52,10 @@ def _doubtful(item: Item) -> tuple[bool, int]:
     stated charge, which is an ion or a radical.
     """
     return not _judged(item), int(item.rows["numbers"].sum()) % 2 * ("charge" not in item.figures)
+
+
+def _strength(item: Item) -> float:
+    return float(np.sqrt((item.rows["forces"].astype(np.float64) ** 2).mean()))
 
 
 def _judged(item: Item) -> bool:
@@ -68,7 +74,7 @@ def _best(item: Item) -> Compared:
     if not any(1 / ALIKE < ratio < ALIKE and abs(cosine) > ALIGNED for cosine, ratio in found):
         found += [_against(item, charge) for charge in more]
     cosine, ratio = max(found, key=lambda pair: abs(pair[0]))
-    return Compared(cosine, ratio, item.figures["rms"], _judged(item))
+    return Compared(cosine, ratio, _strength(item), _judged(item))
 
 
 def _against(item: Item, charge: int) -> tuple[float, float]:
@@ -127,8 +133,10 @@ def judge(where: str, compared: list[Compared], force_unit: float) -> Outcome:
         cosine = np.median([c.cosine for c in against])
         return outcome(
             "refused",
-            f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of {len(strong)} items, "
-            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in another order, labels "
+            f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of "
+            f"{len(strong)} items, "
+            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in "
+            f"another order, labels "
             f"of another frame, or a charge that the file does not state",
         )
     ratios = np.array([c.ratio for c in aligned if c.cosine > 0])

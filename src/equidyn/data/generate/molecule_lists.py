@@ -25,10 +25,10 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier
     optional), or .smi lines; also .gz.
 
-    Fields of a .smi line end at a blank, a tab, a comma or a semicolon; a first line that begins with the word
-    smiles is a header. A molecule that cannot be used (SMILES that does not parse, charge, fragments, unpaired
-    electrons, elements outside ``ELEMENTS``, a duplicate) is appended to ``rejected`` as (where, reason), or, without such a list,
-    refused.
+    Fields of a .smi line end at a blank, a tab, a comma or a semicolon; a first line that begins with the
+    word smiles is a header. A molecule that cannot be used (SMILES that does not parse, charge,
+    fragments, unpaired electrons, elements outside ``ELEMENTS``, a duplicate) is appended to ``rejected``
+    as (where, reason), or, without such a list, refused.
 
     Raises
     ------

@@ -71,8 +71,8 @@ def _printable(name: str) -> str:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines of a stream, without a byte order mark; EOFError at one of more than ``LONGEST`` bytes, which is no
-    text.
+    """Lines of a stream, without a byte order mark; EOFError at one of more than ``LONGEST`` bytes, which
+    is no text.
     """
     first = True
     while line := stream.readline(LONGEST):

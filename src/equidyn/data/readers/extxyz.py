@@ -1,9 +1,11 @@
 """Force labels from extended XYZ files, plain, compressed or in archives."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from equidyn.data import elements
 from equidyn.data.checks.catalogue import ACCEPTED, MORE_LABELS, OPEN_SHELL, PERIODIC, TWO_SETS, accepted
 from equidyn.data.checks.periodic import periodic
 from equidyn.data.readers import archives
-from equidyn.data.readers.labels import ENERGY_UNITS, labelled, perceived
+from equidyn.data.readers.labels import ENERGY_UNITS, Molecule, labelled, perceived
 from equidyn.data.readers.records import Item, Rejected
 
 COLUMNS = 1000  # of an extended XYZ file
@@ -28,11 +30,48 @@ def records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
     return archives.frames(path, (".xyz", ".extxyz"))
 
 
+class Frame(NamedTuple):
+    """What labels are made of: a frame as its file has it."""
+
+    where: str
+    molecule: Molecule | None
+    numbers: np.ndarray  # [n]
+    positions: np.ndarray  # [n, 3]
+    energy: float
+    forces: np.ndarray  # [n, 3]
+    notes: dict[str, int]
+
+
 def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
     """A frame with its energy in the comment line and its forces in three columns.
 
     ``settings``: ``energy_key`` and ``forces_key``, their names (energy, forces).
     """
+    return parse_all([record], settings)[0]
+
+
+def parse_all(records: list[tuple[str, str]], settings: dict) -> list[list[Item | Rejected]]:
+    """``parse`` of many frames, those of one molecule together."""
+    found: list[Frame | Rejected | Item] = [_frame(record, settings) for record in records]
+    groups = defaultdict(list)
+    for k, frame in enumerate(found):
+        if isinstance(frame, Frame):
+            groups[frame.molecule, frame.numbers.tobytes(), tuple(frame.notes)].append(k)
+    unit = ENERGY_UNITS[settings.get("energy_unit", "eV")]
+    for members in groups.values():
+        first, frames = found[members[0]], [found[k] for k in members]
+        where = [frame.where for frame in frames]
+        positions, forces = np.stack([f.positions for f in frames]), np.stack([f.forces for f in frames])
+        energies = np.array([frame.energy for frame in frames])
+        labels = positions, energies, forces
+        for k, item in zip(
+            members, labelled(where, first.molecule, first.numbers, *labels, unit, notes=first.notes)
+        ):
+            found[k] = item
+    return [[result] for result in found]
+
+
+def _frame(record: tuple[str, str], settings: dict) -> Frame | Rejected:
     where, text = record
     energy_key, forces_key = settings.get("energy_key", "energy"), settings.get("forces_key", "forces")
     try:
@@ -40,34 +79,30 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         energy = None if info.get(energy_key) is None else float(info[energy_key])
     except Exception as error:  # the comment line's parser raises many types on malformed text
         detail = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-        return [Rejected(where, "does not parse", detail[:200])]
+        return Rejected(where, "does not parse", detail[:200])
     if len(numbers) == 1 and forces is None:
-        return [Rejected(where, "isolated atom without forces")]
+        return Rejected(where, "isolated atom without forces")
     columns = info["Properties"].split(":")[::3]
     energies, forces_found = _labels(info, columns, energy_key, forces_key)
     if not len(numbers):
-        return [Rejected(where, "no atoms")]
+        return Rejected(where, "no atoms")
     if energy is None or forces is None:
-        return [Rejected(where, *_missing(info, columns, settings, energy, energies, forces_found))]
+        return Rejected(where, *_missing(info, columns, settings, energy, energies, forces_found))
     if energies and forces_found and not {"energy_key", "forces_key"} <= settings.keys():
         found = f"{energy_key} and {', '.join(energies)}; {forces_key} and {', '.join(forces_found)}"
-        return [Rejected(where, TWO_SETS, f"{found}; expected energy_key and forces_key to name one of each")]
+        return Rejected(where, TWO_SETS, f"{found}; expected energy_key and forces_key to name one of each")
     notes = {MORE_LABELS: 1} if energies or forces_found else {}
     if cell := periodic(info):
         if not accepted(settings, "periodic"):
-            return [Rejected(where, PERIODIC, f'{cell}, expected a molecule: none, or pbc="F F F"')]
+            return Rejected(where, PERIODIC, f'{cell}, expected a molecule: none, or pbc="F F F"')
         notes[f"periodic, {ACCEPTED}"] = 1
     if (_number(info, SPINS) or 0) > 1:
         notes[OPEN_SHELL] = 1
-    smiles, name = _text(info, SMILES), _text(info, NAMES)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is rejected
-        if not _sound(numbers, positions):
-            molecule = None
-        else:
-            molecule = perceived(smiles, numbers, positions, name, _number(info, CHARGES))
-    unit = ENERGY_UNITS[settings.get("energy_unit", "eV")]
-    frame = positions[None], np.array([energy]), forces[None]
-    return labelled([where], molecule, numbers, *frame, unit, notes=notes)
+    molecule = None
+    if _sound(numbers, positions):
+        smiles, name = _text(info, SMILES), _text(info, NAMES)
+        molecule = perceived(smiles, numbers, positions, name, _number(info, CHARGES))
+    return Frame(where, molecule, numbers, positions, energy, forces, notes)
 
 
 def _sound(numbers: np.ndarray, positions: np.ndarray) -> bool:
@@ -116,8 +151,8 @@ def _number(info: dict, keys: tuple[str, ...]) -> float | None:
 
 
 def frame_of(text: str, forces_key: str = "forces") -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict]:
-    """Numbers [n], positions [n, 3], forces [n, 3] or None, and the comment line of an extended XYZ frame, with
-    its ``Properties``, by default those of plain XYZ; the comment is read by ase.
+    """Numbers [n], positions [n, 3], forces [n, 3] or None, and the comment line of an extended XYZ
+    frame, with its ``Properties``, by default those of plain XYZ; the comment is read by ase.
 
     Raises whatever ase or numpy raise on malformed text.
     """
@@ -165,7 +200,8 @@ def columns(properties: str) -> dict[str, slice]:
         or sum(map(int, counts)) > COLUMNS
     ):
         raise ValueError(
-            f"Properties {properties[:60]!r} with a number of columns that is none or above {COLUMNS}, expected "
+            f"Properties {properties[:60]!r} with a number of columns that is none or above {COLUMNS}, "
+            f"expected "
             f"name:type:columns:…"
         )
     place, start = {}, 0

@@ -1,5 +1,5 @@
-"""What readers of forces ask of some items of every part of a file: do energies follow forces, are these those
-of GFN2-xTB?
+"""What readers of forces ask of some items of every part of a file: do energies follow forces, are these
+those of GFN2-xTB?
 """
 
 from equidyn.data.checks import energies, xtb

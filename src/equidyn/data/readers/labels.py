@@ -32,8 +32,8 @@ PULLED = "frames with a net force above 5 % of the norm"
 
 @dataclass(frozen=True)
 class Molecule:
-    """What frames of one molecule share: the cluster key, and where it comes from bonds, these; a further name;
-    the charge that the file states.
+    """What frames of one molecule share: the cluster key, and where it comes from bonds, these; a further
+    name; the charge that the file states.
     """
 
     cluster: str
@@ -132,8 +132,8 @@ def perceived(
     alias: str = "",
     charge: float | None = None,
 ) -> Molecule:
-    """The molecule of a frame: canonical SMILES without atom maps, else that of the bonds between the atoms, else
-    the formula.
+    """The molecule of a frame: canonical SMILES without atom maps, else that of the bonds between the
+    atoms, else the formula.
     """
     if smiles and (canonical := molecules.canonical_smiles(smiles)):
         return Molecule(canonical, charge=charge)

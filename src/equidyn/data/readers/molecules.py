@@ -31,8 +31,8 @@ def covalent_radii() -> np.ndarray:
 
 
 def nearest_bonds(numbers: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shortest distance of every frame, positions [k, n, 3], in units of the sum of the two covalent radii (about
-    0.8 to 1.1 where there are bonds), and in Å: [k] each.
+    """Shortest distance of every frame, positions [k, n, 3], in units of the sum of the two covalent
+    radii (about 0.8 to 1.1 where there are bonds), and in Å: [k] each.
     """
     i, j = _pairs(len(numbers))
     radii = covalent_radii()[numbers]

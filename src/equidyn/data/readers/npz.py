@@ -31,8 +31,9 @@ def records(path: str | Path, settings: dict | None = None) -> Iterator[tuple | 
     """Blocks of frames of one molecule in the rMD17 layout: nuclear_charges [n], coords [k, n, 3] Å, energies
     [k], forces [k, n, 3].
 
-    A record is (where, first frame, numbers, reference positions, coords, energies, forces, notes). Arrays are
-    read a block at a time. ``settings``: ``energy_key`` and ``forces_key`` name other arrays of labels.
+    A record is (where, first frame, numbers, reference positions, coords, energies, forces, notes).
+    Arrays are read a block at a time. ``settings``: ``energy_key`` and ``forces_key`` name other arrays
+    of labels.
 
     Raises
     ------

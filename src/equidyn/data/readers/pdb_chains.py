@@ -1,5 +1,5 @@
-"""The text of a PDB file as its reader should see it: chains that share an identifier, or have none, get one each;
-atom names are in their columns; residue names of four letters are those of their parents.
+"""The text of a PDB file as its reader should see it: chains that share an identifier, or have none, get
+one each; atom names are in their columns; residue names of four letters are those of their parents.
 
 Column numbers below count from 0.
 """
@@ -52,8 +52,9 @@ class _Residue:
 def sorted_out(text: str) -> tuple[str, dict[str, str]]:
     """The text, and what the identifiers that were given to chains stand for: ``A (2)``, the second A.
 
-    A chain begins where residues do not go on from the last ones of the same identifier: the numbers restart, or
-    no chain can span the way, and a TER, or a blank identifier after one, says that something ended.
+    A chain begins where residues do not go on from the last ones of the same identifier: the numbers
+    restart, or no chain can span the way, and a TER, or a blank identifier after one, says that something
+    ended.
     """
     lines = text.splitlines()
     atoms = [i for i, line in enumerate(lines) if line.startswith(("ATOM  ", "HETATM"))]
@@ -83,7 +84,9 @@ def sorted_out(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _in_columns(line: str, long_names: bool) -> str:
-    """A line whose atom name begins in the column of its element, and whose residue name has three letters."""
+    """A line whose atom name begins in the column of its element, and whose residue name has three
+    letters.
+    """
     if long_names and line[20:21].strip() and (parent := FOUR_LETTERS.get(line[17:21])):
         line = f"{line[:17]}{parent} {line[21:]}"
     name, element = line[12:16], line[76:78].strip()

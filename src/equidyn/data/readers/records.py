@@ -52,6 +52,8 @@ class Reader:
     admit: Callable | None = None  # (item, settings) -> Item | Rejected: limits that the settings set
     # (path, first items of a part of it, settings) -> list of ``checks.findings.Outcome``
     check: Callable | None = None
+    # (records, settings) -> list of what parse gives for each, where that is faster
+    parse_all: Callable | None = None
     keyed: bool = False  # what the records of a file are depends on the settings
     pooled: bool = False  # parts are of one make: a file is refused where the check refuses most of them
     clusters: Callable | None = (

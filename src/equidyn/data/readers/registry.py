@@ -15,7 +15,9 @@ from equidyn.data.readers import (
 from equidyn.data.readers.records import Reader
 
 READERS = {  # those that are streamed
-    "extxyz": Reader("forces", extxyz.records, extxyz.parse, check=label_checks.check),
+    "extxyz": Reader(
+        "forces", extxyz.records, extxyz.parse, check=label_checks.check, parse_all=extxyz.parse_all
+    ),
     "npz": Reader("forces", npz.records, npz.parse, check=label_checks.check, keyed=True),
     "spice": Reader(
         "forces",
@@ -27,9 +29,9 @@ READERS = {  # those that are streamed
         isolated=True,
         aside=True,
     ),
-    "geom": Reader("molecules", geom.records, geom.parse, molecules.admit, isolated=True),
-    "sdf": Reader("molecules", sdf.records, sdf.parse, molecules.admit),
-    "xyz": Reader("molecules", xyz.records, xyz.parse, molecules.admit),
+    "geom": Reader("molecules", geom.records, geom.parse, admit=molecules.admit, isolated=True),
+    "sdf": Reader("molecules", sdf.records, sdf.parse, admit=molecules.admit),
+    "xyz": Reader("molecules", xyz.records, xyz.parse, admit=molecules.admit),
     "structures": Reader(
         "backbones",
         structures.records,

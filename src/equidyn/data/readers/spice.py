@@ -76,9 +76,10 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     ) as error:  # h5py raises many types on damaged files
         if isinstance(error, DataError):
             raise
-        if "lock" in str(error):
+        if "unable to lock" in str(error).lower():
             raise DataError(
-                f"{path}: locked by a program that has it open for writing ({error}), expected none; or a file "
+                f"{path}: locked by a program that has it open for writing ({error}), expected none; or "
+                f"a file "
                 f"system without locks, where HDF5_USE_FILE_LOCKING=FALSE helps"
             ) from error
         raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error})") from error

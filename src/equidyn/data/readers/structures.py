@@ -246,7 +246,9 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
 
 
 def _around(residue, alpha) -> list[list[float]]:
-    """Positions of the atoms ``AROUND`` of a residue, in the conformation of its C-alpha; NaN where missing."""
+    """Positions of the atoms ``AROUND`` of a residue, in the conformation of its C-alpha; NaN where
+    missing.
+    """
     found = [[np.nan] * 3 for _ in AROUND]
     for atom in residue:
         if atom.name in AROUND and atom.altloc in ("\0", alpha.altloc):
