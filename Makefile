@@ -1,9 +1,9 @@
-# make results | make test | make lint | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
+# make results | make test | make lint | make gpu-check | make gallery | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: results test lint gpu-check gpu-data gpu-replicate
+.PHONY: results test lint gallery gpu-check gpu-data gpu-replicate
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -14,6 +14,10 @@ test: .venv/installed
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
+
+# after make results; an environment for each package, some 10 GB
+gallery: .venv/installed
+	python benchmarks/gallery.py
 
 gpu-check: .venv/installed
 	python benchmarks/gpu_check.py --out docs/results/gpu/check.json
