@@ -1,9 +1,9 @@
-# make results | make test | make lint | make chains | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
+# make results | make test | make lint | make chains | make gallery | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: results test lint chains gpu-check gpu-data gpu-replicate
+.PHONY: results test lint chains gallery gpu-check gpu-data gpu-replicate
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -20,6 +20,10 @@ chains: .venv/installed
 	snakemake --cores 1 downloads/cgdms.json
 	python resources/backbones/make.py downloads/cgdms/1.0/cgdms-1.0-py3-none-any.whl downloads/cgdms/chains.npz
 	cmp downloads/cgdms/chains.npz resources/backbones/chains.npz
+
+# after make results; an environment for each package, some 10 GB
+gallery: .venv/installed
+	python benchmarks/gallery.py
 
 gpu-check: .venv/installed
 	python benchmarks/gpu_check.py --out docs/results/gpu/check.json

@@ -95,8 +95,7 @@ def test_a_stochastic_calculator_is_called_so():
 
 def test_a_result_that_the_calculator_remembers_is_not_taken_for_a_repeat():
     calculator = Springs()
-    identity = torch.eye(3, dtype=torch.float64)
-    calculators.at_the_identity(calculator, frames(1)[0], ["forces"], identity, 0)
+    calculators.at_the_identity(calculator, frames(1)[0], ["forces"], 0)
     assert calculator.calls == 1 + len(calculators.KINDS) * calculators.TIMES
 
 
@@ -104,7 +103,7 @@ def test_broken_translations_are_no_floor():
     placed = Springs(lambda forces, atoms: forces + 0.2 * np.abs(atoms.positions))
     found = equidyn.measure_calculator(placed, frames(9), rotations=4)
     row = found["forces"]
-    assert row.floor < 1e-20 < row.floor_translations
+    assert row.floor < 1e-9 * row.floor_translations
     assert any("translations at the identity" in note for note in found.notes)
     assert row.verdict == verdicts.UNLABELLED
 
@@ -120,7 +119,7 @@ def test_a_small_break_of_a_model_that_should_be_exact():
     tiny = Springs(lambda forces, atoms: forces * np.array([1, 1, 1 + 1e-7]))
     found = equidyn.measure_calculator(tiny, frames(9), rotations=4, meant_equivariant=True)
     assert found["forces"].verdict == verdicts.A_BUG and found["energy"].verdict == verdicts.AT_FLOOR
-    single = Springs(lambda forces, atoms: forces.astype(np.float32))
+    single = Springs(lambda forces, atoms: forces.astype(np.float32))  # as a network in float32 returns
     found = equidyn.measure_calculator(single, frames(9), rotations=4, meant_equivariant=True)
     assert found["forces"].verdict == verdicts.AT_FLOOR
 

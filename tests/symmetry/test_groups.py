@@ -42,3 +42,12 @@ def test_per_item_draws():
 def test_euler_angles_are_not_haar():
     r = groups.euler_uniform(100_000, 0)
     assert abs(r[:, 2, 0].square().mean() - 1 / 2) < 0.01
+
+
+def test_small_turns_tell_rounding_from_what_is_smooth():
+    turns = groups.small(50, 0)
+    assert torch.allclose(torch.linalg.det(turns), torch.ones(50, dtype=torch.float64), atol=1e-15)
+    angle = (turns - torch.eye(3)).flatten(1).norm(dim=1) / 2**0.5
+    assert torch.allclose(angle, torch.full_like(angle, groups.SMALL), rtol=1e-6)
+    axes = torch.stack([turns[:, 2, 1], turns[:, 0, 2], turns[:, 1, 0]], 1) / groups.SMALL
+    assert axes.mean(0).abs().max() < 0.35 and axes.std(0).min() > 0.4

@@ -12,6 +12,7 @@ import torch
 
 from equidyn.errors import DataError
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES, checked
+from equidyn.symmetry import groups
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -84,32 +85,37 @@ def twisted(
 
 
 def at_the_identity(
-    calculator: "Calculator", atoms: "Atoms", names: Sequence[str], rotation: torch.Tensor, seed: int
+    calculator: "Calculator", atoms: "Atoms", names: Sequence[str], seed: int | list[int]
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Evaluations in one pose that should all agree: kind → quantity → float64 [1 + TIMES, ...].
+    """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...].
 
     `repeats` of the same atoms; the structure moved (`translations`), its atoms in another order
-    (`permutations`), turned there and back (`rounding`).
+    (`permutations`), turned by ``groups.SMALL`` about some axis and the prediction turned back (`rounding`).
+    Of what breaks symmetry so small a turn sees next to nothing, of rounding all: every digit behind the
+    sixth is another.
     """
     plain = evaluate(calculator, atoms.copy(), names)
     random = np.random.default_rng(seed)
-    makers: dict[str, Callable] = {
-        "repeats": lambda: (atoms.copy(), None),
-        "translations": lambda: (_moved(atoms, random), None),
-        "permutations": lambda: _shuffled(atoms, random),
-        "rounding": lambda: (turned(turned(atoms, rotation.numpy()), rotation.numpy().T), None),
-    }
-    found = {}
-    for kind in KINDS:
-        stacks = {name: [plain[name]] for name in names}
-        for _ in range(TIMES):
-            changed, order = makers[kind]()
+    turns = groups.small(TIMES, seed)
+    found = {kind: {name: [plain[name]] for name in names} for kind in KINDS}
+    for turn in turns:
+        makers: dict[str, Callable] = {
+            "repeats": lambda: (atoms.copy(), None),
+            "translations": lambda: (_moved(atoms, random), None),
+            "permutations": lambda: _shuffled(atoms, random),
+        }
+        for kind, make in makers.items():
+            changed, order = make()
             for name, value in evaluate(calculator, changed, names).items():
                 if order is not None and name in PER_ATOM:
                     value = value[np.argsort(order)]
-                stacks[name].append(value)
-        found[kind] = {name: torch.from_numpy(np.stack(values)) for name, values in stacks.items()}
-    return found
+                found[kind][name].append(value)
+        for name, value in twisted(calculator, atoms, names, turn[None]).items():
+            found["rounding"][name].append(value[0, 0].numpy())
+    return {
+        kind: {name: torch.from_numpy(np.stack(values)) for name, values in stacks.items()}
+        for kind, stacks in found.items()
+    }
 
 
 def _moved(atoms: "Atoms", random: np.random.Generator) -> "Atoms":

@@ -13,7 +13,7 @@ from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_
 from equidyn.probe import calculators, structures
 from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import RANDOM, Poses, poses, special
-from equidyn.probe.quantities import QUANTITIES, rounding
+from equidyn.probe.quantities import QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, joined
 from equidyn.probe.result import Result, Row
 from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
@@ -159,7 +159,7 @@ class _Run:
             if self.special_poses:
                 extreme = calculators.twisted(self.calculator, atoms, self.names, special(atoms.positions))
             if place in self.of_floor:
-                made.floor = self._floor(atoms, rotations[-1], place)
+                made.floor = self._floor(atoms, place)
         except Exception as error:  # of any type: the calculator is not ours
             made.failed = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         else:
@@ -171,22 +171,15 @@ class _Run:
         made.seconds = round(time.monotonic() - started, 4)
         return made
 
-    def _floor(self, atoms: "Atoms", rotation: torch.Tensor, place: int) -> dict[str, dict[str, float]]:
+    def _floor(self, atoms: "Atoms", place: int) -> dict[str, dict[str, float]]:
         seed = [self.seed, 3, place]
-        agreeing = calculators.at_the_identity(self.calculator, atoms, self.names, rotation, seed)
+        agreeing = calculators.at_the_identity(self.calculator, atoms, self.names, seed)
         found: dict[str, dict[str, float]] = {}
         for kind, values in agreeing.items():
             for name, stack in values.items():  # [3, ...]
                 spread = stack.var(0).sum().item()
-                if kind == "rounding":
-                    spread = max(spread, self._stored(atoms, name))
                 found.setdefault(name, {"power": stack.square().mean(0).sum().item()})[kind] = spread
         return found
-
-    def _stored(self, atoms: "Atoms", name: str) -> float:
-        """Rounding of results that are stored in float32, in the square of the unit."""
-        stored = rounding(calculators.raw(self.calculator, atoms.copy(), [name])[name])
-        return stored / len(atoms) ** 2 if QUANTITIES[name].extensive else stored
 
 
 def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: int) -> dict:

@@ -19,6 +19,7 @@ from equidyn.probe.poses import RANDOM, Poses, poses
 from equidyn.probe.records import SUMS, Record
 from equidyn.probe.result import Result
 from equidyn.probe.rows import About, broken_at_the_identity, row_of
+from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Action
 from equidyn.symmetry.decomposition import ItemSums, accumulate
 from equidyn.symmetry.measure import Batch, chunks, rotate, twisted_predictions
@@ -100,8 +101,7 @@ def measure(
     quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
     step : of training, recorded in the row
     limit_percent, meant_equivariant : of the verdict
-    in_double : take the floor from a float64 copy of the model, where it allows one; else from inputs that
-        were turned there and back
+    in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
 
     Returns
     -------
@@ -177,7 +177,6 @@ def _records(sums: ItemSums, clusters: torch.Tensor, quantity: str) -> list[Reco
 def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) -> dict[str, float]:
     """Kind → mean squared spread over mean square: of repeats, and of rounding."""
     few = heldout.batches[0][:FLOOR_ITEMS]
-    rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
     plain = _masked(heldout.predict(model, few.inputs), few)
     power = plain.square().mean().item()
     if power == 0:
@@ -185,25 +184,32 @@ def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) ->
     again = _masked(heldout.predict(model, few.inputs), few)
     floors = {"repeats": (again - plain).square().mean().item() / 2 / power}
     double = _double(model) if in_double else None
-    errors = [_rounding(model, double, heldout, few, rotation, plain) for rotation in rotations]
+    try:
+        if double is None:
+            errors = [
+                _of_small_turn(model, heldout, few, turn, plain) for turn in groups.small(FLOOR_ROTATIONS, 0)
+            ]
+        else:
+            rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
+            errors = [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
+    except ArgumentError:  # a grid has no small turns, and those that it has do not round
+        return floors
     floors["rounding"] = sum(errors) / len(errors) / power
     return floors
 
 
-def _rounding(
-    model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor, plain: torch.Tensor
-) -> float:
-    """Mean squared rounding error of a prediction: against float64, else of inputs turned there and back."""
-    if double is not None:
-        turned = rotate(few.inputs, heldout.inputs, rotation)
-        exact = rotate(
-            {name: _to_double(value) for name, value in few.inputs.items()}, heldout.inputs, rotation
-        )
-        found = _masked(heldout.predict(model, turned), few)
-        return (found - _masked(heldout.predict(double, exact), few)).square().mean().item()
-    there = rotate(few.inputs, heldout.inputs, rotation)
-    back = rotate(there, heldout.inputs, rotation.transpose(-1, -2))
-    return (_masked(heldout.predict(model, back), few) - plain).square().mean().item()
+def _against_double(model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor) -> float:
+    """Mean squared rounding error of twisted predictions, by a float64 copy."""
+    turned = rotate(few.inputs, heldout.inputs, rotation)
+    inputs = {name: _to_double(value) for name, value in few.inputs.items()}
+    exact = heldout.predict(double, rotate(inputs, heldout.inputs, rotation))
+    return (_masked(heldout.predict(model, turned), few) - _masked(exact, few)).square().mean().item()
+
+
+def _of_small_turn(model, heldout: HeldOut, few: Batch, turn: torch.Tensor, plain: torch.Tensor) -> float:
+    """Half the mean squared change by a turn that changes every rounding and little else."""
+    turned = heldout.predict(model, rotate(few.inputs, heldout.inputs, turn)).to(torch.float64)
+    return (_masked(heldout.output.inverse(turn, turned), few) - plain).square().mean().item() / 2
 
 
 def _masked(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -11,7 +11,7 @@ Every structure is predicted in several random orientations (positions and cell 
 predictions are turned back and compared. What differs is the equivariance error. With reference labels it
 is given as a share of the squared error, with a 95 % interval; without them, as a root mean square and
 relative to the prediction. Beside it stands the floor: what repeating, moving, re-ordering the same
-structure changes, which is rounding."""
+structure or turning it by a hair changes, which is rounding."""
 EXAMPLES = """\
 examples
   equidyn measure --calculator ase.calculators.emt:EMT --structures test.xyz --out results/emt

@@ -126,7 +126,7 @@ evaluations that should agree in one orientation. Intervals: 95 %, jackknife ove
 {parts}
 <h2>At the identity</h2>
 <p>Root mean square change, as a share of the prediction, of: the same structure again, the structure moved,
-its atoms in another order, turned there and back (or rounding of stored results).</p>
+its atoms in another order, a turn by a millionth of a radian that is turned back (rounding).</p>
 <table><tr><th>quantity</th><th>repeats</th><th>translations</th><th>permutations</th><th>rounding</th></tr>
 {identity}
 </table>

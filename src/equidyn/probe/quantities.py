@@ -60,18 +60,6 @@ def checked(name: str, value: object, n_atoms: int) -> np.ndarray:
     return np.asarray(value / n_atoms) if QUANTITIES[name].extensive else value
 
 
-def rounding(value: object) -> float:
-    """Sum of the squares by which storing an array in float32 has rounded it; 0 if it does not look so.
-
-    A model that computes in float32 is often asked for its result in float64.
-    """
-    value = np.asarray(value, dtype=np.float64)
-    single = value.astype(np.float32)
-    if (single != value).any():
-        return 0.0
-    return float((np.spacing(single).astype(np.float64) ** 2).sum()) / 12
-
-
 def label_of(name: str, value: object, n_atoms: int) -> np.ndarray:
     """A reference label as files have it: total energies, stresses with six (Voigt) or nine components."""
     value = np.asarray(value, dtype=np.float64)

@@ -14,6 +14,7 @@ import torch
 from equidyn.errors import ArgumentError, UnknownNameError
 
 CUBE_ORDER = 24
+SMALL = 1e-6  # radians, of turns that change every rounding and next to nothing else
 
 
 def from_quaternions(quaternions: np.ndarray) -> torch.Tensor:
@@ -182,6 +183,17 @@ def icosahedron() -> torch.Tensor:
 def _is_even(permutation: tuple[int, ...]) -> bool:
     inversions = sum(a > b for i, a in enumerate(permutation) for b in permutation[i + 1 :])
     return inversions % 2 == 0
+
+
+def small(n: int, seed: int | list[int]) -> torch.Tensor:
+    """n rotations by the angle ``SMALL`` about random axes: float64 tensor [n, 3, 3].
+
+    They tell rounding from broken symmetry: an error that is smooth in the rotation shrinks with the angle,
+    rounding does not.
+    """
+    axes = np.random.default_rng(seed).normal(size=(n, 3))
+    axes *= math.tan(SMALL / 2) / np.linalg.norm(axes, axis=1, keepdims=True)
+    return from_quaternions(np.concatenate([np.ones((n, 1)), axes], axis=1))
 
 
 def euler_uniform(n: int, seed: int) -> torch.Tensor:
