@@ -1,5 +1,6 @@
 """Declarations of models read off their source, and models built from outside the package."""
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -8,12 +9,13 @@ import pytest
 import torch
 from common import REPOSITORY
 
-from equidyn.declarations import model_in, models, own_models
+from equidyn.declarations import figures, model_in, models, own_models
 from equidyn.errors import ConfigError, UnknownNameError
 from equidyn.models import registry
 
 NET = REPOSITORY / "tests/extension_net.py"
 EXTENSION = dict(architecture="springs", size="tiny", extension=dict(file=str(NET)))
+CLAIMS = [f"C{number}" for number in range(1, 11)]
 RAWDIR = "equidyn.models.rawdir:RawDirectionTransformer"
 OPTIONS = dict(hidden=8, layers=1, heads=2, n_gaussians=4, cutoff=4.0, n_neighbours=4)
 
@@ -61,6 +63,39 @@ def test_what_is_no_declaration_is_named(tmp_path, text, message):
     assert str(file) in str(caught.value)
     with pytest.raises(ConfigError, match="nowhere.py: not readable"):
         model_in(tmp_path / "nowhere.py")
+
+
+FIGURE = dict(name="my_figure", task="forces", caption="What one sees", claim="C2")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(name="My-Figure"), "name 'My-Figure'"),
+        (dict(caption=None), "figure with caption"),
+        (dict(colour="red"), "figure with colour"),
+        (dict(name="percent"), "figure 'percent', expected another name"),
+        (dict(name="percent", task=""), "figure 'percent', expected another name"),
+        (dict(name="head", task="flow"), "figure 'head', expected another name"),  # that of all tasks
+    ],
+)
+def test_figures_outside_the_package_are_checked(tmp_path, change, message):
+    file = tmp_path / "figure.py"
+    file.write_text(f"FIGURES = {[FIGURE]!r}\n")
+    (found,) = [f for f in figures((str(file),)) if f.module == str(file)]
+    assert (found.name, found.claim, found.axes) == ("my_figure", "C2", ())
+    assert models((str(file),)) == own_models()  # no model in it
+    file.write_text(f"FIGURES = {[{**FIGURE, **change}]!r}\n")
+    with pytest.raises(ConfigError, match=message):
+        figures((str(file),))
+
+
+def test_every_figure_of_the_package_has_its_own_declaration():
+    own = figures()
+    assert len({(f.task, f.name) for f in own}) == len(own) > 20
+    for figure in own:
+        module = importlib.import_module(f"equidyn.figures.{figure.module}")
+        assert callable(module.draw) and figure.caption and figure.claim in ("", *CLAIMS)
 
 
 def test_a_model_from_a_file_or_an_import_path_is_seeded_like_any():

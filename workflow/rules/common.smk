@@ -1,4 +1,5 @@
 # Names, folders and helpers shared by all rules.
+import hashlib
 import json
 import os
 import shlex
@@ -46,6 +47,7 @@ RESULTS, LOGS, BENCHMARKS = (
     os.path.join(folder, *OTHER)
     for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
+EXTENSIONS = config.get("extensions", [])
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 RUNS_OF = {
     task: [run for run in RUNS if config["runs"][run]["task"] == task] for task in TASKS
@@ -139,7 +141,11 @@ def gpus(wildcards):
 def module_of(model):
     """The module of this package that a model comes from; a file outside goes with its digest in the settings."""
     known = own_models()
-    return [known[model["architecture"]].module] if model.get("architecture") in known else []
+    return (
+        [known[model["architecture"]].module]
+        if model.get("architecture") in known
+        else []
+    )
 
 
 def run_code(script):
@@ -206,7 +212,7 @@ def figures_of_task(task):
     dynamic, head = (
         any(run in runs for run in shown) for runs in (DYNAMIC_RUNS, HEAD_RUNS)
     )
-    return figures_of(task, dynamic, head, varied)
+    return figures_of(task, dynamic, head, varied, EXTENSIONS)
 
 
 FIGURES = {task: figures_of_task(task) for task, runs in RUNS_OF.items() if runs}
@@ -215,6 +221,15 @@ DRAWN = [f"{task}-{name}" for task, figures in FIGURES.items() for name in figur
 
 def figure_of(wildcards):
     return FIGURES[wildcards.task][wildcards.figure]
+
+
+def code_of_figure(wildcards):
+    """Digest of what draws a figure: of a module of this package, or of a file outside it."""
+    script, module = f"{SCRIPTS}/figure.py", figure_of(wildcards).module
+    if module in EXTENSIONS:
+        own = hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16]
+        return f"{code_digest(script)} {own}"
+    return code_digest(script, f"equidyn.figures.{module}")
 
 
 def tables_of_figure(wildcards):

@@ -13,6 +13,54 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.claims.axes import AXES, PUBLISHED, families
 
+FIGURES = [
+    {
+        "name": "axis_size",
+        "task": "",
+        "place": 17,
+        "claim": "C3",
+        "caption": "By model size: percent against step (grey: the paper's runs) and against loss, a"
+        " thin line per seed",
+        "axes": ["model.size", "model.options.hidden", "model.options.width", "model.options.layers"],
+    },
+    {
+        "name": "axis_data",
+        "task": "",
+        "place": 18,
+        "claim": "C4",
+        "caption": "By training-set size: percent against step (grey: the paper's runs) and against "
+        "loss, a thin line per seed",
+        "axes": ["training.n_train"],
+    },
+    {
+        "name": "axis_optimizer",
+        "task": "",
+        "place": 19,
+        "claim": "C5",
+        "caption": "By optimizer and learning rate: percent against step (grey: the paper's runs) "
+        "and against loss, a thin line per seed",
+        "axes": ["training.optimizer", "training.lr"],
+    },
+    {
+        "name": "axis_seed",
+        "task": "",
+        "place": 20,
+        "claim": "C6",
+        "caption": "Replicates: percent against step (grey: the paper's runs) and against loss, a "
+        "thin line per seed",
+        "axes": ["seed"],
+    },
+    {
+        "name": "axis_augment",
+        "task": "",
+        "place": 21,
+        "claim": "",
+        "caption": "By probability of augmentation: percent against step (grey: the paper's runs) "
+        "and against loss, a thin line per seed",
+        "axes": ["training.augment"],
+    },
+]
+
 LEAST = 1e-4  # %, what is less is drawn there
 
 

@@ -27,23 +27,8 @@ with optional_packages():
 
 TEMPLATE = "report.html.jinja"
 
-# Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim
-# come last.
-SHOWN = {
-    "C1": (["losses", "time_losses"], "decomposition.csv"),
-    "C2": (
-        ["percent", "percent_linear", "times", "times_linear", "final_times", "contrast"],
-        "decomposition.csv",
-    ),
-    "C3": (["axis_size"], "decomposition.csv"),
-    "C4": (["axis_data"], "decomposition.csv"),
-    "C5": (["axis_optimizer"], "decomposition.csv"),
-    "C6": (["axis_seed"], "decomposition.csv"),
-    "C7": (["curvature", "landscape"], "curvature.csv"),
-    "C8": (["gradients"], "gradients.csv"),
-    "C9": (["head"], "head.csv"),
-    "C10": (["cost"], "decomposition.csv"),
-}
+TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 11)}  # of a claim
+TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv"}
 TITLES = {
     "forces": "Forces of molecules",
     "voxels": "Denoising voxels",
@@ -116,19 +101,27 @@ def _short(value: str) -> str:
 
 
 def pages_of(
-    claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path
+    claims: list[dict],
+    figures: dict[str, tuple[str, str]],
+    claim_of: dict[str, str],
+    tables: list[Path],
+    start: Path,
 ) -> list[dict]:
     """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder
     ``start``.
+
+    Parameters
+    ----------
+    claim_of : claim under which a figure stands, by its name
     """
     pages = []
-    for claim, (names, table) in SHOWN.items():
+    for claim, table in TABLES.items():
         rows = [r for r in claims if r["claim"] == claim]
         words = [r["verdict"] for r in rows]
         counts = "; ".join(
             f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words)
         )
-        shown = [figures[stem] for stem in figures if stem.split("-", 1)[1] in names]
+        shown = [figures[stem] for stem in figures if claim_of[stem] == claim]
         links = (
             [os.path.relpath(path, start) for path in tables if path.name == table]
             if words != ["not run"]
@@ -156,6 +149,7 @@ class Sources:
     summaries: list[Path]
     figures: list[Path]  # PNG, named <task>-<figure>
     captions: dict[str, str]  # by name of the figure
+    claim_of: dict[str, str]  # by name of the figure; empty: of none
     paper: Path  # the paper's numbers
     shown: list[Path] = field(default_factory=list)  # further tables to show as they are
     linked: list[Path] = field(default_factory=list)  # curvature, gradient and head tables, to link to
@@ -181,7 +175,6 @@ def context(sources: Sources, start: Path) -> dict:
     rows, paper = tables.read(sources.decompositions), tables.read_paper(sources.paper)
     chirality = tables.read([path for path in sources.shown if path.name == "chirality.csv"])
     figures = {path.stem: (sources.captions[path.stem], _embedded(path)) for path in sources.figures}
-    of_claims = {name for names, _ in SHOWN.values() for name in names}
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
     there = {r["task"] for r in rows}
@@ -199,9 +192,13 @@ def context(sources: Sources, start: Path) -> dict:
         notes=NOTES,
         reached=_reached(rows),
         pages=pages_of(
-            _shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start
+            _shortened(sources.claims),
+            figures,
+            sources.claim_of,
+            [*sources.decompositions, *sources.linked],
+            start,
         ),
-        figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
+        figures=[figure for stem, figure in figures.items() if not sources.claim_of[stem]],
         more=[
             ("/".join(path.parts[-2:]), os.path.relpath(path, start), _shortened(path))
             for path in sources.shown
