@@ -13,7 +13,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
-from equidyn.declarations import model_in, models
+from equidyn.declarations import model_in, models, source_in
 from equidyn.errors import ConfigError, optional_packages
 
 with optional_packages():
@@ -23,11 +23,13 @@ with optional_packages():
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
 # Sources of datasets that fit a task; written here because a driver that only validates need not have torch.
+KINDS = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}  # of datasets, by task
 SOURCES = {
     "forces": ("conformers", "extxyz", "npz", "spice"),
     "voxels": ("conformers", "sdf", "xyz", "geom"),
     "flow": ("backbones", "structures", "chains"),
 }
+OWN_SOURCES = (*dict.fromkeys(source for sources in SOURCES.values() for source in sources), "turned")
 CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
 INTEGERS = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
@@ -45,6 +47,7 @@ def validate(config: dict) -> None:
     schema = json.loads(SCHEMA.read_text())
     _check(config, schema)
     declared_models(config)
+    _check_sources(config, schema)
     if "matrix" in config:
         config, _ = expand(config)
         _check(config, schema)
@@ -62,7 +65,9 @@ def validate(config: dict) -> None:
             raise ConfigError(
                 f"config, runs.{name}.model: import beside architecture or size, expected it alone"
             )
-        _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+        _check_fit(
+            f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_sources(config)
+        )
         _check_model(
             f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_models(config)
         )
@@ -84,6 +89,40 @@ def declared_models(config: dict) -> dict:
     return known
 
 
+def declared_sources(config: dict) -> dict:
+    """The sources of datasets that the config's ``extensions`` declare, by name.
+
+    Raises
+    ------
+    ConfigError
+        see ``declarations.source_in``; a name that another source has
+    """
+    known = {}
+    for file in config.get("extensions", []):
+        source = source_in(file)
+        if source is None:
+            continue
+        if source.name in known or source.name in OWN_SOURCES:
+            raise ConfigError(f"{file}: source {source.name!r}, expected another name: there is one")
+        known[source.name] = source
+    return known
+
+
+def _check_sources(config: dict, schema: dict) -> None:
+    """That every source is known, and the keys of those that extensions declare."""
+    outside = declared_sources(config)
+    for name, dataset in config["datasets"].items():
+        if dataset["source"] in OWN_SOURCES:
+            continue
+        if dataset["source"] not in outside:
+            known = ", ".join([*OWN_SOURCES, *outside])
+            raise ConfigError(
+                f"config, datasets.{name}.source: {dataset['source']!r}, expected one of {known}"
+            )
+        keys = {"$defs": schema["$defs"], **schema["$defs"]["source_outside"]}
+        _check(dataset, keys, f"datasets.{name}")
+
+
 def origin(config: dict, name: str) -> dict:
     """Settings of the dataset that the structures come from: this one, or the one that it turns."""
     dataset = config["datasets"][name]
@@ -98,13 +137,14 @@ def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
         raise ConfigError(f"{place}.of: {dataset['of']!r}, expected one of {known}")
 
 
-def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
-    """Task and dataset."""
+def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict, outside: dict) -> None:
+    """Task and dataset; ``outside`` are the sources that extensions declare."""
     task, source = run["task"], dataset["source"]
-    if source not in SOURCES[task]:
+    fitting = [*SOURCES[task], *(s.name for s in outside.values() if s.kind == KINDS[task])]
+    if source not in fitting:
         raise ConfigError(
             f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of "
-            f"{', '.join(SOURCES[task])} for the task {task}"
+            f"{', '.join(fitting)} for the task {task}"
         )
     if task == "forces" and not dataset.get("labels", True):
         raise ConfigError(
@@ -183,11 +223,13 @@ def check_downloads(config: dict, known: list[str]) -> None:
                 raise ConfigError(f"{place}: {unknown}, expected names of {where}: {', '.join(known)}")
 
 
-def _check(config, schema):
+def _check(config, schema, within: str = ""):
+    """Against a schema; ``within`` is where in the config that part stands."""
     _check_finite(config, "config")
     error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
-        place = ".".join(str(part) for part in error.absolute_path) or "top level"
+        path = [within] * bool(within) + [str(part) for part in error.absolute_path]
+        place = ".".join(path) or "top level"
         allowed = (
             f"; known keys: {', '.join(sorted(error.schema['properties']))}"
             if error.validator == "additionalProperties" and "properties" in error.schema
@@ -364,7 +406,8 @@ def _resolve_model(config: dict, model: dict) -> dict:
     if "import" in model:
         return {key: value for key, value in model.items() if key not in ("architecture", "size")}
     for file in config.get("extensions", []):
-        if model_in(file).name == model.get("architecture"):
+        declared = model_in(file)
+        if declared is not None and declared.name == model.get("architecture"):
             digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
             return {**model, "extension": {"file": file, "sha256": digest}}
     return model
@@ -387,4 +430,8 @@ def _settings(config, name):
 
 def resolve_dataset(config: dict, name: str) -> dict:
     """All settings of one dataset."""
-    return {"seed": config["seed"], **config["datasets"][name]}
+    settings = {"seed": config["seed"], **config["datasets"][name]}
+    if source := declared_sources(config).get(settings["source"]):
+        digest = hashlib.sha256(source.file.read_bytes()).hexdigest()
+        settings["extension"] = {"file": str(source.file), "sha256": digest}
+    return settings

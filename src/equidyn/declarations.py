@@ -1,4 +1,4 @@
-"""What models and figures say of themselves, read without importing them.
+"""What models, figures and readers say of themselves, read without importing them.
 
 The driver of the workflow must refuse a typo within a second and need not have torch or matplotlib. So a
 module states in literals what the driver needs,
@@ -6,6 +6,7 @@ module states in literals what the driver needs,
     MODEL = {"name": "my_net", "task": "forces", "class": "MyNet"}
     SIZES = {"tiny": dict(hidden=8), "large": dict(hidden=64)}
     FIGURES = [{"name": "my_figure", "task": "forces", "caption": "What one sees", "claim": "C2"}]
+    READER = {"source": "my_format", "kind": "forces"}
 
 and this reads the literals, and the names of the sizes, off the source. A file outside the package is such a
 module, too: the config's ``extensions``.
@@ -25,6 +26,8 @@ EXPECTED = 'MODEL = {"name": …, "task": …, "class": …} and SIZES = {"…":
 OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
 OPTIONAL = {"extra": str, "axes": list, "place": int}
 EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim": …}] at the top level'
+KINDS = ("forces", "molecules", "backbones")  # of datasets
+EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
 NAME = re.compile(r"[a-z][a-z_]*\Z")
 LAST = 100  # place of a figure that states none
 
@@ -59,6 +62,15 @@ class Figure:
     extra: str | None = None
     axes: tuple[str, ...] = ()
     place: int = LAST
+
+
+@dataclass(frozen=True)
+class Source:
+    """A declared source of datasets: what a config calls it, the kind of dataset, the file of its reader."""
+
+    name: str
+    kind: str
+    file: Path
 
 
 @functools.cache
@@ -117,7 +129,7 @@ def _own_figures() -> tuple[Figure, ...]:
 
 
 def model_in(file: str | Path) -> Model | None:
-    """The model that a file outside the package declares; None where it declares figures alone.
+    """The model that a file outside the package declares; None where it declares none.
 
     Raises
     ------
@@ -127,14 +139,35 @@ def model_in(file: str | Path) -> Model | None:
     return _model(Path(file), _parsed(file))
 
 
+def source_in(file: str | Path) -> Source | None:
+    """The source of datasets that a file outside the package declares; None where it declares none.
+
+    Raises
+    ------
+    ConfigError
+        as ``model_in``
+    """
+    value = _assigned(_parsed(file)).get("READER")
+    if value is None:
+        return None
+    try:
+        stated = ast.literal_eval(value)
+    except ValueError:
+        stated = None
+    if not isinstance(stated, dict) or sorted(stated) != ["kind", "source"] or stated["kind"] not in KINDS:
+        raise ConfigError(f"{file}: READER is {ast.unparse(value)}, expected {EXPECTED_READER}")
+    return Source(stated["source"], stated["kind"], Path(file))
+
+
 def _parsed(file: str | Path) -> ast.Module:
     """A file outside the package, which must declare something."""
     try:
         tree = ast.parse(Path(file).read_text())
     except (OSError, ValueError, SyntaxError) as error:
         raise ConfigError(f"{file}: not readable as Python ({error}), expected {EXPECTED}") from error
-    if not {"MODEL", "FIGURES"} & set(_assigned(tree)):
-        raise ConfigError(f"{file}: declares no model, expected {EXPECTED}, or {EXPECTED_FIGURES}")
+    if not {"MODEL", "FIGURES", "READER"} & set(_assigned(tree)):
+        ways = f"{EXPECTED}, or {EXPECTED_FIGURES}, or {EXPECTED_READER}"
+        raise ConfigError(f"{file}: declares no model, figure or reader, expected {ways}")
     return tree
 
 

@@ -104,7 +104,7 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
             settings["max_atoms"],
             "mean atoms assumed 0.7 max_atoms",
         )
-    if settings["source"] == "chains" and Path(settings["chains"]).is_file():
+    if "chains" in settings and Path(settings["chains"]).is_file():
         kept, _ = experimental_chains.fragments(experimental_chains.read(settings["chains"]), settings)
         lengths = np.array([fragment.stop - fragment.start for fragment in kept] or [0])
         basis = f"fragments of {settings['chains']}, counted"

@@ -17,7 +17,7 @@ from equidyn.data.checks.catalogue import CHECKS, COPY_HELD_OUT, DUPLICATE, OTHE
 from equidyn.data.checks.findings import Findings, Outcome, advice
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers.records import Reader
-from equidyn.data.readers.registry import READERS
+from equidyn.data.readers.registry import reader_of
 from equidyn.data.schema import KINDS, SPLITS
 from equidyn.data.shards import ListedItem, ListedRejection, contents_of, lists_of
 from equidyn.errors import DataError
@@ -60,7 +60,7 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     DataError
         nothing usable in the files; see ``conversion.shards``, ``checks`` and ``splits``
     """
-    reader, reasons, notes = READERS[settings["source"]], Counter(), Counter()
+    reader, reasons, notes = reader_of(settings), Counter(), Counter()
     findings = Findings(reader.kind, settings.get("accept", ()))
     inputs = conversion.inputs(reader, settings)
     listed = settings.get("split_list")

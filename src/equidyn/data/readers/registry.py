@@ -1,6 +1,7 @@
 """The readers by the name that a config gives as ``source``."""
 
 from equidyn.data.readers import (
+    extension,
     extxyz,
     geom,
     label_checks,
@@ -43,3 +44,16 @@ READERS = {  # those that are streamed
         together=True,
     ),
 }
+
+
+def reader_of(settings: dict) -> Reader | None:
+    """The reader of a dataset's source, of this package or of a file outside it; None where it is generated.
+
+    Raises
+    ------
+    DataError
+        see ``extension.load``
+    """
+    if "extension" in settings:
+        return extension.load(settings["extension"]["file"])
+    return READERS.get(settings["source"])
