@@ -337,6 +337,9 @@ def _choose(
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
     for code in np.unique(found.dropped[found.dropped > 0]).tolist():
         reason[listed & (found.dropped == code)] = splits.REASONS.index(whole_file.REASONS[code])
+    if not once.any():
+        counts = {splits.REASONS[code]: int((reason == code).sum()) for code in np.unique(reason) if code}
+        raise DataError(f"{out}: none of {len(once)} items is left; rejected: {counts}")
     split = splits.assign(
         out,
         found.cluster[once],
