@@ -104,11 +104,15 @@ def test_checks_of_a_dataset_are_a_table_and_what_the_config_overrides_is_open(t
         "copies",
         "net-torque",
     }
-    template = Environment(loader=PackageLoader("equidyn", "results"), autoescape=True)
+    page_of = (
+        Environment(loader=PackageLoader("equidyn", "results"), autoescape=True).get_template(TEMPLATE).render
+    )
+    rest = {name: {} for name in ("final", "others", "readings", "titles", "notes")}
+    rest |= {name: [] for name in ("reached", "pages", "figures", "more", "summaries")}
     one = {"name": "mine", "checks": rows}
-    page = template.get_template(TEMPLATE).render(datasets=[one, {"name": "old", "checks": []}])
+    page = page_of(datasets=[one, {"name": "old", "checks": []}], **rest)
     assert "<details open><summary>Checks of mine" in page and "overridden by the config: net-torque" in page
     assert "torque &lt;0.5&gt;" in page and "Checks of old" not in page
     quiet = [row | {"verdict": "passed"} for row in rows]
-    page = template.get_template(TEMPLATE).render(datasets=[{"name": "mine", "checks": quiet}])
+    page = page_of(datasets=[{"name": "mine", "checks": quiet}], **rest)
     assert "<details><summary>Checks of mine" in page and "overridden" not in page
