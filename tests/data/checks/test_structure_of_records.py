@@ -177,6 +177,8 @@ def test_chains_without_identifiers_or_sharing_one_are_told_apart():
     assert chains_of(first + second)[0] == [("", 20), (", chain blank (2)", 12)]
     first, second = protein(LONG[:20]).removesuffix("TER\n"), protein(LONG[:12], shift=30.0)
     assert chains_of(first + second)[0] == [(", chain A", 20), (", chain A (2)", 12)]
+    apart = protein(LONG[:20]) + protein(LONG[3:15], first=201, shift=30.0)
+    assert chains_of(apart)[0] == [(", chain A", 20), (", chain A (2)", 12)]
     other = protein(LONG[5:20], chain="B", shift=60.0)
     assert chains_of(first + other + second)[0] == [
         (", chain A", 20),
