@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from labelled import SETTINGS, frames
 from rdkit import Chem
 from rdkit.Chem import AllChem
+from scipy.spatial.transform import Rotation
 from spice_files import write as write_spice
 from structure_files import LONG, helix, line, protein
 
 from equidyn.data import build, conversion
 from equidyn.data.checks import catalogue, hand
+from equidyn.data.checks.flat import in_plane
 from equidyn.data.checks.periodic import periodic
 from equidyn.data.generate import experimental_chains
 from equidyn.data.readers import sdf, structures
@@ -116,6 +118,18 @@ def test_drawings_are_no_structures(smiles, hydrogens):
 def test_flat_molecules_are_structures(smiles):
     (found,) = sdf.parse(("s.sdf, record 1", record(smiles, False)), {})
     assert isinstance(found, Item), found
+
+
+@pytest.mark.parametrize("length", [1.0, 30.0])
+@pytest.mark.parametrize("thickness, flat", [(0.0, True), (0.01, True), (0.04, False), (1.0, False)])
+def test_a_plane_is_one_in_any_orientation(thickness, flat, length):
+    rng = np.random.default_rng(0)
+    x = (
+        rng.uniform(-1, 1, size=(12, 3)) * [length, 1.0, 0]
+        + [0, 0, 1] * np.tile([thickness, -thickness], 6)[:, None]
+    )
+    assert in_plane(x) == flat
+    assert in_plane(x @ Rotation.random(random_state=1).as_matrix() + 5) == flat
 
 
 def test_a_molecule_in_a_plane_with_four_neighbours_is_none_in_any_format(tmp_path):

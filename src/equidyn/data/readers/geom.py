@@ -91,11 +91,12 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
         where = f"{path}, molecule {number}, conformer {k}"
         try:
             molecule = Chem.Mol(data)
-            numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+            atoms = list(molecule.GetAtoms())  # RDKit's own iterator is slow
+            numbers = np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
             positions = molecule.GetConformer().GetPositions() if three_dimensional else _nowhere(numbers)
             key = cluster or molecules.canonical(molecule)
-            bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+            bare = any(atom.GetTotalNumHs() for atom in atoms)
             result = molecules.molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
         except Exception:  # RDKit raises many types on malformed molecules
             found.append(Rejected(where, "does not parse (RDKit)", _newer(data)))
