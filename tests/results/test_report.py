@@ -86,3 +86,33 @@ def test_off_grid_numbers_are_compared_with_those_of_an_equivariant_blur():
         "interpolation alone could make it" in report._off_grid(haar[:1])[0]
         and "more than interpolation" in report._off_grid(haar[1:])[0]
     )
+
+
+def test_checks_of_a_dataset_are_a_table_and_what_the_config_overrides_is_open(tmp_path):
+    from jinja2 import Environment, PackageLoader
+
+    from equidyn.data.checks.findings import Findings, Outcome
+    from equidyn.results.report import TEMPLATE, checks_of
+
+    findings = Findings("forces", ["net-torque"])
+    findings.add(Outcome("net-torque", "refused", "f.xyz", 40, "torque <0.5>"))
+    (tmp_path / "data").mkdir()
+    findings.write(tmp_path / "data")
+    rows = checks_of(tmp_path / "data")
+    assert checks_of(tmp_path) == [] and {row["check"] for row in rows} >= {
+        "xtb",
+        "copies",
+        "net-torque",
+    }
+    page_of = (
+        Environment(loader=PackageLoader("equidyn", "results"), autoescape=True).get_template(TEMPLATE).render
+    )
+    rest = {name: {} for name in ("final", "others", "readings", "titles", "notes")}
+    rest |= {name: [] for name in ("reached", "pages", "figures", "more", "summaries")}
+    one = {"name": "mine", "checks": rows}
+    page = page_of(datasets=[one, {"name": "old", "checks": []}], **rest)
+    assert "<details open><summary>Checks of mine" in page and "overridden by the config: net-torque" in page
+    assert "torque &lt;0.5&gt;" in page and "Checks of old" not in page
+    quiet = [row | {"verdict": "passed"} for row in rows]
+    page = page_of(datasets=[{"name": "mine", "checks": quiet}], **rest)
+    assert "<details><summary>Checks of mine" in page and "overridden" not in page

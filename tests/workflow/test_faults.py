@@ -20,11 +20,16 @@ from equidyn.data.schema import SCHEMA_VERSION
 from equidyn.errors import DataError
 from equidyn.guards import content_digest
 
-FRAMES = "".join(
-    f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n"
-    for i in range(5)
-    for element in ("O", "S", "Se", "Te")
-)
+
+def frames(n):
+    """XYZ text of n frames of four molecules each."""
+    return "".join(
+        f"3\n\n{element} 0 0 {0.01 * i}\nH 0.96 0 0\nH -0.24 0.93 0\n"
+        for i in range(n)
+        for element in ("O", "S", "Se", "Te")
+    )
+
+
 DATA = "results/faults/data/small-molecules.h5"
 
 
@@ -76,7 +81,7 @@ def trial(tmp_path_factory):
     }
     (folder / "config/faults.yaml").write_text(yaml.safe_dump(config))
     (folder / "input").mkdir()
-    (folder / "input/m.xyz").write_text(FRAMES)
+    (folder / "input/m.xyz").write_text(frames(5))
     first = started(folder, DATA)
     deadline = time.time() + 300
     while not list((folder / ".snakemake").glob("locks/*.lock")):
@@ -118,13 +123,24 @@ def test_clocks_that_disagree_are_named_and_spoil_nothing(folder):
     os.utime(source, (ahead, ahead))
     status, text = said(folder, DATA)
     assert status == 0 and "Nothing to be done" in text
-    source.write_text(FRAMES + FRAMES[: len(FRAMES) // 5])
+    source.write_text(frames(6))
     os.utime(source, (ahead, ahead))
     status, text = said(folder, DATA)
     assert status != 0 and "clock skew" in text and "input/m.xyz" in text and text.count("rule dataset:") == 1
     assert not (folder / DATA).exists()
     os.utime(source)
     assert said(folder, DATA)[0] == 0 and len(store.read(folder / DATA, "molecules")[0]["offsets"]) == 25
+
+
+def test_lists_of_a_refused_dataset_survive_the_failed_rule(folder):
+    (folder / "input/m.xyz").write_text(frames(5).replace("\n\n", '\npbc="T T T"\n'))
+    status, text = said(folder, DATA)
+    assert status != 0 and not (folder / DATA).exists()
+    lists = (folder / DATA).with_suffix("")
+    assert (lists / "rejected.csv").read_text().count("periodic structure") == 20
+    assert '"rejected"' in (lists / "checks.json").read_text() and not (lists / "split.csv").exists()
+    (folder / "input/m.xyz").write_text(frames(5))
+    assert said(folder, DATA)[0] == 0 and "periodic" not in (lists / "rejected.csv").read_text()
 
 
 def test_a_dataset_of_another_version_is_made_again_by_the_command_of_the_message(folder):

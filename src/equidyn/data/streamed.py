@@ -80,10 +80,9 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
         raise
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
     _say_unit(findings, split.label, reader.unit)
-    source = f"{settings['source']}: {paths}"
-    attributes = attributes_of(settings, reader.kind, source, settings["licence"], split, code)
-    attributes |= {"split_list_sha256": sha256} if listed else {}
-    attributes |= {} if reader.clusterer is None else {"clusterer": reader.clusterer(settings)}
+    attributes = _attributes(settings, reader, paths, split, code) | (
+        {"split_list_sha256": sha256} if listed else {}
+    )
     with (
         rejections(folder) as rejected,
         splits.Lists(folder) as lists,
@@ -106,6 +105,12 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     if reader.kind == "forces":
         notes["force_rms_eV_per_angstrom"] = round((writer.squares / (3 * writer.rows)) ** 0.5, 4)
     return counts_of(writer.items, split, notes, reasons)
+
+
+def _attributes(settings: dict, reader: Reader, paths: str, split: splits.Split, code: str) -> dict:
+    source = f"{settings['source']}: {paths}"
+    attributes = attributes_of(settings, reader.kind, source, settings["licence"], split, code)
+    return attributes | ({} if reader.clusterer is None else {"clusterer": reader.clusterer(settings)})
 
 
 def _say_unit(findings: Findings, label: str, unit: str) -> None:
@@ -337,6 +342,9 @@ def _choose(
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
     for code in np.unique(found.dropped[found.dropped > 0]).tolist():
         reason[listed & (found.dropped == code)] = splits.REASONS.index(whole_file.REASONS[code])
+    if not once.any():
+        counts = {splits.REASONS[code]: int((reason == code).sum()) for code in np.unique(reason) if code}
+        raise DataError(f"{out}: none of {len(once)} items is left; rejected: {counts}")
     split = splits.assign(
         out,
         found.cluster[once],

@@ -141,6 +141,12 @@ def test_single_frames_with_foreign_forces_are_rejected_one_by_one(tmp_path, rig
     assert listed == dict.fromkeys(("4", "9", "14"), *CHECKS["net-torque"].reasons)
 
 
+def test_a_file_too_small_for_a_median_loses_its_frames_one_by_one(tmp_path, right):
+    change = forces(lambda a, i: np.cross([0, 0, 1.0], a.positions - a.positions.mean(0)))  # a torque alone
+    with pytest.raises(DataError, match="none of 2 items is left; rejected: .*net torque.*: 2"):
+        built(tmp_path, change([frame.copy() for frame in right["one"][:2]]), accept=["xtb", "energy-forces"])
+
+
 def test_placeholders_among_labels_are_rejected_one_by_one(tmp_path, right):
     atoms = [frame.copy() for frame in right["many"]]
     atoms[3].arrays["forces"] *= 0

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from labelled import SETTINGS, frames
 from rdkit import Chem
 from rdkit.Chem import AllChem
+from scipy.spatial.transform import Rotation
 from spice_files import write as write_spice
 from structure_files import LONG, helix, line, protein
 
 from equidyn.data import build, conversion
 from equidyn.data.checks import catalogue, hand
+from equidyn.data.checks.flat import in_plane
 from equidyn.data.checks.periodic import periodic
 from equidyn.data.generate import experimental_chains
 from equidyn.data.readers import sdf, structures
@@ -118,6 +120,18 @@ def test_flat_molecules_are_structures(smiles):
     assert isinstance(found, Item), found
 
 
+@pytest.mark.parametrize("length", [1.0, 30.0])
+@pytest.mark.parametrize("thickness, flat", [(0.0, True), (0.01, True), (0.04, False), (1.0, False)])
+def test_a_plane_is_one_in_any_orientation(thickness, flat, length):
+    rng = np.random.default_rng(0)
+    x = (
+        rng.uniform(-1, 1, size=(12, 3)) * [length, 1.0, 0]
+        + [0, 0, 1] * np.tile([thickness, -thickness], 6)[:, None]
+    )
+    assert in_plane(x) == flat
+    assert in_plane(x @ Rotation.random(random_state=1).as_matrix() + 5) == flat
+
+
 def test_a_molecule_in_a_plane_with_four_neighbours_is_none_in_any_format(tmp_path):
     atoms = molecule("CH4")
     atoms.positions[:] = [[0, 0, 0], [1.09, 0, 0], [-1.09, 0, 0], [0, 1.09, 0], [0, -1.09, 0]]
@@ -177,6 +191,8 @@ def test_chains_without_identifiers_or_sharing_one_are_told_apart():
     assert chains_of(first + second)[0] == [("", 20), (", chain blank (2)", 12)]
     first, second = protein(LONG[:20]).removesuffix("TER\n"), protein(LONG[:12], shift=30.0)
     assert chains_of(first + second)[0] == [(", chain A", 20), (", chain A (2)", 12)]
+    apart = protein(LONG[:20]) + protein(LONG[3:15], first=201, shift=30.0)
+    assert chains_of(apart)[0] == [(", chain A", 20), (", chain A (2)", 12)]
     other = protein(LONG[5:20], chain="B", shift=60.0)
     assert chains_of(first + other + second)[0] == [
         (", chain A", 20),

@@ -100,6 +100,15 @@ def test_settings_cut_conformers_and_atoms(molecules):
     assert {admit(item, {"max_atoms": n - 1}).reason for item in geom.parse(record, {})} == {"too many atoms"}
 
 
+def test_molecules_of_a_newer_rdkit_are_called_so(molecules):
+    data = molecules[0][1][0].ToBinary()
+    newer = data[:4] + (99).to_bytes(4, "little") + data[8:]
+    (found,) = geom.parse(("f", 1, "CCO", [newer]), {})
+    assert found.reason == "does not parse (RDKit)" and "newer RDKit: format 99." in found.detail
+    (found,) = geom.parse(("f", 1, "CCO", [data[:40]]), {})
+    assert found.reason == "does not parse (RDKit)" and not found.detail
+
+
 def test_what_is_no_conformer_is_rejected_with_a_shared_reason(tmp_path, molecules):
     flat = Chem.MolFromSmiles("CCO")
     AllChem.Compute2DCoords(flat)

@@ -19,8 +19,13 @@ def in_plane(positions: np.ndarray) -> bool:
     if len(positions) < 4:
         return True
     x = positions - positions.mean(0)
-    square, axes = np.linalg.eigh(x.T @ x)
-    return square[0] < len(x) * PLANE**2 and bool(np.abs(x @ axes[:, 0]).max() < PLANE)
+    scatter, thin = x.T @ x, len(x) * PLANE**2
+    (a, b, c), (_, d, e), (_, _, f) = scatter.tolist()
+    determinant = a * (d * f - e * e) - b * (b * f - c * e) + c * (b * e - c * d)
+    if determinant > thin * ((a + d + f) / 2) ** 2:  # it is at most the least eigenvalue times that
+        return False
+    square, axes = np.linalg.eigh(scatter)
+    return square[0] < thin and bool(np.abs(x @ axes[:, 0]).max() < PLANE)
 
 
 def crowded(numbers: np.ndarray, positions: np.ndarray, radii: np.ndarray) -> str | None:

@@ -5,6 +5,7 @@ bytes: 16 of 1200 single-byte changes of a molecule ended the process. ``parse``
 worker process, and a file from anywhere but its publisher does not belong here at all.
 """
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,14 +91,15 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
         where = f"{path}, molecule {number}, conformer {k}"
         try:
             molecule = Chem.Mol(data)
-            numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+            atoms = list(molecule.GetAtoms())  # RDKit's own iterator is slow
+            numbers = np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
             positions = molecule.GetConformer().GetPositions() if three_dimensional else _nowhere(numbers)
             key = cluster or molecules.canonical(molecule)
-            bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+            bare = any(atom.GetTotalNumHs() for atom in atoms)
             result = molecules.molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
         except Exception:  # RDKit raises many types on malformed molecules
-            found.append(Rejected(where, "does not parse (RDKit)"))
+            found.append(Rejected(where, "does not parse (RDKit)", _newer(data)))
             continue
         if isinstance(result, Item):
             result.cluster, result.bare = key, bare
@@ -107,6 +109,21 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
         where = f"{path}, molecule {number}, conformers {n + 1} to {len(conformers)}"
         found.append(Rejected(where, BEYOND, f"{len(conformers) - n} of {len(conformers)}"))
     return found
+
+
+def _newer(data: bytes) -> str:
+    """What to say of a molecule in a newer format than this RDKit reads, which says so at its beginning."""
+    from rdkit import Chem, rdBase
+
+    head = struct.Struct("<4i")  # byte order, major, minor, patch
+    ours = head.unpack(Chem.Mol().ToBinary()[: head.size])
+    if len(data) < head.size or (theirs := head.unpack(data[: head.size]))[0] != ours[0]:
+        return ""
+    if theirs[1:] <= ours[1:]:
+        return ""
+    found, known = (".".join(map(str, version[1:])) for version in (theirs, ours))
+    here = f"expected at most {known}, that of RDKit {rdBase.rdkitVersion}"
+    return f"written by a newer RDKit: format {found}, {here}"
 
 
 def _nowhere(numbers: np.ndarray) -> np.ndarray:

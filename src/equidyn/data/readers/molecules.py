@@ -137,7 +137,7 @@ def unusable(numbers: np.ndarray, positions: np.ndarray) -> str | None:
         return "dummy atom or unknown element"
     if not (np.abs(positions) < 1e9).all():  # also what would overflow in single precision
         return "positions that are not finite"
-    if len(numbers) > 1 and np.ptp(positions, axis=0).max() == 0:
+    if len(numbers) > 1 and (positions == positions[0]).all():
         return NO_3D
     return None
 
@@ -173,7 +173,8 @@ def molecule_of(
     if wrong:
         return wrong
     rows = {"numbers": numbers, "positions": centred(positions)}
-    return Item(where, "", rows, notes=notes, copy=copies.of_molecule(numbers, positions[None])[0])
+    (copy,) = copies.digests(numbers.tobytes(), rows["positions"][None])
+    return Item(where, "", rows, notes=notes, copy=copy)
 
 
 def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 from equidyn.data.readers.sequence_clusters import ALPHABET
 
 SPAN = 4.0  # Å per step along a chain, at most
+MISSING = 50  # residues that a chain may lack at a TER and go on
 IDENTIFIERS = [
     a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "0123456789"
 ]  # for chains without their own
@@ -53,8 +54,8 @@ def sorted_out(text: str) -> tuple[str, dict[str, str]]:
     """The text, and what the identifiers that were given to chains stand for: ``A (2)``, the second A.
 
     A chain begins where residues do not go on from the last ones of the same identifier: the numbers
-    restart, or no chain can span the way, and a TER, or a blank identifier after one, says that something
-    ended.
+    restart, no chain can span the way, or so many residues would be missing after a TER. A TER after
+    which they go on does not end a chain that has an identifier.
     """
     lines = text.splitlines()
     atoms = [i for i, line in enumerate(lines) if line.startswith(("ATOM  ", "HETATM"))]
@@ -138,4 +139,5 @@ def _begins(before: _Residue, residue: _Residue) -> bool:
         return False
     if steps < 0 or (steps == 0 and residue.key[:3] != before.key[:3] and residue.after_ter):
         return True
-    return residue.after_ter and (not residue.chain.strip() or distance > SPAN * max(steps, 1))
+    told = not residue.chain.strip() or steps > MISSING
+    return residue.after_ter and (told or distance > SPAN * max(steps, 1))

@@ -70,12 +70,13 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
     if molecule is None:
         return [Rejected(where, "does not parse (RDKit)")]
     positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
-    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
+    atoms = list(molecule.GetAtoms())  # RDKit's own iterator is slow
+    numbers = np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8)
     three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
     found = molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
     if isinstance(found, Rejected):
         return [found]
-    found.bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+    found.bare = any(atom.GetTotalNumHs() for atom in atoms)
     try:
         found.cluster = canonical(molecule)
     except (RuntimeError, ValueError):
