@@ -39,7 +39,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "lightning": {"probe"},
     "steps": {
         "symmetry", "geometry", "baselines", "guards", "data", "download", "models", "tasks", "training",
-        "analysis", "results", "figures", "cost",
+        "analysis", "results", "figures", "cost", "probe",
     },
     "cli": {"steps", "probe"},
 }  # fmt: skip
