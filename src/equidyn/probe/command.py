@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from equidyn import __version__
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
 from equidyn.probe import averaging, loading, outputs, structures
@@ -140,7 +141,8 @@ def _calculator_result(
     frames = structures.read(path)
     about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    kept = Kept(out / "items.jsonl", about | key | {"code": _code(calculator), "quantities": quantities})
+    key |= {"code": _code(calculator), "quantities": quantities, "equidyn": __version__}
+    kept = Kept(out / "items.jsonl", about | key)
     done = f", {len(kept.found)} of them done before" if kept.found else ""
     n = min(len(frames), settings["limit"] or len(frames))
     poses_each = settings["rotations"] if settings["quadrature"] == RANDOM else settings["quadrature"]
