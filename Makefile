@@ -1,9 +1,9 @@
-# make results | make test | make lint | make gpu-check | make gallery | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
+# make results | make test | make lint | make chains | make gallery | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: results test lint gallery gpu-check gpu-data gpu-replicate
+.PHONY: results test lint chains gallery gpu-check gpu-data gpu-replicate
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -14,6 +14,12 @@ test: .venv/installed
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint
+
+# the wheel that resources/backbones/chains.npz was made from, out of the package index, and whether it still makes the same bytes
+chains: .venv/installed
+	snakemake --cores 1 downloads/cgdms.json
+	python resources/backbones/make.py downloads/cgdms/1.0/cgdms-1.0-py3-none-any.whl downloads/cgdms/chains.npz
+	cmp downloads/cgdms/chains.npz resources/backbones/chains.npz
 
 # after make results; an environment for each package, some 10 GB
 gallery: .venv/installed

@@ -277,6 +277,7 @@ SOURCES = {  # how a file is made, its name, settings of the dataset
 # VmHWM and not ru_maxrss for the parent: the latter begins with what the process that started it held.
 MEASURED = """
 import json, resource, sys, time
+from pathlib import Path
 from equidyn.data.build import build
 if __name__ == "__main__":
     settings, out, workers = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
@@ -310,6 +311,7 @@ def measured(source: str, gigabytes: float, workers: list[int], folder: Path) ->
         f"{time.perf_counter() - start:.0f} s"
     )
     settings = dict(source=source, files=[str(path)], licence="generated", n_held_out=1, seed=0, **extra)
+    settings["accept"] = ["copies"]  # geometries are repeated
     for n in workers:
         out = folder / f"{n}.h5"
         done = subprocess.run(

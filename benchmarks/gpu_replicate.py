@@ -35,6 +35,7 @@ from pathlib import Path
 import torch
 
 from equidyn import tasks
+from equidyn.declarations import own_models
 from equidyn.device import tf32
 from equidyn.errors import DataError, EquidynError
 from equidyn.figures import style
@@ -176,9 +177,8 @@ class Replica:
         self.task = tasks.build(self.settings["task"], files[0], self.settings, device, grids)
         named = self.settings["model"]
         self.model = registry.build_named(named, self.settings["seed"]).to(device)
-        code = code_digest(
-            loop.__file__, tasks.TASKS[self.task.name][0], registry.ARCHITECTURES[named["architecture"]][0]
-        )
+        modules = tasks.TASKS[self.task.name][0], own_models()[named["architecture"]].module
+        code = code_digest(loop.__file__, *modules)
         about = [self.settings, digests, code, torch.__version__, hardware(device), steps]
         self.identity = json.dumps(about, sort_keys=True)
         self.digests = digests

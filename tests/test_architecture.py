@@ -20,6 +20,7 @@ SUBSTRATE = {
     "provenance",
     "device",
     "config",
+    "declarations",
 }  # single modules that all rooms may use
 MAY_IMPORT = {  # room → rooms that it may import, beside itself and the substrate
     "symmetry": set(),
@@ -39,12 +40,13 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "lightning": {"probe"},
     "steps": {
         "symmetry", "geometry", "baselines", "guards", "data", "download", "models", "tasks", "training",
-        "analysis", "results", "figures", "cost", "probe",
+        "analysis", "results", "figures", "cost",
     },
     "cli": {"steps", "probe"},
 }  # fmt: skip
 NEEDED = dict.fromkeys(("errors", "seeds", "provenance"), set())
-NEEDED |= dict.fromkeys(("files", "device", "config"), {"errors"})
+NEEDED |= dict.fromkeys(("files", "device", "declarations"), {"errors"})
+NEEDED["config"] = {"errors", "declarations"}
 
 
 def name_of(path: Path) -> str:

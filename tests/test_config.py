@@ -230,14 +230,13 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
     from equidyn import config, tasks
     from equidyn.data import generated
     from equidyn.data.readers.registry import READERS
-    from equidyn.models import registry
+    from equidyn.declarations import own_models
     from equidyn.models.voxmol import VoxMol
 
-    assert set(config.MODELS) == set(config.SOURCES) == set(tasks.TASKS)
-    found = {name: sizes for models in config.MODELS.values() for name, sizes in models.items()}
-    assert set(found) == set(registry.ARCHITECTURES)
-    for name, sizes in found.items():
-        assert set(sizes) == set(importlib.import_module(registry.ARCHITECTURES[name][0]).SIZES)
+    assert {model.task for model in own_models().values()} == set(config.SOURCES) == set(tasks.TASKS)
+    for model in own_models().values():
+        module = importlib.import_module(model.module)
+        assert set(model.sizes) == set(module.SIZES) and hasattr(module, model.class_name)
     assert inspect.signature(VoxMol).parameters["n_channels"].default == config.CHANNELS
     assert {source for sources in config.SOURCES.values() for source in sources} == set(READERS) | set(
         generated.SOURCES

@@ -117,3 +117,40 @@ def test_figures_of_dynamics_are_on_the_page(tmp_path, task, name):
     )
     assert not off_the_page(figure)
     plt.close(figure)
+
+
+def replicated_table(run, axis, values, seeds=(0, 1, 2)):
+    """Rows of a run of the default again under other names, and what those stand for in a matrix."""
+    rows = tables.read([TABLES / f"{run}.csv"])
+    made, points = list(rows), {}
+    for value in values:
+        for seed in seeds:
+            name = f"{run}-{value}-{seed}"
+            made += [{**r, "run": name, "percent": (1 + 0.2 * seed) * r["percent"]} for r in rows]
+            axes, at = {axis: value, "seed": seed}, {axis: None, "seed": 0}
+            points[name] = dict(group="g", axes=axes, reference=run, reference_axes=at)
+    return made, points
+
+
+@pytest.mark.parametrize(
+    "run, axis, values",
+    [
+        ("forces", "training.n_train", [100, 500]),
+        ("forces-raw", "model.options.hidden", [16, 32, 128, 176]),
+        ("voxels-0.445", "training.n_train", [100]),
+        ("flow", "model.size", ["tiny", "small"]),
+    ],
+)
+def test_axes_of_a_matrix_are_on_the_page_a_colour_per_point(run, axis, values):
+    rows, points = replicated_table(run, axis, values)
+    paper = tables.read_paper(REPOSITORY / "resources/paper_milestones.csv")
+    figure = importlib.import_module("equidyn.figures.axes").draw(
+        rows, paper, [json.dumps({"axes": [axis], "points": points})]
+    )
+    assert not off_the_page(figure) and figure.get_size_inches()[0] == pytest.approx(WIDE)
+    left, right = figure.axes
+    colours = {line.get_color() for line in right.lines if line.get_linestyle() == "-"}
+    assert len(colours) == 1 + len(values)  # the reference and each value, whatever the seed
+    labels = [text.get_text() for text in left.get_legend().get_texts() if "paper" not in text.get_text()]
+    assert len(labels) == 1 + len(values) and not any("seed" in label for label in labels)
+    plt.close(figure)

@@ -4,6 +4,7 @@ Experiments only, never machines.
 """
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -12,6 +13,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
+from equidyn.declarations import model_in, models, source_in
 from equidyn.errors import ConfigError, optional_packages
 
 with optional_packages():
@@ -20,19 +22,14 @@ with optional_packages():
     from jsonschema.validators import extend
 
 SCHEMA = Path(__file__).with_name("config.schema.json")
-# What fits a task: sizes of its architectures and sources of its datasets. Written here because a driver that
-# only
-# validates need not have torch; a test compares.
-MODELS = {
-    "forces": {"escaip": ("tiny", "mini", "small", "1M", "4M", "6M"), "rawdir": ("tiny", "mini")},
-    "voxels": {"voxmol": ("tiny", "mini", "small", "7M", "28M", "111M")},
-    "flow": {"proteina": ("tiny", "mini", "small", "60M", "60M-tri", "200M", "400M")},
-}
+# Sources of datasets that fit a task; written here because a driver that only validates need not have torch.
+KINDS = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}  # of datasets, by task
 SOURCES = {
     "forces": ("conformers", "extxyz", "npz", "spice"),
     "voxels": ("conformers", "sdf", "xyz", "geom"),
     "flow": ("backbones", "structures", "chains"),
 }
+OWN_SOURCES = (*dict.fromkeys(source for sources in SOURCES.values() for source in sources), "turned")
 CHANNELS = 8  # of VoxMol by default
 # 1.0 is an integer to JSON Schema, but not to range() and to seeds
 INTEGERS = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
@@ -49,6 +46,8 @@ def validate(config: dict) -> None:
     """
     schema = json.loads(SCHEMA.read_text())
     _check(config, schema)
+    declared_models(config)
+    _check_sources(config, schema)
     if "matrix" in config:
         config, _ = expand(config)
         _check(config, schema)
@@ -62,8 +61,66 @@ def validate(config: dict) -> None:
                 f"{sorted(config['datasets'])}"
             )
         settings, dataset = resolve_run(config, name), origin(config, run["dataset"])
-        _check_fit(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+        if "import" in run.get("model", {}) and {"architecture", "size"} & set(run["model"]):
+            raise ConfigError(
+                f"config, runs.{name}.model: import beside architecture or size, expected it alone"
+            )
+        _check_fit(
+            f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_sources(config)
+        )
+        _check_model(
+            f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_models(config)
+        )
         _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+
+
+def declared_models(config: dict) -> dict:
+    """The architectures of the package and of the config's ``extensions``, by name.
+
+    Raises
+    ------
+    ConfigError
+        see ``declarations.models``; a model of no task
+    """
+    known = models(tuple(config.get("extensions", [])))
+    for model in known.values():
+        if model.task not in SOURCES:
+            raise ConfigError(f"{model.file}: task {model.task!r}, expected one of {', '.join(SOURCES)}")
+    return known
+
+
+def declared_sources(config: dict) -> dict:
+    """The sources of datasets that the config's ``extensions`` declare, by name.
+
+    Raises
+    ------
+    ConfigError
+        see ``declarations.source_in``; a name that another source has
+    """
+    known = {}
+    for file in config.get("extensions", []):
+        source = source_in(file)
+        if source is None:
+            continue
+        if source.name in known or source.name in OWN_SOURCES:
+            raise ConfigError(f"{file}: source {source.name!r}, expected another name: there is one")
+        known[source.name] = source
+    return known
+
+
+def _check_sources(config: dict, schema: dict) -> None:
+    """That every source is known, and the keys of those that extensions declare."""
+    outside = declared_sources(config)
+    for name, dataset in config["datasets"].items():
+        if dataset["source"] in OWN_SOURCES:
+            continue
+        if dataset["source"] not in outside:
+            known = ", ".join([*OWN_SOURCES, *outside])
+            raise ConfigError(
+                f"config, datasets.{name}.source: {dataset['source']!r}, expected one of {known}"
+            )
+        keys = {"$defs": schema["$defs"], **schema["$defs"]["source_outside"]}
+        _check(dataset, keys, f"datasets.{name}")
 
 
 def origin(config: dict, name: str) -> dict:
@@ -80,13 +137,14 @@ def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
         raise ConfigError(f"{place}.of: {dataset['of']!r}, expected one of {known}")
 
 
-def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
-    """Task, dataset and model."""
-    task, model, source = run["task"], run["model"], dataset["source"]
-    if source not in SOURCES[task]:
+def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict, outside: dict) -> None:
+    """Task and dataset; ``outside`` are the sources that extensions declare."""
+    task, source = run["task"], dataset["source"]
+    fitting = [*SOURCES[task], *(s.name for s in outside.values() if s.kind == KINDS[task])]
+    if source not in fitting:
         raise ConfigError(
             f"{place}.dataset: {dataset_name} has the source {source!r}, expected one of "
-            f"{', '.join(SOURCES[task])} for the task {task}"
+            f"{', '.join(fitting)} for the task {task}"
         )
     if task == "forces" and not dataset.get("labels", True):
         raise ConfigError(
@@ -97,20 +155,28 @@ def _check_fit(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
             f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), "
             f"expected one for the task voxels"
         )
-    sizes = MODELS[task].get(model.get("architecture"))
-    if sizes is None:
+
+
+def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known: dict) -> None:
+    """Task, dataset and model; what is imported from elsewhere is checked in the job, which has it."""
+    task, model = run["task"], run["model"]
+    if "import" in model:
+        return
+    fitting = {name: declared for name, declared in known.items() if declared.task == task}
+    if model.get("architecture") not in fitting:
         raise ConfigError(
             f"{place}.model.architecture: {model.get('architecture')!r}, expected one of "
-            f"{', '.join(MODELS[task])} for the task {task}"
+            f"{', '.join(fitting)} for the task {task}"
         )
+    sizes = fitting[model["architecture"]].sizes
     if model.get("size") not in sizes:
         raise ConfigError(
             f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
             f"{model['architecture']}"
         )
-    if task == "voxels" and (n := model.get("options", {}).get("n_channels", CHANNELS)) != len(
-        dataset["voxels"]["elements"]
-    ):
+    if model["architecture"] == "voxmol" and (
+        n := model.get("options", {}).get("n_channels", CHANNELS)
+    ) != len(dataset["voxels"]["elements"]):
         raise ConfigError(
             f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
             f"number of {dataset_name}.voxels.elements"
@@ -135,6 +201,9 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
         ]
     if "sample" in run:
         limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
+    if "checkpoints_from" in run["training"]:
+        first, steps = run["training"]["checkpoints_from"], run["training"]["steps"]
+        limits.append(("training.checkpoints_from", first, "training.steps", steps))
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
@@ -154,11 +223,13 @@ def check_downloads(config: dict, known: list[str]) -> None:
                 raise ConfigError(f"{place}: {unknown}, expected names of {where}: {', '.join(known)}")
 
 
-def _check(config, schema):
+def _check(config, schema, within: str = ""):
+    """Against a schema; ``within`` is where in the config that part stands."""
     _check_finite(config, "config")
     error = best_match(Validator(schema).iter_errors(config))
     if error is not None:
-        place = ".".join(str(part) for part in error.absolute_path) or "top level"
+        path = [within] * bool(within) + [str(part) for part in error.absolute_path]
+        place = ".".join(path) or "top level"
         allowed = (
             f"; known keys: {', '.join(sorted(error.schema['properties']))}"
             if error.validator == "additionalProperties" and "properties" in error.schema
@@ -184,7 +255,12 @@ def _check_finite(value, place: str) -> None:
 
 def _check_files(place: str, dataset: dict) -> None:
     """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
-    if dataset["source"] in ("turned", "conformers", "backbones", "chains"):
+    if dataset["source"] in ("turned", "conformers", "backbones"):
+        return
+    if dataset["source"] == "chains":
+        if ("chains" in dataset) == ("download" in dataset):
+            found = "both chains and download" if "chains" in dataset else "neither chains nor download"
+            raise ConfigError(f"{place}: {found}, expected exactly one of the two")
         return
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"
@@ -313,12 +389,28 @@ def resolve_run(config: dict, name: str) -> dict:
         if the task has no defaults and the run lacks a section
     """
     settings = _settings(config, name)
+    if "model" in settings:
+        settings["model"] = _resolve_model(config, settings["model"])
     missing = [key for key in ("model", "training", "measure") if key not in settings]
     if missing:
         raise ConfigError(
             f"config, runs.{name}: no {', '.join(missing)}, neither there nor in defaults.{settings['task']}"
         )
     return settings
+
+
+def _resolve_model(config: dict, model: dict) -> dict:
+    """The section ``model`` with where its class comes from: a file outside the package goes with its digest,
+    so that a change in it trains anew; what is imported has no architecture of the defaults.
+    """
+    if "import" in model:
+        return {key: value for key, value in model.items() if key not in ("architecture", "size")}
+    for file in config.get("extensions", []):
+        declared = model_in(file)
+        if declared is not None and declared.name == model.get("architecture"):
+            digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            return {**model, "extension": {"file": file, "sha256": digest}}
+    return model
 
 
 def of_training(settings: dict) -> dict:
@@ -338,4 +430,8 @@ def _settings(config, name):
 
 def resolve_dataset(config: dict, name: str) -> dict:
     """All settings of one dataset."""
-    return {"seed": config["seed"], **config["datasets"][name]}
+    settings = {"seed": config["seed"], **config["datasets"][name]}
+    if source := declared_sources(config).get(settings["source"]):
+        digest = hashlib.sha256(source.file.read_bytes()).hexdigest()
+        settings["extension"] = {"file": str(source.file), "sha256": digest}
+    return settings

@@ -70,7 +70,7 @@ def test_forwards_are_those_of_the_steps_that_make_them(smoke):
     assert trained == 20 * 4 * (3 + 0.5)
     doubled = copy.deepcopy(run)
     doubled["measure"]["n_rotations"] *= 2
-    n = len(checkpoint.log_spaced(run["training"]["steps"], run["training"]["n_checkpoints"]))
+    n = len(checkpoint.steps_of(run["training"]))
     times = 2 * (n + 1) * len(run["measure"]["times"]) + len(
         run["measure"]["self_conditioning_times"]
     )  # live and EMA, at the last also on training items; self-conditioned
@@ -79,7 +79,7 @@ def test_forwards_are_those_of_the_steps_that_make_them(smoke):
         measured + times * run["measure"]["n_items"] * run["measure"]["n_rotations"],
     )
     forces = configuration.resolve_run(smoke, "forces")
-    n = len(checkpoint.log_spaced(forces["training"]["steps"], forces["training"]["n_checkpoints"]))
+    n = len(checkpoint.steps_of(forces["training"]))
     items, rotations = forces["measure"]["n_items"], forces["measure"]["n_rotations"]
     least = 2 * (n + 1) * items * rotations + 24 * items
     assert least < estimate.forwards(forces)[1] <= least + (2 * (n + 1) + 1) * 4 * items

@@ -95,7 +95,7 @@ def test_a_conversion_on_a_full_disk_goes_on_when_there_is_room(waters, tmp_path
     assert (
         not out.exists()
         and not [p for p in (tmp_path / "out").rglob("*.part")]
-        and not list((tmp_path / "out/d").glob("*.csv"))
+        and {p.name for p in (tmp_path / "out/d").glob("*.csv")} <= {"rejected.csv"}  # whole, what there was
     )
     assert build.build({**XYZ, "files": [str(waters)]}, str(out), workers=1)["items"] == 160
 

@@ -3,7 +3,7 @@ import torch
 
 from equidyn.analysis.force_head import closed_form
 from equidyn.geometry.neighbours import bond_order, neighbour_list
-from equidyn.models import registry
+from equidyn.models import escaip, registry
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Vector
 from equidyn.symmetry.measure import measure
@@ -101,3 +101,34 @@ def test_bond_order_against_spherical_harmonics():
     for degree in range(10):
         power = sum(abs(sph_harm_y(degree, m, theta, phi).mean()) ** 2 for m in range(-degree, degree + 1))
         assert got[degree].item() == pytest.approx(power**0.5, abs=1e-12)
+
+
+def test_attention_is_torchs_own():
+    """Values and gradients, with masked keys and an atom that has none at all."""
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(5, 2, 7, 4, dtype=torch.float64, generator=g, requires_grad=True) for _ in range(3)
+    )
+    bias = torch.randn(5, 1, 7, 7, dtype=torch.float64, generator=g)
+    bias[1, :, :, 3:] = -1e9
+    bias[2] = -1e9
+    bias.requires_grad_()
+    reference = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    found = escaip.attend(q, k, v, bias)
+    torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-12)
+    wanted = torch.autograd.grad(reference.square().sum(), (q, k, v, bias))
+    for got, want in zip(torch.autograd.grad(found.square().sum(), (q, k, v, bias)), wanted):
+        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-10)
+
+
+def test_a_map_of_joined_features_is_that_of_their_concatenation():
+    g = torch.Generator().manual_seed(0)
+    source, target, edge = (torch.randn(*shape, generator=g) for shape in ((6, 3), (6, 2), (6, 4, 5)))
+    neighbours = torch.randint(0, 6, (6, 4), generator=g)
+    linear = torch.nn.Linear(10, 8)
+    spread = target[:, None].expand(-1, 4, -1)
+    whole = linear(torch.cat([edge, source[neighbours], spread], -1))
+    torch.testing.assert_close(escaip.joined(linear, source, target, neighbours, edge), whole)
+    linear = torch.nn.Linear(5, 8)
+    whole = linear(torch.cat([source[neighbours], spread], -1))
+    torch.testing.assert_close(escaip.joined(linear, source, target, neighbours), whole)

@@ -2,7 +2,19 @@ import math
 
 import pytest
 
-from equidyn.results.verdicts import VERDICTS, agree, counted, dip, first_step, robust, verdict
+from equidyn.results.verdicts import (
+    VERDICTS,
+    AtLoss,
+    agree,
+    alike,
+    at_loss,
+    counted,
+    dip,
+    first_step,
+    lowest_ratio,
+    verdict,
+    within,
+)
 
 
 def row(step, percent, ratio, run="r", spread=0.1):
@@ -110,42 +122,65 @@ TRAP = [
 
 
 @pytest.mark.parametrize(
-    "curves, expected",
+    "curve, expected",
     [
-        ([], "not run"),
-        ([GOOD], "not run"),
-        ([GOOD, GOOD], "not testable at this scale"),
-        ([GOOD, GOOD, GOOD], "holds"),
-        ([GOOD, DIP, GOOD], "holds only at the dip"),
-        ([GOOD, GOOD, BAD], "does not hold here"),
-        ([GOOD, BAD], "does not hold here"),  # one contradiction is enough
-        ([BAD, BAD, GOOD], "does not hold here"),
-        ([BAD, BAD, BAD], "not testable at this scale"),
-        ([GOOD, GOOD, TRAP], "not testable at this scale"),
-        ([GOOD, GOOD, OPEN], "inconclusive"),
-        ([TRAP, TRAP, TRAP], "not testable at this scale"),
-        ([GOOD, BAD, TRAP], "does not hold here"),
+        (GOOD, "holds"),
+        (DIP, "holds only at the dip"),
+        (TRAP, "not testable at this scale"),
+        (BAD, "inconclusive"),  # ends at step 10, and the window at 10,000
+        ([*BAD, row(9_000, 8, 0.4)], "inconclusive"),
+        ([*BAD, row(10_000, 8, 0.4)], "does not hold here"),
+        ([*BAD, row(10_000, 8, 0.4), row(20_000, 1, 0.3)], "does not hold here"),  # too late
+        ([*GOOD, row(20_000, 1, 0.3)], "holds"),
+        ([*GOOD, row(20_000, 8, 0.3)], "holds only at the dip"),  # rises after the window
     ],
 )
-def test_robustness(curves, expected):
-    assert robust(curves) == expected
+def test_a_window_of_steps(curve, expected):
+    assert within(curve) == expected
 
 
-def ends(*percents, ratio=0.5):
-    return [[row(1, 20, 3), row(10, 0.5, 0.8), row(100, p, ratio)] for p in percents]
+def test_curves_are_compared_where_their_losses_are_equal():
+    """Halfway in the logarithm of the loss the percentage is halfway, and the first crossing counts."""
+    curve = [row(1, 20, 3), row(10, 8, 0.8), row(100, 2, 0.2), row(200, 5, 0.4), row(300, 1, 0.1)]
+    found = at_loss(curve, 0.4)
+    assert found.percent == pytest.approx(5) and found.lo == pytest.approx(4.5) and found.counts
+    assert at_loss(curve, 0.2).percent == 2 and at_loss(curve, 3).percent == 20
+    assert at_loss(curve, 0.4).counts and not at_loss(curve, 3).counts
+    assert lowest_ratio(curve) == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="0.05"):
+        at_loss(curve, 0.05)
 
 
 @pytest.mark.parametrize(
-    "curves, expected",
+    "n, lo, hi, expected",
     [
-        (ends(1), "not run"),
-        (ends(1, 1.2), "not testable at this scale"),
-        (ends(1, 1.2, 1.5), "holds"),
-        (ends(3, 3.1, 3.2), "holds"),  # replicates agree on a value above 2 %
-        (ends(1, 1.2, 1.9 * 1.9), "holds only at the dip"),
-        (ends(1, 1.2, 1.5, ratio=0.95), "not testable at this scale"),
-        ([[row(10, p, 0.5)] for p in (0.1, 0.5, 1.5)], "does not hold here"),
+        (1, 1, 1, "not run"),
+        (2, 1, 1.5, "not testable at this scale"),
+        (3, 1, 1.9, "holds"),
+        (3, 1.5, 2.5, "inconclusive"),
+        (3, 2.1, 4.0, "does not hold here"),
+        (3, math.nan, math.nan, "not testable at this scale"),
     ],
 )
-def test_replicates(curves, expected):
-    assert agree(curves) == expected
+def test_points_of_an_axis(n, lo, hi, expected):
+    assert alike(n, lo, hi) == expected
+
+
+def seeds(*percents, counts=True, spread=0.1):
+    return [AtLoss(p, (1 - spread) * p, (1 + spread) * p, counts) for p in percents]
+
+
+@pytest.mark.parametrize(
+    "points, expected",
+    [
+        (seeds(1), "not run"),
+        (seeds(1, 1.2), "not testable at this scale"),
+        (seeds(1, 1.2, 1.5), "holds"),
+        (seeds(3, 3.1, 3.2), "holds"),  # replicates agree on a value above 2 %
+        (seeds(1, 1.2, 1.5, counts=False), "not testable at this scale"),
+        (seeds(1, 1.2, 2.1), "does not hold here"),
+        (seeds(1, 1.2, 2.1, spread=0.5), "inconclusive"),
+    ],
+)
+def test_replicates(points, expected):
+    assert agree(points) == expected

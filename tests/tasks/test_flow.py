@@ -327,3 +327,16 @@ def test_integrating_an_exact_field_arrives_at_the_chain(task):
         and statistics["bonds_within"] == 1
         and statistics["n_chains"] == 2
     )
+
+
+def test_statistics_of_an_ideal_helix_and_of_a_folded_strand():
+    """Every quadruplet of a helix is helical, nothing clashes; a strand folded back onto itself clashes."""
+    angle = np.radians(100) * np.arange(24)
+    helix = np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * np.arange(24)], 1)
+    found = sampling.statistics([helix])
+    assert (found["helix_share"], found["right_share"], found["clashes"]) == (1.0, 1.0, 0.0)
+    assert sampling.statistics([helix * [1, 1, -1]])["right_share"] == 0.0
+    strand = np.stack([3.8 * np.arange(10.0), np.zeros(10), np.zeros(10)], 1)
+    back = strand[::-1] + [0, 2.0, 0]  # ten pairs 2 Å apart; those at the turn are neighbours along the chain
+    found = sampling.statistics([np.concatenate([strand, back])])
+    assert (found["helix_share"], found["clashes"]) == (0.0, 9 / 20)

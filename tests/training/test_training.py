@@ -60,7 +60,7 @@ def test_restart_equals_straight_run_bit_for_bit(task, tmp_path, at):
     assert names == sorted(p.name for p in (tmp_path / "killed/checkpoints").iterdir())
     assert [
         checkpoint.load(tmp_path / "killed/checkpoints" / n)["step"] for n in names
-    ] == checkpoint.log_spaced(12, 4)
+    ] == checkpoint.steps_of(dict(steps=12, n_checkpoints=4))
     assert not (tmp_path / "killed/resume/state.pt").exists()
 
 
@@ -212,7 +212,7 @@ def test_batches_of_similar_length_still_visit_every_item_once_an_epoch():
 
 
 def test_log_spacing():
-    steps = checkpoint.log_spaced(1200, 13)
+    steps = checkpoint.steps_of(dict(steps=1200, n_checkpoints=13))
     assert steps[0] == 0 and steps[-1] == 1200 and steps == sorted(set(steps)) and len(steps) <= 13
 
 

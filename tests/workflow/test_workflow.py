@@ -3,6 +3,7 @@ conda.
 """
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -133,6 +134,38 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     assert (
         "output: results/smoke/runs/forces/checkpoints" not in done_text and "rule dataset" not in done_text
     )
+
+
+def test_models_and_figures_from_outside_join_by_one_file_or_an_import_path(done, tmp_path):
+    """Trained, measured, in claims and report; a change in the file trains its run anew and no other."""
+    folder = copy_of(done, tmp_path)
+    shutil.copy(REPOSITORY / "tests/extension_net.py", folder / "my_net.py")
+    shutil.copy(REPOSITORY / "tests/extension_figure.py", folder / "my_figure.py")
+    config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
+    options = dict(hidden=8, layers=1, heads=2, n_gaussians=4, cutoff=4.0, n_neighbours=4)
+    imported = {"import": "equidyn.models.rawdir:RawDirectionTransformer", "options": options}
+    config["extensions"] = ["my_net.py", "my_figure.py"]
+    run = {"task": "forces", "dataset": "molecules"}
+    config["runs"]["forces-springs"] = {**run, "model": {"architecture": "springs", "size": "tiny"}}
+    config["runs"]["forces-imported"] = {**run, "model": imported}
+    (folder / "config/smoke.yaml").write_text(json.dumps(config))  # JSON is YAML
+    snakemake(folder, "--", "results/smoke/report.html")
+    page = (folder / "results/smoke/report.html").read_text()
+    for name in ("forces-springs", "forces-imported"):
+        rows = table(folder / f"results/smoke/runs/{name}/decomposition.csv")
+        assert {r["run"] for r in rows} == {name} and name in page
+        assert float(rows[-1]["equivariance"]) > 10 * float(rows[-1]["floor"])
+    of_c2 = page[page.index('id="C2"') : page.index('id="C3"')]
+    assert "Last total loss of every run" in of_c2  # the caption, under the claim
+    assert (folder / "results/smoke/figures/forces-last_total.svg").stat().st_size > 500
+    with open(folder / "my_figure.py", "a") as file:
+        file.write("\nEXTRA = 1\n")
+    text = snakemake(folder, "-n").stdout
+    assert "figures/forces-last_total" in text and "figures/forces-percent" not in text
+    with open(folder / "my_net.py", "a") as file:
+        file.write("\nEXTRA = 1\n")
+    text = snakemake(folder, "-n").stdout
+    assert "runs/forces-springs/model.pt" in text and "runs/forces-imported/model.pt" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 # Names, folders and helpers shared by all rules.
+import hashlib
 import json
 import os
 import shlex
@@ -15,7 +16,7 @@ from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
-from equidyn.models.registry import ARCHITECTURES
+from equidyn.declarations import own_models
 from equidyn.provenance import code_digest
 from equidyn.tasks import TASKS
 
@@ -46,6 +47,7 @@ RESULTS, LOGS, BENCHMARKS = (
     os.path.join(folder, *OTHER)
     for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
+EXTENSIONS = config.get("extensions", [])
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 RUNS_OF = {
     task: [run for run in RUNS if config["runs"][run]["task"] == task] for task in TASKS
@@ -58,7 +60,7 @@ DYNAMIC_RUNS = [
 HEAD_RUNS = [
     run
     for run in DYNAMIC_RUNS
-    if equidyn_config.resolve_run(config, run)["model"]["architecture"] == "escaip"
+    if equidyn_config.resolve_run(config, run)["model"].get("architecture") == "escaip"
 ]
 # Runs that figures of single runs show: those written out; the many of a matrix appear in the figure of its axes.
 SHOWN_OF = {
@@ -136,6 +138,16 @@ def gpus(wildcards):
     return int(config.get("device", "auto") == "cuda")
 
 
+def module_of(model):
+    """The module of this package that a model comes from; a file outside goes with its digest in the settings."""
+    known = own_models()
+    return (
+        [known[model["architecture"]].module]
+        if model.get("architecture") in known
+        else []
+    )
+
+
 def run_code(script):
     """Digest of a step together with the task and the model that it loads by name."""
 
@@ -144,7 +156,7 @@ def run_code(script):
         return code_digest(
             f"{SCRIPTS}/{script}",
             TASKS[settings["task"]][0],
-            ARCHITECTURES[settings["model"]["architecture"]][0],
+            *module_of(settings["model"]),
         )
 
     return digest
@@ -200,7 +212,7 @@ def figures_of_task(task):
     dynamic, head = (
         any(run in runs for run in shown) for runs in (DYNAMIC_RUNS, HEAD_RUNS)
     )
-    return figures_of(task, dynamic, head, varied)
+    return figures_of(task, dynamic, head, varied, EXTENSIONS)
 
 
 FIGURES = {task: figures_of_task(task) for task, runs in RUNS_OF.items() if runs}
@@ -209,6 +221,15 @@ DRAWN = [f"{task}-{name}" for task, figures in FIGURES.items() for name in figur
 
 def figure_of(wildcards):
     return FIGURES[wildcards.task][wildcards.figure]
+
+
+def code_of_figure(wildcards):
+    """Digest of what draws a figure: of a module of this package, or of a file outside it."""
+    script, module = f"{SCRIPTS}/figure.py", figure_of(wildcards).module
+    if module in EXTENSIONS:
+        own = hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16]
+        return f"{code_digest(script)} {own}"
+    return code_digest(script, f"equidyn.figures.{module}")
 
 
 def tables_of_figure(wildcards):

@@ -18,13 +18,13 @@ rule configure:
         "python {params.script} --settings {params.settings:q} --out {output} > {log} 2>&1"
 
 
+# rejected.csv and checks.json are not among the outputs: Snakemake deletes those of a failed rule, which these explain.
 rule dataset:
     input:
         config=f"{RESULTS}/data/{{dataset}}/config.yaml",
         files=dataset_inputs,
     output:
         data=f"{RESULTS}/data/{{dataset}}.h5",
-        rejected=f"{RESULTS}/data/{{dataset}}/rejected.csv",
         split=f"{RESULTS}/data/{{dataset}}/split.csv",
         digests=f"{RESULTS}/data/{{dataset}}/split.json",
     log:

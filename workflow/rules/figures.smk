@@ -117,9 +117,7 @@ rule figure:
         "../../envs/figures.yaml"
     params:
         script=f"{SCRIPTS}/figure.py",
-        code=lambda wildcards: code_digest(
-            f"{SCRIPTS}/figure.py", f"equidyn.figures.{figure_of(wildcards).module}"
-        ),
+        code=code_of_figure,
         stem=stem_of_output,
         module=lambda wildcards: figure_of(wildcards).module,
         extra=extra_arguments,

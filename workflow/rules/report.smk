@@ -60,6 +60,7 @@ rule report_page:
         more=lambda wildcards, input: " ".join(
             f"--{name} {input[name]}" for name in ("shown", "linked") if input[name]
         ),
+        extensions=f"--extensions {shlex.join(EXTENSIONS)}" if EXTENSIONS else "",
     shell:
         "python {params.script} --claims {input.claims} --decompositions {input.tables} --summaries {input.summaries}"
-        " {params.more} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --out {output} > {log} 2>&1"
+        " {params.more} {params.extensions} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --out {output} > {log} 2>&1"

@@ -10,7 +10,7 @@ def main() -> None:
     from equidyn.steps.figure import figure
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--figure", required=True, help="module of equidyn.figures")
+    parser.add_argument("--figure", required=True, help="module of equidyn.figures, or a file")
     parser.add_argument("--decompositions", required=True, nargs="+", type=Path)
     parser.add_argument("--paper", required=True, type=Path)
     parser.add_argument("--extra", nargs="*", default=[], help="files a figure needs beside the tables")

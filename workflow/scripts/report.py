@@ -21,6 +21,7 @@ def main() -> None:
         "--linked", nargs="*", default=[], type=Path, help="curvature, gradient and head tables, to link to"
     )
     parser.add_argument("--datasets", nargs="*", default=[], type=Path, help="folders of the datasets")
+    parser.add_argument("--extensions", nargs="*", default=[], help="files that may declare figures")
     parser.add_argument("--paper", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     report(**vars(parser.parse_args()))

@@ -46,7 +46,8 @@ def gap(model: torch.nn.Module, task: Any, batches: list[Batch], rotations: torc
 
     check_eval(model)
 
-    def twirled(batches):
+    def twirled(batches: list[Batch]) -> torch.Tensor:
+        """Loss of the twirled prediction of each item: [n_items]."""
         parts = []
         for batch, chunk in chunks(batches, rotations):
             parts.append(

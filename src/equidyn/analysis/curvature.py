@@ -1,7 +1,7 @@
 """Curvature of the two terms of the loss over a block of parameters: Hessian products by differentiating
 twice, spectra by eigh, eigsh and Lanczos.
 
-Estimators, models and arguments are those of ``dynamics``; parameters and inputs are float64 here.
+Estimators, models and arguments are those of ``gradients``; parameters and inputs are float64 here.
 """
 
 import re
@@ -92,7 +92,7 @@ class Hessians:
                 f"curvature: {block.names[0]} is {block.parameters[0].dtype}, expected float64; call "
                 f"model.double() and cast the batches"
             )
-        self.block, self.gradients, self.count = block, {term: [] for term in TERMS}, 0.0
+        self.block, self.gradients, self.counts = block, {term: [] for term in TERMS}, []
         flags = [(p, p.requires_grad) for p in model.parameters()]
         try:
             for p, _ in flags:
@@ -101,7 +101,7 @@ class Hessians:
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 for batch, chunk in chunks(batches, rotations):
                     *found, count = sums_of_terms(model, predict, batch, actions, output, chunk, group_order)
-                    self.count += count.item()
+                    self.counts.append(count.item())
                     if not found[0].requires_grad:
                         raise ArgumentError(
                             f"curvature: the predictions do not depend on {', '.join(block.names)}, "
@@ -119,17 +119,22 @@ class Hessians:
 
     def product(self, term: str, vector: np.ndarray) -> np.ndarray:
         """H v: [n]."""
-        along, result = self.block.scatter(vector), 0.0
-        for found in self.gradients[term]:
-            pairs = [(g, v) for g, v in zip(found, along) if g.requires_grad]
-            if pairs:
-                outputs, weights = zip(*pairs)
-                result = result + self.block.gather(
-                    torch.autograd.grad(
-                        outputs, self.block.parameters, weights, retain_graph=True, materialize_grads=True
-                    )
-                )
-        return result / self.count + np.zeros(len(self.block))
+        return self.products(term, vector).sum(0) / sum(self.counts)
+
+    def products(self, term: str, vector: np.ndarray) -> np.ndarray:
+        """The part of every batch in H v times the number of all values, ``counts``: [n_batches, n]."""
+        along = self.block.scatter(vector)
+        return np.stack([self._product(found, along) for found in self.gradients[term]])
+
+    def _product(self, gradients, along) -> np.ndarray:
+        pairs = [(g, v) for g, v in zip(gradients, along) if g.requires_grad]
+        if not pairs:
+            return np.zeros(len(self.block))
+        outputs, weights = zip(*pairs)
+        parts = torch.autograd.grad(
+            outputs, self.block.parameters, weights, retain_graph=True, materialize_grads=True
+        )
+        return self.block.gather(parts)
 
 
 def curvature(

@@ -110,14 +110,15 @@ def statistics(chains: list[np.ndarray]) -> dict[str, float]:
     """How protein-like chains of positions [n, 3] Å are, over all of them.
 
     Bond lengths in Å (mean, standard deviation, share within 3.8 ± 0.4), mean radius of gyration in Å, mean
-    of Rg / n^0.4, helical quadruplets of either hand and the right-handed share of them (NaN if there are
-    none).
+    of Rg / n^0.4, clashes per residue, share of quadruplets that are helical, helical ones of either hand
+    and the right-handed share of them (NaN if there are none).
     """
-    from equidyn.geometry.chains import bond_lengths, helix_handedness, radius_of_gyration
+    from equidyn.geometry.chains import bond_lengths, clashes, helix_handedness, radius_of_gyration
 
     bonds = np.concatenate([bond_lengths(chain) for chain in chains])
     gyration = np.array([radius_of_gyration(chain) for chain in chains])
     right, left = np.sum([helix_handedness(chain) for chain in chains], axis=0)
+    residues, quadruplets = (sum(max(len(chain) - k, 0) for chain in chains) for k in (0, 3))
     return dict(
         n_chains=len(chains),
         bond_mean=float(bonds.mean()),
@@ -125,6 +126,8 @@ def statistics(chains: list[np.ndarray]) -> dict[str, float]:
         bonds_within=float((np.abs(bonds - BOND) <= BOND_TOLERANCE).mean()),
         radius_of_gyration=float(gyration.mean()),
         radius_over_power=float((gyration / np.array([len(c) for c in chains]) ** 0.4).mean()),
+        clashes=sum(clashes(chain) for chain in chains) / residues,
+        helix_share=float((right + left) / quadruplets) if quadruplets else float("nan"),
         right_handed=int(right),
         left_handed=int(left),
         right_share=float(right / (right + left)) if right + left else float("nan"),

@@ -11,6 +11,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 DENSE = 2000  # blocks up to this many parameters get their whole Hessian
+LEADING = 12  # eigenvectors that are kept
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Spectrum:
     eigenvalue lies that close to each. With ``lanczos`` smallest_positive is the smallest Ritz value above
     the threshold, so that the condition number grows with the number of steps and is a lower bound unless the
     residual is well below the threshold. ``vectors`` [n, 2] belong to largest and smallest_positive;
-    ``eigenvalues`` [n], ascending, where dense.
+    ``eigenvalues`` [n], ascending, where dense. ``leading`` [n, ≤ 12] are the eigenvectors (Ritz vectors) of
+    the largest, orthonormal.
 
     Where eigenvalues fall off without a gap, smallest_positive sits just above any threshold and the
     condition number is about its inverse, whatever the landscape. ``n_above``, how many lie above the
@@ -45,6 +47,7 @@ class Spectrum:
     method: str
     residual: float
     vectors: np.ndarray
+    leading: np.ndarray
     eigenvalues: np.ndarray | None
 
 
@@ -61,12 +64,13 @@ class _Counted:
 
 @dataclass(frozen=True)
 class _Found:
-    """What either way gives: eigenpairs of the largest, smallest positive and lowest eigenvalue, trace, all
-    eigenvalues.
+    """What either way gives: eigenpairs of the largest, smallest positive and lowest eigenvalue, leading
+    eigenvectors, trace, all eigenvalues.
     """
 
     method: str
     pairs: list[tuple[float, np.ndarray]]
+    leading: np.ndarray
     trace: float
     trace_error: float
     eigenvalues: np.ndarray | None
@@ -114,6 +118,7 @@ def spectrum(
         method=found.method,
         residual=residual / abs(top) if top else residual,
         vectors=np.stack([found.pairs[0][1], found.pairs[1][1]], 1),
+        leading=found.leading,
         eigenvalues=values,
     )
 
@@ -123,7 +128,8 @@ def _by_columns(times: _Counted, n: int, threshold: float) -> _Found:
     matrix = np.stack([times(row) for row in np.eye(n)])
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     wanted = (n - 1, _smallest_above(values, threshold * values[-1]), 0)
-    return _Found("dense", [(values[i], vectors[:, i]) for i in wanted], float(np.trace(matrix)), 0.0, values)
+    pairs = [(values[i], vectors[:, i]) for i in wanted]
+    return _Found("dense", pairs, vectors[:, -LEADING:], float(np.trace(matrix)), 0.0, values)
 
 
 def _by_products(
@@ -142,7 +148,7 @@ def _by_products(
     draws -= np.outer(draws @ largest[1], largest[1])
     samples = [z @ times(z) for z in draws]
     trace, error = float(largest[0] + np.mean(samples)), float(np.std(samples, ddof=1) / math.sqrt(probes))
-    return _Found("lanczos", pairs, trace, error, None)
+    return _Found("lanczos", pairs, basis @ ritz[1][:, -LEADING:], trace, error, None)
 
 
 def _smallest_above(values: np.ndarray, threshold: float) -> int:

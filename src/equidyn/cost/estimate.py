@@ -20,7 +20,7 @@ from equidyn.data import store
 from equidyn.data.generate import experimental_chains
 from equidyn.data.schema import KINDS
 from equidyn.guards import content_digest
-from equidyn.training.checkpoint import log_spaced
+from equidyn.training.checkpoint import steps_of
 
 LATENCY = 10e-6  # s per kernel on an assumed card: an assumption too
 # bytes per tensor of a file by torch.save, beside the numbers: measured, 288 to 330 on tiny and mini models
@@ -104,7 +104,7 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
             settings["max_atoms"],
             "mean atoms assumed 0.7 max_atoms",
         )
-    if settings["source"] == "chains" and Path(settings["chains"]).is_file():
+    if "chains" in settings and Path(settings["chains"]).is_file():
         kept, _ = experimental_chains.fragments(experimental_chains.read(settings["chains"]), settings)
         lengths = np.array([fragment.stop - fragment.start for fragment in kept] or [0])
         basis = f"fragments of {settings['chains']}, counted"
@@ -174,7 +174,7 @@ def forwards(settings: dict) -> tuple[float, int]:
     per_item = FLOPS_PER_FORWARD + (
         training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0
     )
-    n_checkpoints = len(log_spaced(training["steps"], training["n_checkpoints"]))
+    n_checkpoints = len(steps_of(training))
     items, rotations = measured["n_items"], measured["n_rotations"]
     conditions = len(measured.get("times", [])) if task == "flow" else 1
     floor = 4 * min(4, measured["batch_size"], items)  # the control, four items and four rotations
@@ -315,13 +315,13 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     shape = shape_of(dataset, task, _file(data, settings["dataset"]))
     box = dataset.get("voxels", {})
     cost = cost_of(model, task, round(shape.mean), (len(box.get("elements", [])), box.get("grid", 0)))
-    label = f"{model['architecture']} {model['size']}"
+    label = model["import"] if "import" in model else f"{model['architecture']} {model['size']}"
 
     def row(quantity, value, unit, basis, device=""):
         return _row("run", name, quantity, value, unit, basis, device)
 
     yield row("parameters", cost.parameters, "1", f"counted on {label}")
-    one, n = checkpoint_bytes(cost), len(log_spaced(training["steps"], training["n_checkpoints"]))
+    one, n = checkpoint_bytes(cost), len(steps_of(training))
     yield row("checkpoint", one, "byte", "live and EMA weights in float32")
     moments = 1 if training["optimizer"] == "sgd" else 2
     yield row(

@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from equidyn import files
+from equidyn.declarations import own_models
 from equidyn.errors import DataError
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.models import registry
@@ -100,7 +101,7 @@ def _cost(model_json, task, rows, grid):
     named = json.loads(model_json)
     device = "cpu" if task == "forces" else "meta"  # neighbour masks select atoms by value
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        model = registry.build(named["architecture"], named["size"], 0, **named.get("options", {})).train()
+        model = registry.build_named(named).train()
         inputs = one_item(task, model, rows, grid, device)
     own = {p.untyped_storage()._cdata for p in model.parameters()}
     kept = {}
@@ -239,14 +240,14 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
     DataError
         not such a file
     """
-    tasks = {"escaip": "forces", "rawdir": "forces", "voxmol": "voxels", "proteina": "flow"}
+    known = own_models()
     try:
         found = json.loads(Path(path).read_text())
         source = f"gpu_check, torch {found['torch']}"
         return [
             dict(
                 device=found["hardware"],
-                task=tasks[m["architecture"]],
+                task=known[m["architecture"]].task,
                 model=f"{m['architecture']} {m['size']}",
                 achieved_flops=m["tflops"] * 1e12,
                 source=f"{source}, {m['items']} x {m['length']}",

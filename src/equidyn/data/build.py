@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from equidyn.data.generated import generate
-from equidyn.data.readers.registry import READERS
+from equidyn.data.readers.registry import reader_of
 from equidyn.data.streamed import convert
 from equidyn.data.turned import turn
 from equidyn.files import exclusive
@@ -26,7 +26,7 @@ def build(settings: dict, out: str, code: str = "", workers: int = 2) -> dict[st
         see the readers; also when a source gives too little to split
     """
     folder = Path(out).with_suffix("")
-    make = MAKERS.get(settings["source"], convert if settings["source"] in READERS else generate)
+    make = MAKERS.get(settings["source"], generate if reader_of(settings) is None else convert)
     with exclusive(
         folder, "making a dataset"
     ):  # a second one would delete shards under the hands of the first

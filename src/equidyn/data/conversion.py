@@ -16,17 +16,21 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from equidyn.data.readers.records import Item, Reader, Rejected, part
-from equidyn.data.shards import contents_of, lists_of, load, save
+from equidyn.data.checks.findings import Findings
+from equidyn.data.checks.whole_file import REASONS
+from equidyn.data.file_checks import Checks, Tally
+from equidyn.data.readers.records import Item, Reader, Rejected
+from equidyn.data.shards import Shard, contents_of, save
 from equidyn.errors import DataError
 from equidyn.files import undamaged
 from equidyn.guards import workers as limits
@@ -36,12 +40,6 @@ BREAKS = (  # what a damaged file raises halfway
     OSError, EOFError, RuntimeError, UnicodeDecodeError,
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
 )  # fmt: skip
-EARLY = 20  # records after which a file all of whose records are suspect is refused
-TOLERATED = 0.05  # of a file's records that may be suspect
-PARTS, FEW = (
-    10,
-    3,
-)  # parts of a file that its reader checks, such as members of an archive, and items that one needs for it
 
 
 @dataclass(frozen=True)
@@ -68,27 +66,13 @@ def inputs(reader: Reader, settings: dict) -> list[Input]:
     return [Input((path,), held_out) for paths, held_out in sides for path in paths]
 
 
-@dataclass
-class Shard:
-    """A parsed chunk on disk, and what the parent wants to know of it."""
-
-    path: Path
-    origin: str  # name of the input
-    held_out: bool
-    found: int  # items and rejections
-    suspect: int
-    leading: int  # rejections as suspect before anything else
-    example: list | None  # where, reason, detail, likely cause of the first suspect
-    causes: dict[str, int]
-
-
 def shards(
     reader: Reader,
     inputs: list[Input],
     settings: dict,
     folder: Path,
     workers: int = 1,
-    notes: Counter | None = None,
+    findings: Findings | None = None,
 ) -> Iterator[Shard]:
     """Parse the inputs of a dataset into shard files; yields them in order, those that exist at once.
 
@@ -97,32 +81,31 @@ def shards(
     Parameters
     ----------
     folder : of the shards; must belong to these inputs, settings and code alone
-    notes : counts of the reader's check are added here
+    findings : what the checks find is added here, and after the last shard of an input ``dropped``, which of
+        its items are not to be kept
 
     Raises
     ------
     DataError
         a missing file, one with nothing readable in it, one whose records fail the checks of units (see
-        ``EARLY`` and ``TOLERATED``), one whose reader died
+        ``file_checks.EARLY`` and ``TOLERATED``) or of labels, one whose reader died
     """
     from tqdm import tqdm  # here: tasks import this module too, on machines without progress bars
 
     _require(inputs)
     folder.mkdir(parents=True, exist_ok=True)
+    findings = Findings(reader.kind) if findings is None else findings
     pool = None
     try:
         with tqdm(desc="records", unit="", mininterval=5) as bar:
             for number, given in enumerate(inputs):
                 if reader.aside:
                     pool = pool or limits.pool_of(workers)
-                tally, checks, pending = (
-                    _Tally(given.name),
-                    _Checks(reader, given.name, settings, notes, pool),
-                    deque(),
-                )
-                for index, (chunk, last) in enumerate(_chunks(given, reader, pool)):
+                tally = Tally(given.name)
+                checks, pending = Checks(reader, given.name, settings, findings, pool), deque()
+                for index, (chunk, last) in enumerate(_chunks(given, reader, settings, pool)):
                     job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
-                    done = undamaged(job[0], lambda path, given=given: _summary(path, given))
+                    done = undamaged(job[0], partial(_summary, given=given, records=len(chunk)))
                     if done is not None:
                         pending.append(done)
                     elif not reader.isolated and (workers == 1 or (pool is None and index == 0 and last)):
@@ -134,10 +117,12 @@ def shards(
                     while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
                         shard = pending.popleft()
                         shard = shard if isinstance(shard, Shard) else shard.result()
+                        yield shard  # before it may be refused, so that it can be listed
                         tally.add(shard)
                         checks.add(shard)
-                        yield shard
                 tally.close()
+                findings.add(tally.outcome())
+                findings.dropped.append(checks.close())
     except (BrokenProcessPool, MemoryError) as error:
         raise DataError(
             f"{given.name}: a worker process died while reading it, expected it to finish: out of memory "
@@ -156,14 +141,23 @@ def read(reader: Reader, path: str | Path, settings: dict | None = None) -> tupl
     """All of one file in memory, copies included: for tests and small files; raises as ``shards``."""
     given, settings, results = Input((str(path),)), settings or {}, []
     _require([given])
-    tally, checks = _Tally(given.name), _Checks(reader, given.name, settings)
-    for chunk, _ in _chunks(given, reader):
+    findings = Findings(reader.kind, settings.get("accept", ()))
+    tally, checks = Tally(given.name), Checks(reader, given.name, settings, findings)
+    for chunk, _ in _chunks(given, reader, settings):
         parsed = _parse(chunk, reader, settings)
-        tally.add(_tallied(None, given, parsed))
-        checks.look([r for r in parsed if isinstance(r, Item)])
+        tally.add(_tallied(None, given, parsed, len(chunk)))
+        items = [r for r in parsed if isinstance(r, Item)]
+        checks.gather(items, [len(item.rows["positions"]) for item in items])
+        checks.look(items)
         results += parsed
     tally.close()
+    dropped = iter(checks.close().tolist())
+    results = [r if isinstance(r, Rejected) else _kept(r, next(dropped)) for r in results]
     return [r for r in results if isinstance(r, Item)], [r for r in results if isinstance(r, Rejected)]
+
+
+def _kept(item: Item, reason: int) -> Item | Rejected:
+    return Rejected(item.where, REASONS[reason]) if reason else item
 
 
 def _require(inputs: list[Input]) -> None:
@@ -172,21 +166,27 @@ def _require(inputs: list[Input]) -> None:
         raise DataError(f"{', '.join(missing[:5])}: no such file")
 
 
-def _listed(given: Input, reader: Reader) -> list:
-    return [record for path in given.paths for record in _unbroken(path, reader.records(path))]
+def _records(given: Input, reader: Reader, settings: dict) -> Iterator:
+    arguments = (settings,) if reader.keyed else ()
+    for path in given.paths:
+        yield from _unbroken(path, reader.records(path, *arguments))
+
+
+def _listed(given: Input, reader: Reader, settings: dict) -> list:
+    return list(_records(given, reader, settings))
 
 
 def _chunks(
-    given: Input, reader: Reader, pool: ProcessPoolExecutor | None = None
+    given: Input, reader: Reader, settings: dict, pool: ProcessPoolExecutor | None = None
 ) -> Iterator[tuple[list, bool]]:
     """Lists of records that fill a chunk, and whether it is the last.
 
     A file that breaks off ends in a rejection that says so.
     """
     if reader.aside and pool is not None:
-        records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader).result()
+        records = pool.submit(limits.bounded, limits.CPU_SECONDS, _listed, given, reader, settings).result()
     else:
-        records = (record for path in given.paths for record in _unbroken(path, reader.records(path)))
+        records = _records(given, reader, settings)
     ready, chunk, size = None, [], 0
     for record in records:
         chunk.append(record)
@@ -227,13 +227,33 @@ def _size(record) -> int:
 
 
 def _parse(chunk: list, reader: Reader, settings: dict) -> list[Item | Rejected]:
-    results = []
+    """Items and rejections of the records of a chunk, in their order.
+
+    Raises
+    ------
+    DataError
+        a record that became neither
+    """
+    results, wanted = [], [record for record in chunk if not isinstance(record, Rejected)]
+    if reader.parse_all is not None:
+        parsed = iter(reader.parse_all(wanted, settings))
+    else:
+        parsed = (reader.parse(record, settings) for record in wanted)
     for record in chunk:
-        for result in [record] if isinstance(record, Rejected) else reader.parse(record, settings):
+        found = [record] if isinstance(record, Rejected) else next(parsed)
+        if not found:
+            raise DataError(f"{_place(record)}: read, but neither kept nor rejected; a fault of the reader")
+        for result in found:
             if reader.admit is not None and isinstance(result, Item):
                 result = reader.admit(result, settings)
             results.append(result)
     return results
+
+
+def _place(record) -> str:
+    """Where a record is from, about: its text up to the first thing that is long or no text."""
+    first = record[0] if isinstance(record, (tuple, list)) and record else record
+    return str(first)[:200]
 
 
 def _work(job) -> Shard:
@@ -241,10 +261,10 @@ def _work(job) -> Shard:
     path, given, chunk, reader, settings = job
     results = _parse(chunk, reader, settings)
     save(path, results, reader.kind)
-    return _tallied(path, given, results)
+    return _tallied(path, given, results, len(chunk))
 
 
-def _tallied(path, given, results) -> Shard:
+def _tallied(path, given, results, records) -> Shard:
     suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
@@ -253,7 +273,9 @@ def _tallied(path, given, results) -> Shard:
         path,
         given.name,
         given.held_out,
+        records,
         len(results),
+        sum(isinstance(r, Item) for r in results),
         len(suspects),
         leading,
         example,
@@ -261,93 +283,11 @@ def _tallied(path, given, results) -> Shard:
     )
 
 
-def _summary(path, given) -> Shard:
+def _summary(path, given, records) -> Shard:
     lists, _ = contents_of(path)  # all of it is read: damage may be anywhere
-    results: dict[int, Rejected | None] = {item.place: None for item in lists.items}
+    results: dict[int, Item | Rejected] = {row.place: Item(row.where, "", {}) for row in lists.items}
     results |= {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
-    return _tallied(path, given, [results[place] for place in sorted(results)])
-
-
-class _Checks:
-    """Has a reader check the first items of every part of an input, up to ``PARTS``: one member of an archive
-    may be in other units than the one before.
-    """
-
-    def __init__(
-        self,
-        reader: Reader,
-        path: str,
-        settings: dict,
-        notes: Counter | None = None,
-        pool: ProcessPoolExecutor | None = None,
-    ):
-        self.reader, self.path, self.settings, self.seen, self.pool = reader, path, settings, set(), pool
-        self.notes = Counter() if notes is None else notes
-
-    def add(self, shard: Shard) -> None:
-        """``look`` at the items of a shard; its arrays are read only where they are wanted."""
-        if self.reader.check is None or len(self.seen) >= PARTS:
-            return
-        if not self.seen.issuperset(part(item.where) for item in lists_of(shard.path).items):
-            self.look([result for result in load(shard.path, self.reader.kind) if isinstance(result, Item)])
-
-    def look(self, items: list[Item]) -> None:
-        """Check parts that are new and have ``FEW`` items here; if there are none at first, all items
-        together.
-        """
-        if self.reader.check is None or not items:
-            return
-        parts = defaultdict(list)
-        for item in items:
-            parts[part(item.where)].append(item)
-        fresh = [name for name, found in parts.items() if name not in self.seen and len(found) >= FEW]
-        groups = [parts[name] for name in fresh[: PARTS - len(self.seen)]] if fresh or self.seen else [items]
-        self.seen.update(fresh or parts)
-        for group in groups:
-            arguments = self.reader.check, self.path, group, self.settings
-            if self.reader.aside and self.pool is not None:
-                counts = self.pool.submit(limits.bounded, limits.CPU_SECONDS, *arguments).result()
-            else:
-                counts = self.reader.check(*arguments[1:])
-            self.notes.update(counts)
-
-
-class _Tally:
-    """Counts of one input; raises DataError where too much of it is suspect."""
-
-    def __init__(self, path: str):
-        self.path, self.found, self.suspect, self.leading, self.example, self.causes = (
-            path,
-            0,
-            0,
-            0,
-            None,
-            Counter(),
-        )
-
-    def add(self, shard: Shard) -> None:
-        """Count a shard; raises DataError where all of the first ``EARLY`` records are suspect."""
-        if self.leading == self.found:  # nothing but suspects so far
-            self.leading += shard.leading
-        self.found += shard.found
-        self.suspect += shard.suspect
-        self.example = self.example or shard.example
-        self.causes.update(shard.causes)
-        if self.leading >= EARLY:
-            self._refuse(f"all of the first {self.leading} records")
-
-    def close(self) -> None:
-        if self.found and self.leading == self.found:
-            self._refuse(f"all {self.found} records")
-        if self.found >= EARLY and self.suspect > TOLERATED * self.found:
-            self._refuse(f"{self.suspect} of {self.found} records")
-
-    def _refuse(self, how_many: str):
-        where, reason, detail, _ = self.example
-        cause, _ = self.causes.most_common(1)[0]
-        raise DataError(
-            f"{self.path}: {how_many} cannot be right; {where}: {reason} ({detail}); likely: {cause}"
-        )
+    return _tallied(path, given, [results[place] for place in sorted(results)], records)
 
 
 def inputs_digest(settings: dict, inputs: list[Input], code: str) -> str:

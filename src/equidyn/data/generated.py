@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from equidyn.data import poses, splits, store
+from equidyn.data.checks import copies, whole_file
+from equidyn.data.checks.findings import Findings, Outcome
 from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers import molecules
@@ -63,12 +65,32 @@ def generate(settings: dict, out: str, code: str, workers: int, folder: Path) ->
     for name in ("positions", "forces"):
         if name in arrays:
             arrays[name] = poses.turn(arrays[name], np.diff(arrays["offsets"]), rotations)
+    findings = _checks(found)
     with splits.Lists(folder) as lists:
         for where, side, number in zip(found.where, split.split, split.cluster):
             lists.add(side, int(number), split.names(number), where)
         attributes = attributes_of(settings, found.kind, found.source, found.licence, split, code)
         store.write(out, arrays, attributes | found.attributes)
+    findings.add(copies.nearest(out, settings["seed"]))
+    findings.write(folder)
     return counts_of(len(found.where), split, found.notes or {}, reasons)
+
+
+def _checks(found: Found) -> Findings:
+    """What the checks say of a generated source: they find faults of the generator."""
+    findings, n = Findings(found.kind), len(found.where)
+    text = f"{n} items and {len(found.rejected)} rejections"
+    findings.add(Outcome("lost-records", "passed", found.source, n + len(found.rejected), text))
+    named = len(set(found.clusters))
+    text = f"{named} known by their names; the unit of the split is the {found.split}"
+    findings.add(Outcome("identity", "passed", "", n, text))
+    if found.kind == "forces":
+        labels, columns = whole_file.Labels(found.source), (found.rows["positions"], found.rows["forces"])
+        for where, x, f, energy in zip(found.where, *columns, found.items["energy"]):
+            item = Item(where, "", {}, figures=whole_file.figures(x[None], np.array([energy]), f[None])[0])
+            labels.add([item], [len(x)])
+        labels.judge(findings)
+    return findings
 
 
 def _conformers(settings, workers, resume) -> Found:
@@ -170,7 +192,8 @@ def _chains(settings, workers, resume) -> Found:
     from equidyn.data.generate import experimental_chains
     from equidyn.data.readers import sequence_clusters
 
-    chains = experimental_chains.read(settings["chains"])
+    path = settings["chains"] if "chains" in settings else settings["files"][0]  # downloaded
+    chains = experimental_chains.read(path)
     kept, rejected = experimental_chains.fragments(chains, settings)
     label = sequence_clusters.clusters(chains.sequences(), settings)
     first = [chains.names[i] for i in np.unique(label, return_index=True)[1]]  # what a cluster is called
@@ -179,7 +202,7 @@ def _chains(settings, workers, resume) -> Found:
     whole = sum(len(x) == len(chains.positions[f.chain]) for x, f in zip(positions, kept))
     return Found(
         "backbones",
-        f"{chains.source}: {settings['chains']}",
+        f"{chains.source}: {path}",
         chains.licence,
         dict(
             positions=[(x - x.mean(0)).astype(np.float32) for x in positions],

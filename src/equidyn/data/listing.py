@@ -12,6 +12,7 @@ from equidyn.data.splits import Split
 
 
 def attributes_of(settings: dict, kind: str, source: str, licence: str, split: Split, code: str) -> dict:
+    """Attributes of a dataset file that all sources share, see ``schema``."""
     return dict(
         kind=kind,
         source=source,
@@ -31,6 +32,7 @@ def poses_of(settings: dict) -> str:
 
 
 def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict[str, int]:
+    """What the step prints of a dataset: items, held out, clusters, and the rejected by reason."""
     counts = {
         "items": n_items,
         "held out": int((split.split == 1).sum()),

@@ -131,7 +131,7 @@ def anisotropy(blocks: Iterator[tuple[np.ndarray, np.ndarray]]) -> Anisotropy | 
     return Anisotropy(
         n=n,
         gyration=tuple((gyration / n).tolist()),
-        gyration_spread=float((spread / n) ** 0.5 / root),
+        gyration_spread=float((max(spread, 0.0) / n) ** 0.5 / root),  # rounding, where all are round
         longest=tuple((longest / n).tolist()),
         longest_spread=SPREAD_SQUARE / root,
         fourth=fourth / n,

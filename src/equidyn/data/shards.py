@@ -23,6 +23,10 @@ class ListedItem(NamedTuple):
     bare: bool
     notes: dict[str, int]
     copy: int
+    labels: int
+    graph: str
+    alias: str
+    figures: dict[str, float]
 
 
 class ListedRejection(NamedTuple):
@@ -33,6 +37,22 @@ class ListedRejection(NamedTuple):
     reason: str
     detail: str = ""
     suspect: str = ""
+
+
+@dataclass
+class Shard:
+    """A parsed chunk on disk, and what the parent wants to know of it."""
+
+    path: Path
+    origin: str  # name of the input
+    held_out: bool
+    records: int  # that were parsed
+    found: int  # items and rejections
+    items: int
+    suspect: int
+    leading: int  # rejections as suspect before anything else
+    example: list | None  # where, reason, detail, likely cause of the first suspect
+    causes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,19 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
     arrays = {name: stack[key.per](columns[name]) if items else empty[name] for name, key in keys.items()}
     lists = {
         "items": [
-            ListedItem(i, r.where, r.cluster, len(r.rows["positions"]), r.bare, r.notes, r.copy)
+            ListedItem(
+                i,
+                r.where,
+                r.cluster,
+                len(r.rows["positions"]),
+                r.bare,
+                r.notes,
+                r.copy,
+                r.labels,
+                r.graph,
+                r.alias,
+                r.figures,
+            )
             for i, r in items
         ],
         "rejected": [ListedRejection(i, r.where, r.reason, r.detail, r.suspect) for i, r in rejected],
@@ -110,6 +142,18 @@ def load(path: Path, kind: str) -> list[Item | Rejected]:
         end = start + listed.length
         rows = {name: arrays[name][start:end] for name, key in KINDS[kind].items() if key.per == "row"}
         values = {name: arrays[name][k] for name in arrays if name not in rows}
-        item = Item(listed.where, listed.cluster, rows, values, listed.bare, listed.notes, listed.copy)
+        item = Item(
+            listed.where,
+            listed.cluster,
+            rows,
+            values,
+            listed.bare,
+            listed.notes,
+            listed.copy,
+            listed.labels,
+            listed.graph,
+            listed.alias,
+            listed.figures,
+        )
         results[listed.place], start = item, end
     return [results[i] for i in sorted(results)]

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from equidyn import files
+from equidyn.data.checks import whole_file
 from equidyn.data.schema import SPLITS
 from equidyn.errors import DataError
 
@@ -45,7 +46,7 @@ class Split:
     attributes: dict = field(default_factory=dict)
 
 
-REASONS = ("", LEAKED, SURPLUS, UNLISTED)
+REASONS = ("", LEAKED, SURPLUS, UNLISTED, *whole_file.REASONS[1:])
 
 
 def read_list(path: str, sha256: str | None = None) -> tuple[dict[str, int], str]:

@@ -4,6 +4,7 @@ the arrays.
 
 from array import array
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,12 @@ import h5py
 import numpy as np
 
 from equidyn.data import conversion, poses, splits, store
+from equidyn.data.checks import copies, identity, whole_file
+from equidyn.data.checks.catalogue import CHECKS, COPY_HELD_OUT, DUPLICATE, OTHER_LABELS, accepted
+from equidyn.data.checks.findings import Findings, Outcome, advice
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers.records import Reader
-from equidyn.data.readers.registry import READERS
+from equidyn.data.readers.registry import reader_of
 from equidyn.data.schema import KINDS, SPLITS
 from equidyn.data.shards import ListedItem, ListedRejection, contents_of, lists_of
 from equidyn.errors import DataError
@@ -29,6 +33,8 @@ class _Read:
     lengths: np.ndarray  # int64, rows
     held_out: np.ndarray  # bool
     copy: np.ndarray  # uint64, digest that copies share, 0 for none
+    labels: np.ndarray  # uint64, digest of the labels
+    dropped: np.ndarray  # uint8, index into ``whole_file.REASONS`` of what checks of labels do not keep
 
 
 @dataclass
@@ -37,6 +43,8 @@ class _Chosen:
 
     split: splits.Split
     first: np.ndarray  # int64 [n], the item that each is a copy of, or itself
+    same_labels: np.ndarray  # bool [n], as that item
+    leaked: np.ndarray  # bool [n], whether that item is held out and this one is not
     copied: dict[int, str]  # items that have copies; where they are, once they are listed
 
 
@@ -50,23 +58,28 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     Raises
     ------
     DataError
-        nothing usable in the files; see ``conversion.shards`` and ``splits``
+        nothing usable in the files; see ``conversion.shards``, ``checks`` and ``splits``
     """
-    reader, reasons, notes = READERS[settings["source"]], Counter(), Counter()
+    reader, reasons, notes = reader_of(settings), Counter(), Counter()
+    findings = Findings(reader.kind, settings.get("accept", ()))
     inputs = conversion.inputs(reader, settings)
     listed = settings.get("split_list")
     sides, sha256 = splits.read_list(listed["file"], listed.get("sha256")) if listed else (None, "")
     resume = folder / "resume" / conversion.inputs_digest(settings, inputs, code)
-    found = _read(reader, inputs, settings, resume, workers, notes)
-    paths = ", ".join(path for given in inputs for path in given.paths)
-    if not len(found.cluster):
-        with rejections(folder) as rejected:
-            for shard in found.shards:
-                _reject(rejected, reasons, lists_of(shard.path).rejected)
-        raise DataError(f"{out}: nothing usable in {paths}; rejected: {dict(reasons)}")
-    short = splits.short_names([given.name for given in inputs])
-    chosen = _choose(out, found, reader, settings, sides, short)
+    read = []  # shards, also those of a file that is refused
+    try:
+        found = _read(reader, inputs, settings, resume, workers, findings, read)
+        paths = ", ".join(path for given in inputs for path in given.paths)
+        if not len(found.cluster):
+            raise DataError(f"{out}: nothing usable in {paths}; {_first_rejected(read)}")
+        short = splits.short_names([given.name for given in inputs])
+        chosen = _choose(out, found, reader, settings, sides, short)
+    except DataError:
+        with suppress(DataError):  # a full disk: the first error counts
+            _list_refused(folder, read, findings)
+        raise
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
+    _say_unit(findings, split.label, reader.unit)
     source = f"{settings['source']}: {paths}"
     attributes = attributes_of(settings, reader.kind, source, settings["licence"], split, code)
     attributes |= {"split_list_sha256": sha256} if listed else {}
@@ -86,9 +99,64 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
             _reject(rejected, reasons, rejected_rows + _dropped(items, start, chosen))
             writer.add(shard, items, arrays, split.keep[start : start + len(items)])
             start += len(items)
+    findings.records(reasons, notes, writer.items + reasons.total())
+    findings.add(copies.nearest(out, settings["seed"]))
+    findings.write(folder)
+    notes.update(_compared(findings))
     if reader.kind == "forces":
         notes["force_rms_eV_per_angstrom"] = round((writer.squares / (3 * writer.rows)) ** 0.5, 4)
     return counts_of(writer.items, split, notes, reasons)
+
+
+def _say_unit(findings: Findings, label: str, unit: str) -> None:
+    """Add to what is said of molecules what the split goes by."""
+    (outcome,) = (outcome for outcome in findings.outcomes if outcome.check == "identity")
+    told = {
+        "frames": "too few of them to hold out: the split's unit is blocks of consecutive frames",
+        "published": "the split is the published one",
+    }
+    outcome.text += f"; {told.get(label, f'the unit of the split is the {unit}')}"
+
+
+def _list_refused(folder: Path, read: list[conversion.Shard], findings: Findings) -> None:
+    """The lists of a dataset that is refused: what was rejected until then, and what the checks found."""
+    reasons, n_items = Counter(), 0
+    with rejections(folder) as rejected:
+        for shard in read:
+            lists = lists_of(shard.path)
+            _reject(rejected, reasons, lists.rejected)
+            n_items += len(lists.items)
+    findings.records(reasons, Counter(), n_items + reasons.total())
+    findings.write(folder)
+
+
+def _first_rejected(read: list[conversion.Shard]) -> str:
+    """Counts of all rejections, and the first in full."""
+    reasons, first, n = Counter(), None, 0
+    for shard in read:
+        rows = lists_of(shard.path).rejected
+        reasons.update(row.reason for row in rows)
+        first = first or min(rows, default=None, key=lambda row: row.place)
+        n += len(rows)
+    text = f"rejected: {dict(reasons)}"
+    if first is None:
+        return text
+    detail = f" ({first.detail})" if first.detail else ""
+    checks = [name for name, check in CHECKS.items() if first.reason in check.reasons]
+    return f"{text}; the first of {n}: {first.where}: {first.reason}{detail}{''.join(map(advice, checks))}"
+
+
+def _compared(findings: Findings) -> dict[str, int]:
+    """What labels were compared with, for the counts that a conversion prints."""
+    passed = [o for o in findings.outcomes if o.check in ("xtb", "energy-forces")]
+    if findings.kind != "forces":
+        return {}
+    return {
+        "items compared with GFN2-xTB": sum(o.figures.get("aligned", 0) for o in passed),
+        "pairs of frames whose energies were compared with their forces": sum(
+            o.items for o in passed if o.check == "energy-forces"
+        ),
+    }
 
 
 def _contents(
@@ -151,23 +219,60 @@ class _Writer:
 
 
 def _read(
-    reader: Reader, inputs: list[conversion.Input], settings: dict, resume: Path, workers: int, notes: Counter
+    reader: Reader,
+    inputs: list[conversion.Input],
+    settings: dict,
+    resume: Path,
+    workers: int,
+    findings: Findings,
+    found: list[conversion.Shard],
 ) -> _Read:
-    """Shards of all inputs, and their lists together."""
-    found, numbers = [], {}
-    cluster, lengths, held_out, copy = array("q"), array("q"), array("b"), array("Q")
-    for shard in conversion.shards(reader, inputs, settings, resume, workers, notes):
+    """Shards of all inputs, which are also appended to ``found``, and their lists together."""
+    numbers: dict[tuple[str, str, str], int] = {}
+    cluster, lengths, held_out = array("q"), array("q"), array("b")
+    copy, labels = array("Q"), array("Q")
+    for shard in conversion.shards(reader, inputs, settings, resume, workers, findings):
         found.append(shard)
         for item in lists_of(shard.path).items:
-            cluster.append(numbers.setdefault(item.cluster, len(numbers)))
+            names = item.cluster, item.graph, item.alias
+            cluster.append(numbers.setdefault(names, len(numbers)))
             lengths.append(item.length)
             held_out.append(shard.held_out)
             copy.append(item.copy)
-    cluster, keys = np.array(cluster), list(numbers)
+            labels.append(item.labels)
+    cluster, keys = _molecules(np.array(cluster, np.int64), list(numbers), findings)
     if reader.clusters is not None and keys:
         label = reader.clusters(keys, settings)
         cluster, keys = label[cluster], [str(i) for i in range(label.max() + 1)]
-    return _Read(found, cluster, keys, np.array(lengths), np.array(held_out, bool), np.array(copy))
+    return _Read(
+        found,
+        cluster,
+        keys,
+        np.array(lengths),
+        np.array(held_out, bool),
+        np.array(copy, np.uint64),
+        np.array(labels, np.uint64),
+        np.concatenate([np.zeros(0, np.uint8), *findings.dropped]),
+    )
+
+
+def _molecules(cluster: np.ndarray, names: list, findings: Findings) -> tuple[np.ndarray, list[str]]:
+    """Cluster [n] and keys once frames of one molecule are together; ``names`` as for ``identity.merged``."""
+    if not names:
+        return cluster, []
+    label = identity.merged(names, np.bincount(cluster, minlength=len(names)).tolist())
+    roots, number = np.unique(label, return_inverse=True)
+    fewer = len({key for key, _, _ in names}) - len(roots)
+    by_bonds = [i for i, (_, graph, _) in enumerate(names) if graph]
+    n_by_bonds = int(np.isin(cluster, by_bonds).sum())
+    text = f"{len(roots)} molecules or sequences, {n_by_bonds} of {len(cluster)} items known by their bonds"
+    text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make" * (
+        fewer > 0
+    )
+    figures = {"items known by their bonds": n_by_bonds, "clusters": len(roots), "joined": fewer}
+    verdict = "noted" if fewer > 0 else "passed"
+    findings.add(Outcome("identity", verdict, "", len(cluster), text, figures))
+    return number[cluster], [names[i][0] for i in roots]
 
 
 def _title(shard: conversion.Shard, where: str, arrays: dict, k: int, short: dict[str, str]) -> str:
@@ -223,24 +328,44 @@ def _choose(
     listed, held_out = np.ones(len(found.copy), bool), found.held_out
     if sides is not None:
         listed, held_out = _listed(found, sides, reader, settings, short)
-    itself = np.arange(len(found.copy))
-    first = itself.copy()
-    # copies on the two sides of a published split are leaks, for which see ``splits``
-    rows = np.flatnonzero(listed & (found.copy != 0))
-    sided = found.copy[rows] // 2 * 2 + held_out[rows]
-    _, index, inverse = np.unique(sided, return_index=True, return_inverse=True)
-    first[rows] = rows[index[inverse]]
-    once = listed & (first == itself)
+    belongs = listed & (found.dropped == 0)
+    published = sides is not None or "held_out_files" in settings
+    first = np.arange(len(found.copy))
+    if not accepted(settings, "copies"):
+        first = _firsts(found.copy, belongs, held_out, published and settings.get("leaks", "drop") != "keep")
+    once = belongs & (first == np.arange(len(first)))
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
-    published = held_out[once] if sides is not None or "held_out_files" in settings else None
-    frames = reader.kind == "forces"
+    for code in np.unique(found.dropped[found.dropped > 0]).tolist():
+        reason[listed & (found.dropped == code)] = splits.REASONS.index(whole_file.REASONS[code])
     split = splits.assign(
-        out, found.cluster[once], found.keys, settings, reader.unit, published, frames=frames
+        out,
+        found.cluster[once],
+        found.keys,
+        settings,
+        reader.unit,
+        held_out[once] if published else None,
+        frames=reader.kind == "forces",
     )
     keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason
-    copied = dict.fromkeys(first[first != itself].tolist(), "")
-    return _Chosen(replace(split, keep=keep, reason=reason), first, copied)
+    copied = dict.fromkeys(first[first != np.arange(len(first))].tolist(), "")
+    same = found.labels[first] == found.labels
+    leaked = held_out[first] & ~held_out
+    return _Chosen(replace(split, keep=keep, reason=reason), first, same, leaked, copied)
+
+
+def _firsts(copy: np.ndarray, belongs: np.ndarray, held_out: np.ndarray, by_side: bool) -> np.ndarray:
+    """The item [n] that each item is a copy of: the first one, a held-out one before those to train on.
+
+    ``by_side``: copies on the two sides of a published split are left to its test for leaks.
+    """
+    first = np.arange(len(copy))
+    rows = np.flatnonzero(belongs & (copy != 0))
+    rows = rows[np.argsort(~held_out[rows], kind="stable")]  # held-out ones first
+    digest = copy[rows] // 2 * 2 + held_out[rows] if by_side else copy[rows]
+    _, index, inverse = np.unique(digest, return_index=True, return_inverse=True)
+    first[rows] = rows[index[inverse]]
+    return first
 
 
 def _dropped(items: list[ListedItem], start: int, chosen: _Chosen) -> list[ListedRejection]:
@@ -253,7 +378,9 @@ def _dropped(items: list[ListedItem], start: int, chosen: _Chosen) -> list[Liste
             continue
         if chosen.first[i] != i:
             original = chosen.copied[int(chosen.first[i])]
-            rows.append(ListedRejection(item.place, item.where, "duplicate", f"of {original}"))
+            reason = OTHER_LABELS if not chosen.same_labels[i] else DUPLICATE
+            reason = COPY_HELD_OUT if chosen.leaked[i] else reason
+            rows.append(ListedRejection(item.place, item.where, reason, f"of {original}" if original else ""))
         else:
             rows.append(ListedRejection(item.place, item.where, splits.REASONS[split.reason[i]]))
     return rows

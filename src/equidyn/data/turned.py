@@ -57,6 +57,8 @@ def turn(settings: dict, out: str, code: str, workers: int, folder: Path) -> dic
         pass  # nothing is left out here
     for name in LISTS:
         shutil.copyfile(parent.with_suffix("") / name, folder / name)
+    if (checks := parent.with_suffix("") / "checks.json").is_file():  # none of them depends on poses
+        shutil.copyfile(checks, folder / checks.name)
     store.write(out, arrays, kept)
     return {
         "items": n,

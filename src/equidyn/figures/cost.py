@@ -12,6 +12,18 @@ from equidyn.figures.axes import nearest
 from equidyn.results import tables
 from equidyn.results.claims.curves import break_even
 
+FIGURES = [
+    {
+        "name": "cost",
+        "task": "",
+        "place": 12,
+        "claim": "C10",
+        "caption": "Total and twirled loss against training time; dotted: when the twirled loss "
+        "passes the last total, hence what an equivariant step may cost at most",
+        "extra": "summary.json",
+    },
+]
+
 
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a panel per run; extra: ``summary.json`` of the runs, for the seconds.

@@ -10,6 +10,18 @@ from matplotlib.ticker import NullFormatter
 from equidyn.figures import style
 from equidyn.figures.style import plt
 
+FIGURES = [
+    {
+        "name": "curvature",
+        "task": "",
+        "place": 14,
+        "claim": "C7",
+        "caption": "Curvature of both terms over a block of parameters: largest eigenvalue and "
+        "effective condition number",
+        "extra": "curvature.csv",
+    },
+]
+
 PANELS = {
     "condition_number": "condition number",
     "largest": "largest eigenvalue",

@@ -8,6 +8,17 @@ from equidyn.figures.style import plt
 from equidyn.guards import content_digest
 from equidyn.symmetry import groups
 
+FIGURES = [
+    {
+        "name": "elements",
+        "task": "voxels",
+        "place": 10,
+        "claim": "",
+        "caption": "Equivariance error of each rotation of the cube",
+        "extra": "fields.h5",
+    },
+]
+
 
 def names() -> list[tuple[str, str]]:
     """(class, axis) of every rotation of ``groups.cube()``: identity, 90°, 120° or 180° about an axis."""

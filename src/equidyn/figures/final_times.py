@@ -9,6 +9,17 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
+FIGURES = [
+    {
+        "name": "final_times",
+        "task": "flow",
+        "place": 8,
+        "claim": "C2",
+        "caption": "Last step by flow time: percent, and how far the loss lies below that of the "
+        "best baseline",
+    },
+]
+
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as

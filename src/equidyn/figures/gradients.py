@@ -11,6 +11,18 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
+FIGURES = [
+    {
+        "name": "gradients",
+        "task": "",
+        "place": 13,
+        "claim": "C8",
+        "caption": "Gradient of the equivariance error against that of the twirled error, and the "
+        "percentage, over training",
+        "extra": "gradients.csv",
+    },
+]
+
 TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant: their gradients are rounding
 MARKERS = "osD^v"
 

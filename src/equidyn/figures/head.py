@@ -11,6 +11,17 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
+FIGURES = [
+    {
+        "name": "head",
+        "task": "",
+        "place": 16,
+        "claim": "C9",
+        "caption": "Deviation of the force head from the equivariant subspace, and the equivariance error",
+        "extra": "head.csv",
+    },
+]
+
 PARTS = {
     "features_part": ("#44AA99", "features"),
     "head_part": ("#AA4499", "head (ΔW)"),

@@ -12,6 +12,18 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.guards import content_digest
 
+FIGURES = [
+    {
+        "name": "landscape",
+        "task": "",
+        "place": 15,
+        "claim": "C7",
+        "caption": "Both terms along two eigenvectors: the same rotations everywhere, and fresh ones"
+        " (and dropout) at every point",
+        "extra": "landscape.h5",
+    },
+]
+
 TERMS = {"twirled": "twirled error", "equivariance": "equivariance error"}
 
 

@@ -7,6 +7,25 @@ from matplotlib.figure import Figure
 from equidyn.figures import style
 from equidyn.results import tables
 
+FIGURES = [
+    {
+        "name": "losses",
+        "task": "forces",
+        "place": 5,
+        "claim": "C1",
+        "caption": "Total loss, twirled error and equivariance error, with zero-predictor line and "
+        "numerical floor",
+    },
+    {
+        "name": "losses",
+        "task": "voxels",
+        "place": 5,
+        "claim": "C1",
+        "caption": "Total loss, twirled error and equivariance error, with zero-predictor line, best"
+        " baseline and numerical floor",
+    },
+]
+
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with a panel per run, shared log axes."""

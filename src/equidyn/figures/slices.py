@@ -10,6 +10,18 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.guards import content_digest
 
+FIGURES = [
+    {
+        "name": "slices",
+        "task": "voxels",
+        "place": 9,
+        "claim": "",
+        "caption": "One held-out molecule, clean, noisy, denoised and twirled, at an early and the "
+        "last checkpoint",
+        "extra": "fields.h5",
+    },
+]
+
 COLUMNS = ("clean", "noisy", "denoised", "twirled")
 ELEMENT = (
     "#444444",

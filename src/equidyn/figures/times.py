@@ -9,6 +9,17 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.verdicts import LEARNED, counted
 
+FIGURES = [
+    {
+        "name": "times",
+        "task": "flow",
+        "place": 2,
+        "claim": "C2",
+        "caption": "Percent of held-out loss due to equivariance error against training step, one "
+        "line per flow time (raw behind, running mean in front)",
+    },
+]
+
 
 def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
     """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over

@@ -30,6 +30,12 @@ def radius_of_gyration(positions: np.ndarray) -> float:
     return float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))
 
 
+def clashes(positions: np.ndarray, closest: float = 3.5) -> int:
+    """Number of pairs of C-alphas [n, 3], three or more apart along the chain, closer than ``closest`` Å."""
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    return int((np.triu(distance < closest, k=3)).sum())
+
+
 def helix_handedness(positions: np.ndarray) -> tuple[int, int]:
     """Numbers of right- and left-handed helical quadruplets: dihedral of 30 to 70 degrees (-70 to -30), ends
     less than 6 Å apart.

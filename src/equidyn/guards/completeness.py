@@ -33,6 +33,7 @@ BEGINS = {
     ".txz": XZ,
     ".zip": ZIP,
     ".npz": ZIP,
+    ".whl": ZIP,
     ".hdf5": HDF5,
     ".h5": HDF5,
     ".pickle": PICKLE,

@@ -37,6 +37,7 @@ _MINI = dict(
     cutoff=6.0,
     n_neighbours=12,
 )
+MODEL = {"name": "escaip", "task": "forces", "class": "EScAIP"}
 SIZES = {
     "tiny": dict(hidden=16, layers=1, **{**_MINI, "n_neighbours": 8}),
     "mini": dict(hidden=32, layers=2, **_MINI),
@@ -71,12 +72,42 @@ class EdgeAttributes(nn.Module):
         )
 
     def forward(self, g: dict[str, torch.Tensor]) -> torch.Tensor:
-        source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)[
-            g["neighbours"]
-        ]  # (n, m, ·)
+        source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)  # (n, ·)
         target = torch.cat([self.order_target(g["order"]), self.atom_target(g["numbers"])], -1)  # (n, ·)
-        target = target[:, None].expand(-1, source.shape[1], -1)
-        return self.mix(torch.cat([self.distance(g["gaussians"]), source, target], -1))  # (n, m, H)
+        distance = self.distance(g["gaussians"])  # (n, m, ·)
+        linear, activation = self.mix
+        return activation(joined(linear, source, target, g["neighbours"], distance))  # (n, m, H)
+
+
+def joined(
+    linear: nn.Linear,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    neighbours: torch.Tensor,
+    edge: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The map of [edge, source of the neighbour, target of the atom], each part where it lives: atoms are
+    mapped before they are spread over their m edges.
+
+    source, target: (n, ·), neighbours: (n, m), edge: (n, m, ·); returns (n, m, H).
+    """
+    widths = [0 if edge is None else edge.shape[-1], source.shape[-1], target.shape[-1]]
+    of_edge, of_source, of_target = linear.weight.split(widths, -1)
+    result = F.linear(source, of_source)[neighbours] + F.linear(target, of_target, linear.bias)[:, None]
+    return result if edge is None else result + F.linear(edge, of_edge)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """softmax(q kᵀ / √d + bias) v, all [n, heads, m, ·].
+
+    On a CPU torch's kernels take a softmax row by row, which costs three times as much for a dozen keys as
+    the exponential of the whole array.
+    """
+    if q.is_cuda:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    logits = (q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2) + bias  # (n, heads, m, m)
+    weights = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+    return weights @ v / weights.sum(-1, keepdim=True)
 
 
 class NeighbourAttention(nn.Module):
@@ -94,7 +125,7 @@ class NeighbourAttention(nn.Module):
             self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         )  # (n, heads, m, ·)
         bias = self.angle_scale * g["cosine"] + g["key_bias"]  # (n, m, m)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None])
+        y = attend(q, k, v, bias[:, None])
         return self.out(y.transpose(1, 2).reshape(n, m, width))  # (n, m, H)
 
 
@@ -119,7 +150,7 @@ class Block(nn.Module):
         self, node: torch.Tensor, edge: torch.Tensor, g: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         h = self.norm_node(node)
-        ends = self.ends(torch.cat([h[g["neighbours"]], h[:, None].expand_as(edge)], -1))  # (n, m, H)
+        ends = joined(self.ends, h, h, g["neighbours"])  # (n, m, H)
         message = self.message(torch.cat([self.attributes(g), ends], -1))
         update = self.attention(message, g)
         edge, node = edge + update, node + neighbour_mean(update, g)

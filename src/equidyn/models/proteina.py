@@ -30,6 +30,7 @@ RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = (
 )  # the last bin of x_sc and x_t begins at FARTHEST nm
 
 _FULL = dict(conditioning=512, registers=10)
+MODEL = {"name": "proteina", "task": "flow", "class": "Proteina"}
 SIZES = {
     "tiny": dict(hidden=32, layers=2, heads=2, pair=16, conditioning=32, registers=2),
     "mini": dict(hidden=128, layers=4, heads=8, pair=16, conditioning=64, registers=4),

@@ -12,6 +12,7 @@ from torch import nn
 from equidyn.geometry.neighbours import flatten, gaussian_basis
 from equidyn.models.escaip import feed_forward
 
+MODEL = {"name": "rawdir", "task": "forces", "class": "RawDirectionTransformer"}
 SIZES = {
     "tiny": dict(hidden=16, layers=1, heads=2, n_gaussians=16, cutoff=6.0, n_neighbours=8),
     "mini": dict(hidden=64, layers=3, heads=4, n_gaussians=32, cutoff=6.0, n_neighbours=12),

@@ -1,53 +1,115 @@
-"""Named models. Each architecture's module holds its own table of sizes, so adding one touches no other.
+"""Networks from the section ``model`` of a run: an architecture that a file declares, or an import path.
 
 Importing this needs no torch, because the driver of the workflow does it too.
 """
 
 import importlib
+import importlib.util
 import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from equidyn.errors import UnknownNameError
+from equidyn.declarations import Model, own_models
+from equidyn.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     import torch
 
-ARCHITECTURES = {  # module, class
-    "escaip": ("equidyn.models.escaip", "EScAIP"),
-    "proteina": ("equidyn.models.proteina", "Proteina"),
-    "voxmol": ("equidyn.models.voxmol", "VoxMol"),
-    "rawdir": ("equidyn.models.rawdir", "RawDirectionTransformer"),
-}
-
 
 def build(architecture: str, size: str, seed: int = 0, **options) -> "torch.nn.Module":
-    """A freshly initialised model; ``options`` override entries of the named size.
+    """A freshly initialised model of this package; ``options`` override entries of the named size.
 
     Raises
     ------
     UnknownNameError
         unknown architecture, size or option, naming those that exist
     """
-    import torch
+    known = own_models()
+    if architecture not in known:
+        raise UnknownNameError(f"model architecture {architecture!r}, expected one of {sorted(known)}")
+    return _of_declaration(
+        known[architecture], importlib.import_module(known[architecture].module), size, seed, options
+    )
 
-    if architecture not in ARCHITECTURES:
-        raise UnknownNameError(
-            f"model architecture {architecture!r}, expected one of {sorted(ARCHITECTURES)}"
-        )
-    module_name, class_name = ARCHITECTURES[architecture]
-    module = importlib.import_module(module_name)
+
+def build_named(model: dict, seed: int = 0, task: str | None = None) -> "torch.nn.Module":
+    """A model from the section ``model`` of a run's resolved settings.
+
+    Parameters
+    ----------
+    model : architecture and size, with ``extension`` where a file outside the package declares it; or
+        ``import``; either with options
+    task : that it must fit, see ``models.protocol``
+
+    Raises
+    ------
+    UnknownNameError
+        see ``build``
+    ConfigError
+        an extension or import path that cannot be loaded, options that a class does not take, a model without
+        what its task asks for
+    """
+    options = model.get("options", {})
+    if "import" in model:
+        built, where = _imported(model["import"], options, seed), model["import"]
+    elif "extension" in model:
+        built, where = _extension(model, options, seed), model["extension"]["file"]
+    else:
+        return build(model["architecture"], model["size"], seed, **options)
+    if task is not None:
+        from equidyn.models import protocol
+
+        protocol.check(built, task, where)
+    return built
+
+
+def _of_declaration(declared: Model, module: ModuleType, size: str, seed: int, options: dict):
+    name = declared.name
     if size not in module.SIZES:
-        raise UnknownNameError(f"size {size!r} of {architecture}, expected one of {sorted(module.SIZES)}")
-    model = getattr(module, class_name)
+        raise UnknownNameError(f"size {size!r} of {name}, expected one of {sorted(module.SIZES)}")
+    model = getattr(module, declared.class_name)
     known = inspect.signature(model).parameters
     if unknown := sorted(set(options) - set(known)):
-        raise UnknownNameError(f"options {unknown} of {architecture}, expected some of {sorted(known)}")
+        raise UnknownNameError(f"options {unknown} of {name}, expected some of {sorted(known)}")
+    return _seeded(model, seed, {**module.SIZES[size], **options})
+
+
+def _seeded(model, seed: int, options: dict):
+    import torch
+
     torch.manual_seed(seed)
-    return model(**{**module.SIZES[size], **options})
+    return model(**options)
 
 
-def build_named(model: dict, seed: int = 0) -> "torch.nn.Module":
-    """``build`` from the section ``model`` of a run's settings: architecture, size and, where given,
-    options.
-    """
-    return build(model["architecture"], model["size"], seed, **model.get("options", {}))
+def _extension(model: dict, options: dict, seed: int):
+    """From a file that the config's ``extensions`` names."""
+    from equidyn.declarations import model_in
+
+    file = Path(model["extension"]["file"])
+    declared = model_in(file)
+    name = f"equidyn_extension_{declared.name}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles look their module up
+    spec.loader.exec_module(module)
+    return _of_declaration(declared, module, model["size"], seed, options)
+
+
+def _imported(path: str, options: dict, seed: int):
+    """From ``package.module:Class``."""
+    module_name, _, class_name = path.partition(":")
+    try:
+        model = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"model.import: {path!r} cannot be imported ({error}), expected package.module:Class"
+        ) from error
+    try:
+        return _seeded(model, seed, options)
+    except TypeError as error:
+        raise ConfigError(
+            f"model.options: {path} does not take {options} ({error}), expected arguments of "
+            f"{inspect.signature(model)}"
+        ) from error

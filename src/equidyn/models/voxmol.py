@@ -17,6 +17,7 @@ from equidyn.symmetry.groups import cube
 
 # Width of level k is width · Π multipliers[:k + 1]; ``attention`` lists the levels that have it.
 PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=16, dropout=0.1)
+MODEL = {"name": "voxmol", "task": "voxels", "class": "VoxMol"}
 SIZES = {
     "tiny": dict(width=4, multipliers=(1, 2), attention=(1,), blocks=1, n_groups=4, dropout=0.1),
     "mini": dict(width=8, multipliers=(1, 2, 2), attention=(2,), blocks=1, n_groups=8, dropout=0.0),

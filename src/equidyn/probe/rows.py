@@ -78,11 +78,6 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def interval(row: dict, name: str = "percent") -> str:
-    """A value of a row and its interval, as `11 [9.87, 12.2]`; for columns that have a `_lo` and a `_hi`."""
-    return f"{number(row[name])} [{number(row[f'{name}_lo'])}, {number(row[f'{name}_hi'])}]"
-
-
 COLUMNS = [column.name for column in fields(Row)]
 FLOORS = ("repeats", "translations", "permutations", "rounding")
 

@@ -29,6 +29,8 @@ N_ITEMS = Column("1", "held-out items")
 N_ROTATIONS = Column("1", "rotations per item")
 SECONDS = Column("s", "time that the row took; not reproducible")
 PERCENT = Column("%", "equivariance error over total loss")
+RATIO_LO = Column("1", "lower end of its 95 % interval, bootstrap over items")
+RATIO_HI = Column("1", "upper end of its 95 % interval")
 
 DECOMPOSITION = {
     "run": RUN,
@@ -105,6 +107,15 @@ CURVATURE = {
     "n_parameters": Column("1", "size of the block"),
     "method": Column("", "dense or lanczos", text=True),
     "residual": Column("1", "largest ‖Hv − λv‖ of the reported pairs over the largest eigenvalue"),
+    "largest_ratio": Column("1", "largest eigenvalue, twirled over equivariance; in both rows"),
+    "largest_ratio_lo": RATIO_LO,
+    "largest_ratio_hi": RATIO_HI,
+    "trace_ratio": Column("1", "trace, twirled over equivariance"),
+    "trace_ratio_lo": RATIO_LO,
+    "trace_ratio_hi": RATIO_HI,
+    "effective_rank_ratio": Column("1", "effective rank, twirled over equivariance"),
+    "effective_rank_ratio_lo": RATIO_LO,
+    "effective_rank_ratio_hi": RATIO_HI,
     "n_items": N_ITEMS,
     "n_rotations": N_ROTATIONS,
     "rotations": Column("", "haar or cube", text=True),
@@ -152,6 +163,10 @@ SAMPLES = {
     "bonds_within": Column("1", "share of it within 3.8 ± 0.4 Å"),
     "radius_of_gyration": Column("Å", "mean radius of gyration"),
     "radius_over_power": Column("Å", "mean of radius over length^0.4"),
+    "clashes": Column(
+        "1", "pairs of C-alphas three or more apart along the chain and closer than 3.5 Å, per residue"
+    ),
+    "helix_share": Column("1", "share of quadruplets of consecutive C-alphas that are helical"),
     "right_handed": Column("1", "right-handed helical quadruplets"),
     "left_handed": Column("1", "left-handed ones"),
     "right_share": Column("1", "share of the right-handed ones; nan if there are none"),

@@ -1,7 +1,7 @@
 """Sentences of the report, made from tables alone."""
 
 from equidyn.results import tables
-from equidyn.results.claims.rows import poses_text
+from equidyn.results.claims.rows import percent_text, poses_text
 from equidyn.results.verdicts import counted, verdict
 
 
@@ -32,8 +32,8 @@ def _ends(curve: list[dict]) -> str:
     if last["equivariance"] <= 10 * last["floor"]:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
-        f"{where}: {last['percent']:.3g} % [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] at "
-        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)}."
+        f"{where}: {percent_text(last)} at "
+        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)} (one seed)."
     )
     if poses := poses_text(last):
         text += f" It was {poses}."

@@ -1,5 +1,5 @@
-"""One self-contained HTML file: results per run, then a page per claim with figures, verdicts, conditions and
-links to the tables.
+"""One self-contained HTML file. Its first screen answers the question for each task and has the verdicts;
+then come results per run and a page per claim with figures, verdicts, conditions and links to the tables.
 """
 
 import base64
@@ -16,6 +16,7 @@ from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import commit
 from equidyn.results import tables
+from equidyn.results.answers import answer
 from equidyn.results.claims.rows import STATEMENTS
 from equidyn.results.readings import readings
 from equidyn.results.verdicts import first_step
@@ -26,28 +27,14 @@ with optional_packages():
 
 TEMPLATE = "report.html.jinja"
 
-# Figures and tables of a claim, by the part of the name after the task, and by file name; figures of no claim
-# come last.
-SHOWN = {
-    "C1": (["losses", "time_losses"], "decomposition.csv"),
-    "C2": (
-        ["percent", "percent_linear", "times", "times_linear", "final_times", "contrast"],
-        "decomposition.csv",
-    ),
-    "C3": (["axis_size"], "decomposition.csv"),
-    "C4": (["axis_data"], "decomposition.csv"),
-    "C5": (["axis_optimizer"], "decomposition.csv"),
-    "C6": (["axis_seed"], "decomposition.csv"),
-    "C7": (["curvature", "landscape"], "curvature.csv"),
-    "C8": (["gradients"], "gradients.csv"),
-    "C9": (["head"], "head.csv"),
-    "C10": (["cost"], "decomposition.csv"),
-}
+TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 11)}  # of a claim
+TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv"}
 TITLES = {
-    "forces": "Forces",
+    "forces": "Forces of molecules",
     "voxels": "Denoising voxels",
-    "flow": "Flow matching on protein backbones (Cα traces; for their source see the table of data)",
+    "flow": "Flow matching on protein backbones",
 }
+PICTURES = {"forces": "percent", "voxels": "contrast", "flow": "final_times"}  # of the first screen
 NOTES = {
     "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
     "value for other models. Rows l2 are the mean length of the force "
@@ -63,8 +50,8 @@ NOTES = {
 
 
 def dataset_row(folder: Path) -> dict:
-    """Name, source, counts and poses of a dataset from its file and those beside it: config.yaml,
-    split.json, rejected.csv and, for voxels, grids.h5.
+    """Name, source, counts, poses and checks of a dataset from its file and those beside it: config.yaml,
+    split.json, rejected.csv, checks.json and, for voxels, grids.h5.
     """
     split = json.loads((folder / "split.json").read_text())
     with open(folder / "rejected.csv", newline="") as file:
@@ -96,7 +83,14 @@ def dataset_row(folder: Path) -> dict:
         held_out=split["held_out"]["items"],
         poses=f"{poses}: {found.text()}" if found else poses,
         rejected="; ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "none",
+        checks=checks_of(folder),
     )
+
+
+def checks_of(folder: Path) -> list[dict]:
+    """Rows of a dataset's ``checks.json``; none of a dataset that was made before there were any."""
+    path = folder / "checks.json"
+    return json.loads(path.read_text())["checks"] if path.is_file() else []
 
 
 def _short(value: str) -> str:
@@ -107,19 +101,27 @@ def _short(value: str) -> str:
 
 
 def pages_of(
-    claims: list[dict], figures: dict[str, tuple[str, str]], tables: list[Path], start: Path
+    claims: list[dict],
+    figures: dict[str, tuple[str, str]],
+    claim_of: dict[str, str],
+    tables: list[Path],
+    start: Path,
 ) -> list[dict]:
     """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder
     ``start``.
+
+    Parameters
+    ----------
+    claim_of : claim under which a figure stands, by its name
     """
     pages = []
-    for claim, (names, table) in SHOWN.items():
+    for claim, table in TABLES.items():
         rows = [r for r in claims if r["claim"] == claim]
         words = [r["verdict"] for r in rows]
         counts = "; ".join(
             f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words)
         )
-        shown = [figures[stem] for stem in figures if stem.split("-", 1)[1] in names]
+        shown = [figures[stem] for stem in figures if claim_of[stem] == claim]
         links = (
             [os.path.relpath(path, start) for path in tables if path.name == table]
             if words != ["not run"]
@@ -147,6 +149,7 @@ class Sources:
     summaries: list[Path]
     figures: list[Path]  # PNG, named <task>-<figure>
     captions: dict[str, str]  # by name of the figure
+    claim_of: dict[str, str]  # by name of the figure; empty: of none
     paper: Path  # the paper's numbers
     shown: list[Path] = field(default_factory=list)  # further tables to show as they are
     linked: list[Path] = field(default_factory=list)  # curvature, gradient and head tables, to link to
@@ -172,11 +175,15 @@ def context(sources: Sources, start: Path) -> dict:
     rows, paper = tables.read(sources.decompositions), tables.read_paper(sources.paper)
     chirality = tables.read([path for path in sources.shown if path.name == "chirality.csv"])
     figures = {path.stem: (sources.captions[path.stem], _embedded(path)) for path in sources.figures}
-    of_claims = {name for names, _ in SHOWN.values() for name in names}
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
-    tasks = list(dict.fromkeys(r["task"] for r in rows))
+    there = {r["task"] for r in rows}
+    tasks = [task for task in TITLES if task in there]
+    pictures = {task: f"{task}-{PICTURES[task]}" for task in tasks}
     return dict(
+        answers={task: answer(rows, task) for task in tasks},
+        pictures={task: figures[stem] for task, stem in pictures.items() if stem in figures},
+        table_of={path.parent.name: os.path.relpath(path, start) for path in sources.decompositions},
         final={task: [r for r in final if r["task"] == task and _is_main(r)] for task in tasks},
         others={task: [r for r in final if r["task"] == task and not _is_main(r)] for task in tasks},
         readings={task: readings(rows, task, paper, chirality) for task in tasks},
@@ -185,10 +192,17 @@ def context(sources: Sources, start: Path) -> dict:
         notes=NOTES,
         reached=_reached(rows),
         pages=pages_of(
-            _shortened(sources.claims), figures, [*sources.decompositions, *sources.linked], start
+            _shortened(sources.claims),
+            figures,
+            sources.claim_of,
+            [*sources.decompositions, *sources.linked],
+            start,
         ),
-        figures=[figure for stem, figure in figures.items() if stem.split("-", 1)[1] not in of_claims],
-        more=[("/".join(path.parts[-2:]), _shortened(path)) for path in sources.shown],
+        figures=[figure for stem, figure in figures.items() if not sources.claim_of[stem]],
+        more=[
+            ("/".join(path.parts[-2:]), os.path.relpath(path, start), _shortened(path))
+            for path in sources.shown
+        ],
         summaries=[json.loads(path.read_text()) for path in sources.summaries],
         commit=commit(),
     )

@@ -7,10 +7,13 @@ judged with the 95 % interval of the percentage.
 """
 
 import math
+from dataclasses import dataclass
 
 LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
+WINDOW = (1_000, 10_000)  # steps within which the paper's percentages fall
+WINDOW_END = WINDOW[1]
 
 HOLDS, DIP, FAILS, INCONCLUSIVE, UNTESTABLE, NOT_RUN = VERDICTS = (
     "holds",
@@ -71,52 +74,93 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
     return FAILS if all(r["percent_lo"] > percent for r in rows) else INCONCLUSIVE
 
 
-def robust(curves: list[list[dict]]) -> str:
-    """Verdict on "the outcome does not depend on the axis" (C3, C4, C5), from the curves of its points.
+def within(curve: list[dict], percent: float = 2.0, last_step: float = WINDOW_END) -> str:
+    """Verdict on "falls to at most ``percent`` by ``last_step``" (C2).
 
-    In this order:
-
-    `not run`                     a single curve or none
-    `does not hold here`          ``verdict`` is that of some points, and others hold, if only at the dip
-    `not testable at this scale`  fewer than three points; or some are not testable; or all fail alike
-    `inconclusive`                some points are
-    `holds`                       every point holds
-    `holds only at the dip`       every point holds, some only at the dip
+    That of ``verdict`` over the steps of the window, but `holds only at the dip` where it holds there and not
+    at the curve's end, and `inconclusive` where it fails and the run ends before the window does.
     """
-    if len(curves) < 2:
-        return NOT_RUN
-    verdicts = [verdict(curve) for curve in curves]
-    if FAILS in verdicts and (HOLDS in verdicts or DIP in verdicts):
-        return FAILS
-    if len(curves) < MIN_POINTS or UNTESTABLE in verdicts or FAILS in verdicts:
-        return UNTESTABLE
-    if INCONCLUSIVE in verdicts:
+    early = [r for r in curve if r["step"] <= last_step]
+    judged = verdict(early, percent)
+    if judged == HOLDS:
+        return verdict(curve, percent)
+    if judged == FAILS and curve[-1]["step"] < last_step:
         return INCONCLUSIVE
-    return HOLDS if set(verdicts) == {HOLDS} else DIP
+    return judged
 
 
-def agree(curves: list[list[dict]]) -> str:
-    """Verdict on "replicates agree" (C6).
+def alike(n_points: int, lo: float, hi: float) -> str:
+    """Verdict on "the percentage does not depend on the axis" (C3, C4, C5), from the interval of the ratio of
+    the largest to the smallest percentage of its points, all at one loss. In this order:
 
-    Percentages agree when the largest is at most ``AGREE`` times the smallest, or all their intervals share a
-        value. In this order:
-    `not run`                     a single curve or none
-    `not testable at this scale`  fewer than three replicates, or one whose last step does not count
-    `holds`                       their last percentages agree
-    `holds only at the dip`       their lowest counted percentages agree
+    `not run`                     a single point or none
+    `not testable at this scale`  fewer than three points, or no loss that all reach and that counts
+    `holds`                       the whole interval lies within a factor ``AGREE``
+    `does not hold here`          none of it does
+    `inconclusive`                else
+    """
+    if n_points < 2:
+        return NOT_RUN
+    if n_points < MIN_POINTS or math.isnan(lo):
+        return UNTESTABLE
+    if hi <= AGREE:
+        return HOLDS
+    return FAILS if lo > AGREE else INCONCLUSIVE
+
+
+def agree(points: list["AtLoss"]) -> str:
+    """Verdict on "replicates agree" (C6), from their percentages at one loss. In this order:
+
+    `not run`                     a single replicate or none
+    `not testable at this scale`  fewer than three, or a loss that does not count
+    `holds`                       the largest percentage is at most ``AGREE`` times the smallest
+    `inconclusive`                it is more, but all their intervals share a value
     `does not hold here`          else
     """
-    if len(curves) < 2:
+    if len(points) < 2:
         return NOT_RUN
-    if len(curves) < MIN_POINTS or not all(counted(curve[-1]) for curve in curves):
+    if len(points) < MIN_POINTS or not all(p.counts for p in points):
         return UNTESTABLE
-    if _close([curve[-1] for curve in curves]):
+    if max(p.percent for p in points) <= AGREE * min(p.percent for p in points):
         return HOLDS
-    return DIP if _close([dip(curve) for curve in curves]) else FAILS
+    return INCONCLUSIVE if max(p.lo for p in points) <= min(p.hi for p in points) else FAILS
 
 
-def _close(rows):
-    percents = [r["percent"] for r in rows]
-    return max(percents) <= AGREE * min(percents) or max(r["percent_lo"] for r in rows) <= min(
-        r["percent_hi"] for r in rows
-    )
+@dataclass(frozen=True)
+class AtLoss:
+    """The percentage of a curve, with its interval, where its total loss is a given multiple of the zero
+    predictor's, and whether it counts there.
+    """
+
+    percent: float
+    lo: float
+    hi: float
+    counts: bool
+
+
+def lowest_ratio(curve: list[dict]) -> float:
+    """The lowest total loss of a curve in units of the zero predictor's."""
+    return min(r["total"] / r["zero_loss"] for r in curve)
+
+
+def at_loss(curve: list[dict], ratio: float) -> AtLoss:
+    """Where the curve first has this total over zero predictor: linear in the logarithm of that ratio between
+    the steps before and after.
+
+    Raises
+    ------
+    ValueError
+        a curve that never does
+    """
+    ratios = [r["total"] / r["zero_loss"] for r in curve]
+    k = next((k for k, found in enumerate(ratios) if found <= ratio), None)
+    if k is None:
+        raise ValueError(f"no total at or below {ratio} x the zero predictor, lowest {min(ratios)}")
+    after, before = curve[k], curve[max(k - 1, 0)]
+    share = 1.0
+    if k > 0:
+        share = math.log(ratios[k - 1] / ratio) / math.log(ratios[k - 1] / ratios[k])
+    ends = [
+        (1 - share) * before[name] + share * after[name] for name in ("percent", "percent_lo", "percent_hi")
+    ]
+    return AtLoss(*ends, counted(after))

@@ -18,8 +18,9 @@ import numpy as np
 from tqdm import tqdm
 
 from equidyn import seeds
-from equidyn.analysis.curvature import Block
+from equidyn.analysis.curvature import Block, Hessians
 from equidyn.analysis.curvature import curvature as spectra_of
+from equidyn.analysis.curvature_intervals import curvature_ratios, single_items
 from equidyn.analysis.gradients import TERMS, cast
 from equidyn.analysis.landscape import landscape as landscape_of
 from equidyn.files import atomic_write
@@ -123,6 +124,12 @@ def _at_checkpoint(run: Run, step: int, condition: str) -> tuple[list[dict], tup
     block = Block(model, dynamic["block"])
     context = model, task.predict, batches, task.actions, task.output
     spectra = spectra_of(*context, rotations, block, order)
+    by_item = Hessians(
+        model, task.predict, list(single_items(batches)), *context[3:], rotations, block, order
+    )
+    ratios = {}
+    for name, ratio in curvature_ratios(by_item, spectra).items():
+        ratios |= {f"{name}_ratio": ratio.value, f"{name}_ratio_lo": ratio.lo, f"{name}_ratio_hi": ratio.hi}
     seconds = round(time.monotonic() - started, 3)
     named = dict(
         run=run.settings["run"], task=task.name, step=step, condition=condition, block=dynamic["block"]
@@ -131,7 +138,7 @@ def _at_checkpoint(run: Run, step: int, condition: str) -> tuple[list[dict], tup
     rows = []
     for term, found in spectra.items():
         values = {k: v for k, v in vars(found).items() if k in CURVATURE}
-        rows.append(dict(**named, term=term, **values, **drawn))
+        rows.append(dict(**named, term=term, **values, **ratios, **drawn))
 
     axes, axis_b = directions(*(spectra[term].vectors for term in TERMS))
     span = dynamic["span"] * float(np.linalg.norm(block.get()))

@@ -1,19 +1,30 @@
 """Draw one figure from tables, as SVG, PNG and PDF."""
 
 import importlib
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 from equidyn.figures import style
 from equidyn.results import tables
 
 
 def figure(figure: str, decompositions: list[Path], paper: Path, out: Path, extra: list[str] = ()) -> None:
-    """Draw with a module of ``equidyn.figures``.
+    """Draw with a module of ``equidyn.figures``, or with a file outside the package.
 
     Parameters
     ----------
+    figure : name of the module, or path of the file
     extra : files that the figure needs beside the tables;  out : path without extension
     """
-    module = importlib.import_module(f"equidyn.figures.{figure}")
     more = [list(extra)] if extra else []
-    style.save(module.draw(tables.read(decompositions), tables.read_paper(paper), *more), str(out))
+    style.save(_module(figure).draw(tables.read(decompositions), tables.read_paper(paper), *more), str(out))
+
+
+def _module(figure: str) -> ModuleType:
+    if not figure.endswith(".py"):
+        return importlib.import_module(f"equidyn.figures.{figure}")
+    spec = importlib.util.spec_from_file_location("equidyn_extension_figure", figure)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -29,7 +29,7 @@ def force_head(
         a run of another architecture
     """
     settings = read_settings(config)
-    if (architecture := settings["model"]["architecture"]) != "escaip":
+    if (architecture := settings["model"].get("architecture")) != "escaip":
         raise ConfigError(
             f"head: run {settings['run']} has architecture {architecture!r}, expected 'escaip': "
             "no other model has this force head"

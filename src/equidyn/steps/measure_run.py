@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from equidyn.errors import DataError
-from equidyn.probe.rows import interval
+from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.results.tables import write_table
 from equidyn.results.verdicts import counted, verdict
@@ -64,7 +64,7 @@ def load_run(run: Path, dataset: Path | None = None) -> tuple[Run, Path]:
 def line(row: dict) -> str:
     """A row in one line, with the verdict on it alone."""
     where = f"{row['run']}, step {row['step']}" + (f", {row['condition']}" if row["condition"] else "")
-    share = f"{interval(row)} % of the loss"
+    share = f"{percent_text(row)} of the loss"
     judged = f"at most 2 %: {verdict([row])}" if counted(row) else "has not learned enough to tell"
     return f"{where}, {row['loss']}: {share}; total {row['total']:.4g}, floor {row['floor']:.2g}; {judged}"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from equidyn.errors import DataError
-from equidyn.figures.catalogue import caption_of
+from equidyn.figures.catalogue import described
 from equidyn.results.report import Sources, write
 
 PAPER = Path("resources/paper_milestones.csv")
@@ -19,11 +19,14 @@ def report(
     shown: list[Path] = (),
     linked: list[Path] = (),
     datasets: list[Path] = (),
+    extensions: list[str] = (),
 ) -> None:
-    """Write the page, see ``results.report.Sources``."""
-    captions = {path.stem: caption_of(path.stem) for path in figures}
+    """Write the page, see ``results.report.Sources``; ``extensions`` are files that may declare figures."""
+    drawn = {path.stem: described(path.stem, extensions) for path in figures}
+    captions = {stem: figure.caption if figure else stem for stem, figure in drawn.items()}
+    claim_of = {stem: figure.claim if figure else "" for stem, figure in drawn.items()}
     files = dict(shown=list(shown), linked=list(linked), datasets=list(datasets))
-    write(Sources(claims, decompositions, summaries, figures, captions, paper, **files), out)
+    write(Sources(claims, decompositions, summaries, figures, captions, claim_of, paper, **files), out)
 
 
 def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER) -> None:

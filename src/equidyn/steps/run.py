@@ -50,7 +50,7 @@ def load(
     print(f"device: {device}", flush=True)
     settings = settings if n_items is None else few_items(settings, n_items)
     task = tasks.build(settings["task"], data, settings, device, grids)
-    model = registry.build_named(settings["model"], settings["seed"])
+    model = registry.build_named(settings["model"], settings["seed"], settings["task"])
     return Run(settings, task, model.eval().to(device))
 
 

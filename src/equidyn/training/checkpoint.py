@@ -32,6 +32,19 @@ def load(path: str | Path) -> Any:
         raise DataError(f"{path}: {reason}; delete it and rerun the rule `train`") from error
 
 
-def log_spaced(last: int, n: int) -> list[int]:
-    """At most n steps from 0 to last, evenly spaced in log(10 + step), both ends included, each once."""
-    return sorted({round(10 * ((10 + last) / 10) ** (i / (n - 1))) - 10 for i in range(n)})
+def steps_of(training: dict) -> list[int]:
+    """Steps with a checkpoint: at most ``n_checkpoints`` from ``checkpoints_from`` (0) to ``steps``, evenly
+    spaced in log(10 + step), both ends included, each once.
+
+    Parameters
+    ----------
+    training : that section of a run's settings
+
+    Examples
+    --------
+    >>> steps_of(dict(steps=1000, n_checkpoints=5))
+    [0, 22, 90, 309, 1000]
+    """
+    first, last, n = training.get("checkpoints_from", 0), training["steps"], training["n_checkpoints"]
+    growth = (10 + last) / (10 + first)
+    return sorted({round((10 + first) * growth ** (i / (n - 1))) - 10 for i in range(n)})

@@ -123,10 +123,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
     optimizer, ema = optimizer_for(model, settings), copy.deepcopy(model)
     state = _restore(resume, identity, model, ema, optimizer)
     rows, spent = state["rows"], state["seconds"]
-    steps, wanted = (
-        settings["steps"],
-        set(checkpoint.log_spaced(settings["steps"], settings["n_checkpoints"])),
-    )
+    steps, wanted = settings["steps"], set(checkpoint.steps_of(settings))
     started = last_saved = time.monotonic()
     width = len(str(steps))
     model.train()

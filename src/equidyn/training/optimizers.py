@@ -82,7 +82,7 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
         return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
     betas, eps = tuple(settings.get("betas", (0.9, 0.999))), settings.get("eps", 1e-8)
     adamw = (
-        torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps)
+        torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps, fused=True)
         if eps > 0
         else AdamWithoutEps(parameters, settings["lr"], betas)
     )

@@ -18,6 +18,7 @@ from equidyn.cost import estimate
 from equidyn.data import store
 from equidyn.data.build import build
 from equidyn.data.generate import experimental_chains
+from equidyn.data.readers import chains_wheel
 from equidyn.data.readers.sequence_clusters import ALPHABET
 from equidyn.errors import ConfigError, DataError
 from equidyn.geometry import chains as shape
@@ -89,7 +90,7 @@ def test_the_file_is_what_its_readme_says(shipped, make):
         (number,) = re.findall(stated, text)
         assert int(number.replace(",", "")) == found, stated
     assert lengths.min() == 20 and lengths.max() == 100 and shipped.names == sorted(shipped.names)
-    assert shipped.licence == make.LICENCE and shipped.source == make.SOURCE
+    assert shipped.licence == chains_wheel.LICENCE and shipped.source == chains_wheel.SOURCE
 
 
 def test_positions_are_whole_hundredths_about_the_centroid(shipped):
@@ -303,6 +304,19 @@ def test_make_keeps_c_alphas_and_says_what_it_drops(make, tmp_path):
     with pytest.raises(DataError, match="1 files in cgdms/protein_data/train_val/, none usable"):
         make.convert(wheel(tmp_path / "v.whl", {"1BAD_A": given["1BAD_A"]}), tmp_path / "c.npz")
     assert not (tmp_path / "c.npz").exists()
+
+
+def test_the_wheel_itself_is_read_as_the_file_made_of_it(make, tmp_path):
+    """``download: [cgdms]`` in place of ``chains``: the same chains in the same order."""
+    given = {"2ABC_B": helix(30, 100)[0], "1ABC_A": helix(45)[0]}
+    make.convert(wheel(tmp_path / "w.whl", given), tmp_path / "a.npz")
+    direct, file = (experimental_chains.read(tmp_path / name) for name in ("w.whl", "a.npz"))
+    assert (direct.names, direct.sequences(), direct.licence) == (file.names, file.sequences(), file.licence)
+    for one, other in zip(direct.positions, file.positions):
+        assert np.array_equal(one, other)
+    (tmp_path / "v.whl").write_bytes((tmp_path / "w.whl").read_bytes()[:400])
+    with pytest.raises(DataError, match="v.whl: not readable as a wheel"):
+        experimental_chains.read(tmp_path / "v.whl")
 
 
 def test_another_wheel_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from pickle_files import read, refused, written
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from equidyn.data.checks.catalogue import BEYOND
 from equidyn.data.readers import geom
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.readers.registry import READERS
@@ -89,9 +90,11 @@ def test_real_molecules_round_trip(tmp_path):
 def test_settings_cut_conformers_and_atoms(molecules):
     smiles, mols = molecules[0]
     record = ("f", 1, smiles, [mols[0].ToBinary()] * 8)
-    assert (
-        len(geom.parse(record, {})) == geom.N_CONFORMERS and len(geom.parse(record, {"n_conformers": 7})) == 7
-    )
+    for settings, n in (({}, geom.N_CONFORMERS), ({"n_conformers": 7}, 7), ({"n_conformers": 8}, 8)):
+        *kept, last = geom.parse(record, settings)
+        assert len(kept) == min(n, 7) and isinstance(last, Item if n == 8 else Rejected)
+        assert n == 8 or (last.reason, last.detail) == (BEYOND, f"{8 - n} of 8")
+    record = ("f", 1, smiles, [mols[0].ToBinary()] * 5)
     n, admit = mols[0].GetNumAtoms(), READERS["geom"].admit
     assert {type(admit(item, {"max_atoms": n})) for item in geom.parse(record, {})} == {Item}
     assert {admit(item, {"max_atoms": n - 1}).reason for item in geom.parse(record, {})} == {"too many atoms"}

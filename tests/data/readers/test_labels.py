@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import EXTXYZ, SETTINGS, frames
 
-from equidyn.data import build, conversion, units
+from equidyn.data import build, conversion, file_checks, units
+from equidyn.data.checks import xtb
 from equidyn.data.generate import conformers
 from equidyn.data.readers import extxyz, label_checks, labels, npz, records, registry
 from equidyn.errors import DataError
@@ -56,9 +57,10 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
 
 def test_a_bad_frame_costs_no_other(tmp_path):
     lines = "".join(
-        f"3\nenergy=-138 Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 {z} 0 0 1\nH 0.96 0 {z} 0 0 0\nH "
-        f"-0.24 0.93 {z} 0 0 -1\n"
-        for z in range(60)
+        f"3\nenergy={z / 100 - 138} Properties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0 -{f} 0 0\nH 0.96 "
+        f"0 0 {f} 0 0\n"
+        f"H -0.24 0.93 0 0 0 0\n"
+        for z, f in enumerate(np.linspace(0.2, 0.5, 60))
     )
     rows = lines.splitlines()
     rows[5 * 7] = "4"  # swallows the next frame's first line
@@ -97,7 +99,7 @@ def test_a_number_of_atoms_or_a_line_without_end_is_no_memory(tmp_path):
     (tmp_path / "n.xyz").write_text("999999999\nand no more\n" + "H 0 0 0\n" * 100)
     items, rejected = conversion.read(EXTXYZ, tmp_path / "n.xyz")
     assert not items and len(rejected) == 1 and rejected[0].reason.startswith("does not parse")
-    good = f"2\nenergy=-1 {ATOMS}\nH 0 0 0 0 0 0\nH 0 0 0.75 0 0 0\n"
+    good = f"2\nenergy=-1 {ATOMS}\nH 0 0 0 0 0 -1\nH 0 0 0.75 0 0 1\n"
     (tmp_path / "l.xyz").write_text(good + "1\n" + "x" * (2 << 20))
     items, rejected = conversion.read(
         records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "l.xyz"
@@ -153,7 +155,7 @@ def test_positions_in_another_unit_are_named(tmp_path, scale, unit):
 
 def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch):
     """Energies and forces of neighbouring frames tell, where tblite is not installed."""
-    monkeypatch.setattr(label_checks, "_xtb_ratios", lambda items: np.zeros(0))
+    monkeypatch.setattr(xtb, "compare", lambda items: [])
     rng, atoms, start = np.random.default_rng(0), [], frames(1, names=("CH3OH",))[0]
     for _ in range(12):
         frame = ase.Atoms(start.numbers, start.positions + 0.03 * rng.normal(size=start.positions.shape))
@@ -164,7 +166,7 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
         )
         atoms.append(frame)
     ase.io.write(tmp_path / "b.xyz", atoms, format="extxyz")
-    with pytest.raises(DataError, match="11 pairs.*likely: they are in hartree/bohr"):
+    with pytest.raises(DataError, match="56 pairs.*likely: they are in hartree/bohr"):
         conversion.read(EXTXYZ, tmp_path / "b.xyz", {"energy_unit": "hartree", "source": "extxyz"})
 
 
@@ -172,7 +174,7 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
 def test_gradients_in_place_of_forces_are_named(tmp_path, monkeypatch, other_method):
     rng, atoms, start = np.random.default_rng(0), [], frames(1, names=("CH3OH",))[0]
     if not other_method:
-        monkeypatch.setattr(label_checks, "_xtb_ratios", lambda items: np.zeros(0))
+        monkeypatch.setattr(xtb, "compare", lambda items: [])
     for _ in range(12):
         frame = ase.Atoms(start.numbers, start.positions + 0.03 * rng.normal(size=start.positions.shape))
         frame.info["energy"], forces = conformers.label(frame.numbers, frame.positions)
@@ -291,7 +293,7 @@ def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, 
     counts = build.build(
         {**config, "files": [str(tarred(tmp_path / "good.tar", good))]}, str(tmp_path / "d.h5"), workers=1
     )
-    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 9
+    assert counts["items"] == 36 and counts["items compared with GFN2-xTB"] == 18
     path = tarred(tmp_path / "bad.tar", {**good, "C2H6.npz": (atoms["C2H6"], energy, force)})
     with pytest.raises(DataError, match=f"bad.tar, C2H6.npz: forces are .*likely: the forces are in {unit}"):
         build.build({**config, "files": [str(path)]}, str(tmp_path / "b.h5"), workers=1)
@@ -300,11 +302,11 @@ def test_a_member_in_another_unit_than_the_one_before_it(tmp_path, monkeypatch, 
 
 
 def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
-    """Of 14 members with three frames ten are checked; of members with one frame the first shard, as one."""
+    """Of 14 members with three frames ten are checked; of members with one frame all, as one."""
     checked = []
     reader = replace(
         EXTXYZ,
-        check=lambda path, items, settings: checked.append([item.where for item in items]) or {},
+        check=lambda path, items, settings: checked.append([item.where for item in items]) or [],
         chunk=9,
     )
     for name, n in (("three", 3), ("one", 1)):
@@ -319,11 +321,11 @@ def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
             )
         )
         if name == "three":
-            assert len(checked) == conversion.PARTS and all(
-                len(set(map(records.part, found))) == 1 and len(found) >= conversion.FEW for found in checked
+            assert len(checked) == file_checks.PARTS and all(
+                len(set(map(records.part, found))) == 1 and len(found) >= file_checks.FEW for found in checked
             )
         else:
-            assert [len(found) for found in checked] == [9]
+            assert [len(found) for found in checked] == [14]
 
 
 def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path):
@@ -367,4 +369,5 @@ def test_charged_molecules_are_compared_with_their_own_charge():
                     {"energy": 0.0},
                 )
             )
-        assert label_checks.check_units("f", items, 1.0)["items compared with GFN2-xTB"] == 3
+        outcome, _ = label_checks.outcomes("f", items, 1.0)
+        assert outcome.verdict == "passed" and outcome.figures["aligned"] == 3

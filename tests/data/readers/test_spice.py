@@ -2,6 +2,7 @@
 caught.
 """
 
+import json
 import shutil
 
 import h5py
@@ -67,16 +68,30 @@ def test_wrong_units_are_named(tmp_path, names, message):
         conversion.read(READER, path)
 
 
-def test_every_group_is_held_to_its_own_units(tmp_path):
+def test_one_group_against_gfn2_xtb_is_noted_and_most_of_them_refuse_the_file(tmp_path):
     path = write(tmp_path / "m.hdf5")
-    with h5py.File(path, "r+") as file:
-        file["methyl chloride/dft_total_gradient"].attrs["units"] = (
-            "hartree/angstrom"  # the third of the four groups
-        )
-    with pytest.raises(
-        DataError, match="m.hdf5, methyl chloride: forces are .*likely: the forces are in hartree/bohr"
-    ):
-        conversion.read(READER, path)
+    settings = {**SETTINGS, "files": [str(path)]}
+    for names, refused in ((("methyl chloride",), False), (("methane", "water", "ammonium"), True)):
+        with h5py.File(path, "r+") as file:
+            for name in names:
+                file[f"{name}/dft_total_gradient"].attrs["units"] = "hartree/angstrom"
+        if refused:
+            with pytest.raises(
+                DataError, match="m.hdf5, .*: forces are .*likely: the forces are in hartree/bohr"
+            ):
+                build.build(settings, str(tmp_path / "r.h5"), workers=1)
+        else:
+            build.build(settings, str(tmp_path / "d.h5"), workers=1)
+            (row,) = (
+                row
+                for row in json.loads((tmp_path / "d/checks.json").read_text())["checks"]
+                if row["check"] == "xtb"
+            )
+            assert row["verdict"] == "noted" and any(
+                "methyl chloride" in o["where"] and "likely" in o["text"] for o in row["first"]
+            ), row
+    settings["accept"] = ["xtb", "energy-forces"]
+    build.build(settings, str(tmp_path / "r.h5"), workers=1)
 
 
 def test_groups_of_another_layout_are_rejected(tmp_path):

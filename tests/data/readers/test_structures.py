@@ -152,7 +152,9 @@ def test_ca_only_and_no_ca(tmp_path):
 def test_first_model_only(tmp_path):
     models = "".join(f"MODEL     {i:4d}\n{protein(shift=i * 10.0)}ENDMDL\n" for i in (1, 2, 3)) + "END\n"
     chains, table = read(tmp_path, {"nmr.pdb": models, "nmr.cif": mmcif(models)})
-    assert [c.name for c in chains] == ["nmr_A"] and table == [("nmr.pdb", "A", "duplicate: of nmr_A")]
+    later = "later models: 2 of 3, with 2 chains"
+    assert [c.name for c in chains] == ["nmr_A"]
+    assert table == [("nmr.cif", "", later), ("nmr.pdb", "A", "duplicate: of nmr_A"), ("nmr.pdb", "", later)]
     assert np.abs(chains[0].positions - helix(30) - 10).max() < 6e-4
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.readers import chains_wheel
 from equidyn.data.readers.sequence_clusters import ALPHABET
 from equidyn.data.readers.structures import BREAK, LONGEST_NAME
 from equidyn.errors import DataError
@@ -66,21 +67,17 @@ class Fragment:
 
 
 def read(path: str | Path) -> Chains:
-    """Chains of a file, in its order.
+    """Chains of a file, in its order; of the package's own wheel, too.
 
     Raises
     ------
     DataError
         not such a file, missing arrays, arrays of another type or shape, or that disagree
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = sorted({*ARRAYS, *TEXTS} - set(file))
-            arrays = {name: file[name] for name in (*ARRAYS, *TEXTS) if name not in missing}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not readable as npz ({error}), expected a file of chains") from error
-    if missing:
-        raise DataError(f"{path}: no {', '.join(missing)}; expected a file of chains")
+    if Path(path).suffix == ".whl":
+        arrays, _ = chains_wheel.arrays(path, SCALE)
+    else:
+        arrays = _arrays(path)
     texts = [str(arrays.pop(name)) for name in TEXTS]
     for name, (kind, trailing) in ARRAYS.items():
         found = arrays[name]
@@ -100,6 +97,18 @@ def read(path: str | Path) -> Chains:
         [residues[a:b] for a, b in bounds],
         *texts,
     )
+
+
+def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = sorted({*ARRAYS, *TEXTS} - set(file))
+            arrays = {name: file[name] for name in (*ARRAYS, *TEXTS) if name not in missing}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not readable as npz ({error}), expected a file of chains") from error
+    if missing:
+        raise DataError(f"{path}: no {', '.join(missing)}; expected a file of chains")
+    return arrays
 
 
 def _wrong(n: int, residues: np.ndarray, offsets: np.ndarray, names: list[str]) -> str | None:

@@ -3,13 +3,21 @@
 import csv
 import gzip
 import random
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from equidyn.data.readers.molecules import LONGEST_SMILES
 from equidyn.errors import DataError
 
+SEPARATOR = re.compile(r"[\s,;]+")  # of the fields of a .smi line: no SMILES holds one
+TRIPLETS = (
+    "O=O",
+    "O=S",
+    "S=S",
+)  # canonical SMILES of molecules whose ground state has two unpaired electrons
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "P": 15, "S": 16, "Cl": 17, "Br": 35}
 
 
@@ -17,9 +25,10 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     """(name, canonical SMILES) of a list of molecules: a CSV with a column smiles (name or another identifier
     optional), or .smi lines; also .gz.
 
-    A molecule that cannot be used (SMILES that does not parse, charge, fragments, elements outside
-    ``ELEMENTS``, a duplicate) is appended to ``rejected`` as (where, reason), or, without such a list,
-    refused.
+    Fields of a .smi line end at a blank, a tab, a comma or a semicolon; a first line that begins with the
+    word smiles is a header. A molecule that cannot be used (SMILES that does not parse, charge,
+    fragments, unpaired electrons, elements outside ``ELEMENTS``, a duplicate) is appended to ``rejected``
+    as (where, reason), or, without such a list, refused.
 
     Raises
     ------
@@ -43,6 +52,8 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
             or Chem.GetFormalCharge(molecule)
         ):
             reason = "not one neutral molecule of the elements " + " ".join(ELEMENTS)
+        elif _open_shell(molecule):
+            reason = "open shell (unpaired electrons), expected closed-shell molecules"
         elif (canonical := Chem.MolToSmiles(molecule)) in seen:
             reason = "same molecule as an earlier one"
         if reason is None:
@@ -61,39 +72,53 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     return rows
 
 
+def _open_shell(molecule) -> bool:
+    """Whether a molecule has unpaired electrons, which a label of a closed shell is none of."""
+    from rdkit import Chem
+    from rdkit.Chem import Descriptors
+
+    return Descriptors.NumRadicalElectrons(molecule) > 0 or Chem.MolToSmiles(molecule) in TRIPLETS
+
+
 def _listed(path: Path) -> Iterator[tuple[str, str, str]]:
     """(where, name, SMILES) of every line of a list."""
     if not path.is_file():
         raise DataError(f"{path}: no such molecules file")
+    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with (
-            gzip.open(path, "rt", newline="", encoding="utf-8")
-            if path.suffix == ".gz"
-            else open(path, newline="", encoding="utf-8") as file
-        ):
-            if ".smi" in path.suffixes:
-                for number, line in enumerate(file, 1):
-                    smiles, _, name = (
-                        line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
-                    )
-                    if smiles:
-                        yield f"{path}, line {number}", name.strip() or f"line {number}", smiles
-                return
-            reader = csv.DictReader(file)
-            columns = {column.lower(): column for column in reader.fieldnames or () if column}
-            if "smiles" not in columns:
-                raise DataError(f"{path}: columns {reader.fieldnames}, expected at least smiles")
-            named = next((columns[c] for c in ("name", "id", "mol_id", "compound id") if c in columns), None)
-            for row in reader:
-                yield (
-                    f"{path}, line {reader.line_num}",
-                    (row[named] or "" if named else "").strip() or f"line {reader.line_num}",
-                    (row[columns["smiles"]] or "").strip(),
-                )
+        with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+            yield from _lines(path, file) if ".smi" in path.suffixes else _rows(path, file)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise DataError(
             f"{path}: not a readable list of molecules ({type(error).__name__}: {error})"
         ) from error
+
+
+def _lines(path: Path, file: IO[str]) -> Iterator[tuple[str, str, str]]:
+    for number, line in enumerate(file, 1):
+        smiles, *rest = SEPARATOR.split(line.strip(), maxsplit=1)
+        if not smiles or (number == 1 and smiles.lower() in ("smiles", "canonical_smiles")):
+            continue
+        separated = rest and line.strip()[len(smiles)] in ",;"
+        name = SEPARATOR.split(rest[0])[0] if separated else "".join(rest)
+        yield f"{path}, line {number}", name.strip() or f"line {number}", smiles
+
+
+def _rows(path: Path, file: IO[str]) -> Iterator[tuple[str, str, str]]:
+    header = file.readline()
+    file.seek(0)
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(file, delimiter=delimiter)
+    columns = {column.strip().lower(): column for column in reader.fieldnames or () if column}
+    if "smiles" not in columns:
+        raise DataError(f"{path}: columns {reader.fieldnames}, expected at least smiles")
+    named = next((columns[c] for c in ("name", "id", "mol_id", "compound id") if c in columns), None)
+    for row in reader:
+        yield (
+            f"{path}, line {reader.line_num}",
+            (row[named] or "" if named else "").strip() or f"line {reader.line_num}",
+            (row[columns["smiles"]] or "").strip(),
+        )
 
 
 def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:

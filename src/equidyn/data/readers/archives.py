@@ -14,6 +14,7 @@ from equidyn.data.readers.records import Rejected
 from equidyn.errors import DataError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST = 1 << 20  # bytes of a line
 MOST_ATOMS = 100_000  # of a frame
 LARGEST = 64 << 20  # bytes of a frame
@@ -70,8 +71,12 @@ def _printable(name: str) -> str:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Lines of a stream; EOFError at one of more than ``LONGEST`` bytes, which is no text."""
+    """Lines of a stream, without a byte order mark; EOFError at one of more than ``LONGEST`` bytes, which
+    is no text.
+    """
+    first = True
     while line := stream.readline(LONGEST):
+        line, first = line.removeprefix(BYTE_ORDER_MARK) if first else line, False
         if len(line) == LONGEST and not line.endswith(b"\n"):
             raise EOFError(f"a line of more than {LONGEST} bytes")
         yield line

@@ -10,11 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.checks.catalogue import BEYOND, SEVERAL
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.errors import DataError
 from equidyn.guards.pickles import PickledMolecule, describe, elements
 
+FOREIGN = (
+    "EMPTY_DICT",
+    "DICT",
+    "SETITEM",
+    "SETITEMS",
+    "BINFLOAT",
+    "FLOAT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "NEWTRUE",
+)
 N_CONFORMERS = 5  # the first ones, as published
 
 Record = tuple[
@@ -40,12 +53,23 @@ def records(path: str | Path) -> Iterator[Record]:
                 number += 1
                 yield str(path), number, *_checked(found)
     except DataError as error:
-        raise DataError(f"{path}, after molecule {number}: {error}") from None
+        raise DataError(f"{path}, after molecule {number}: {error}{_other_layout(error)}") from None
     except (ValueError, OverflowError, OSError) as error:  # what pickletools raises on a malformed file
         raise DataError(
             f"{path}, after molecule {number}: not a readable pickle, perhaps truncated "
             f"({type(error).__name__}: {str(error)[:200]})"
         ) from None
+
+
+def _other_layout(error: DataError) -> str:
+    """What a pickle with a dictionary or numbers in it is likely to be."""
+    opcode = str(error).partition("opcode ")[2].partition(",")[0]
+    if opcode not in FOREIGN:
+        return ""
+    return (
+        "; likely: a file of GEOM's rdkit_folder, a dictionary of one molecule, expected a list of "
+        "(SMILES, conformers), as the published split has"
+    )
 
 
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
@@ -61,29 +85,32 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     cluster, found = smiles and molecules.canonical_smiles(smiles), []
     if not conformers:
         return [Rejected(f"{path}, molecule {number}", "no conformers")]
-    for k, data in enumerate(conformers[: settings.get("n_conformers", N_CONFORMERS)], 1):
+    n = settings.get("n_conformers", N_CONFORMERS)
+    for k, data in enumerate(conformers[:n], 1):
         where = f"{path}, molecule {number}, conformer {k}"
         try:
             molecule = Chem.Mol(data)
             numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
-            positions = (
-                molecule.GetConformer().GetPositions() if three_dimensional else np.zeros((len(numbers), 3))
-            )
+            positions = molecule.GetConformer().GetPositions() if three_dimensional else _nowhere(numbers)
             key = cluster or molecules.canonical(molecule)
             bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+            result = molecules.molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
         except Exception:  # RDKit raises many types on malformed molecules
             found.append(Rejected(where, "does not parse (RDKit)"))
             continue
-        if reason := molecules.unusable(numbers, positions, three_dimensional):
-            found.append(Rejected(where, reason))
-        elif wrong := molecules.wrong_unit(where, numbers, positions):
-            found.append(wrong)
-        else:
-            found.append(
-                Item(where, key, {"numbers": numbers, "positions": molecules.centred(positions)}, bare=bare)
-            )
+        if isinstance(result, Item):
+            result.cluster, result.bare = key, bare
+            result.notes |= {SEVERAL: 1} if "." in key else {}
+        found.append(result)
+    if len(conformers) > n:
+        where = f"{path}, molecule {number}, conformers {n + 1} to {len(conformers)}"
+        found.append(Rejected(where, BEYOND, f"{len(conformers) - n} of {len(conformers)}"))
     return found
+
+
+def _nowhere(numbers: np.ndarray) -> np.ndarray:
+    return np.zeros((len(numbers), 3))
 
 
 def _checked(found) -> tuple[str | None, list[bytes]]:

@@ -25,6 +25,10 @@ class Item:
     # digest of 64 bits that copies share, of which a dataset, or a side of a published split, keeps the
     # first; 0: kept in any case
     copy: int = 0
+    labels: int = 0  # digest of the labels: copies that differ in it are not the same item twice
+    graph: str = ""  # atoms in order and the bonds perceived between them, where ``cluster`` comes from these
+    alias: str = ""  # another name of the molecule, which frames with these atoms in this order share
+    figures: dict[str, float] = field(default_factory=dict)  # measured of it, for checks of a whole file
 
 
 @dataclass(slots=True)
@@ -42,14 +46,16 @@ class Reader:
     """How one kind of file is read; the functions must be picklable, those of a module are."""
 
     kind: str  # of dataset, a key of schema.KINDS
-    records: Callable  # path -> iterator of records; a Rejected among them is passed on
+    # path (and settings, where ``keyed``) -> iterator of records; a Rejected among them is passed on
+    records: Callable
     parse: Callable  # (record, settings) -> list[Item | Rejected]
     admit: Callable | None = None  # (item, settings) -> Item | Rejected: limits that the settings set
-    check: Callable | None = (
-        # (path, first items of a part of it, settings) -> counts for the notes; raises DataError where they
-        # cannot be
-        None
-    )
+    # (path, first items of a part of it, settings) -> list of ``checks.findings.Outcome``
+    check: Callable | None = None
+    # (records, settings) -> list of what parse gives for each, where that is faster
+    parse_all: Callable | None = None
+    keyed: bool = False  # what the records of a file are depends on the settings
+    pooled: bool = False  # parts are of one make: a file is refused where the check refuses most of them
     clusters: Callable | None = (
         # (distinct keys of all items, settings) -> number of the cluster of each; by default a key is a
         # cluster

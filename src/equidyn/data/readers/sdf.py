@@ -3,32 +3,47 @@
 The cluster key of a record is its canonical SMILES.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from equidyn.data.checks.catalogue import SEVERAL
 from equidyn.data.readers import archives
-from equidyn.data.readers.molecules import canonical, centred, unusable, wrong_unit
+from equidyn.data.readers.molecules import canonical, molecule_of
 from equidyn.data.readers.records import Item, Rejected
 
 LARGEST = 16 << 20  # bytes of an SDF record
+COUNTS = re.compile(
+    rb"[ \d]{6}.*V[23]000\s*$"
+)  # the line of a molecule that says how many atoms and bonds it has
+HEADER = 4  # lines of a molecule up to that one
 
 
 def records(path: str | Path) -> Iterator[tuple[str, str] | Rejected]:
-    """(where, text) of the records of an SDF file, compressed, or of the .sdf members of an archive."""
+    """(where, text) of the records of an SDF file, compressed, or of the .sdf members of an archive.
+
+    A record ends at $$$$, and where a second molecule begins before it: three lines above its counts line.
+    """
     for where, stream in archives.members(path, (".sdf", ".sd")):
-        number, taken, size = 0, [], 0
+        number, taken, size, begun = 0, [], 0, False
         for line in archives.lines(stream):
-            ends = line.startswith(b"$$$$")
-            size += len(line)
-            if not ends:
-                if size <= LARGEST:
-                    taken.append(line)
+            if line.startswith(b"$$$$"):
+                number += 1
+                yield _sdf_record(where, number, taken, size)
+                taken, size, begun = [], 0, False
                 continue
-            number += 1
-            yield _sdf_record(where, number, taken, size)
-            taken, size = [], 0
+            size += len(line)
+            if size <= LARGEST:
+                taken.append(line)
+            if COUNTS.match(line) and size <= LARGEST:
+                if begun:
+                    number += 1
+                    before, taken = taken[:-HEADER], taken[-HEADER:]
+                    yield _sdf_record(where, number, before, sum(map(len, before)))
+                    size = sum(map(len, taken))
+                begun = True
         if any(line.strip() for line in taken):  # the last record may lack its end
             yield _sdf_record(where, number + 1, taken, size)
 
@@ -56,15 +71,14 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         return [Rejected(where, "does not parse (RDKit)")]
     positions = molecule.GetConformer().GetPositions() if molecule.GetNumConformers() else np.zeros((0, 3))
     numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], dtype=np.uint8)
-    if reason := unusable(
-        numbers, positions, molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
-    ):
-        return [Rejected(where, reason)]
-    if wrong := wrong_unit(where, numbers, positions):
-        return [wrong]
-    bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+    three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
+    found = molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
+    if isinstance(found, Rejected):
+        return [found]
+    found.bare = any(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
     try:
-        smiles = canonical(molecule)
+        found.cluster = canonical(molecule)
     except (RuntimeError, ValueError):
         return [Rejected(where, "does not parse (RDKit)")]
-    return [Item(where, smiles, {"numbers": numbers, "positions": centred(positions)}, bare=bare)]
+    found.notes |= {SEVERAL: 1} if "." in found.cluster else {}
+    return [found]

@@ -7,13 +7,18 @@ and checked (bohr, hartree and hartree/bohr in the releases). Eastman et al., Sc
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from equidyn.data import elements, store
+from equidyn.data.checks.catalogue import ACCEPTED, PERIODIC, accepted
+from equidyn.data.checks.findings import Outcome
+from equidyn.data.checks.periodic import CELLS, FLAGS, periodic
 from equidyn.data.readers import label_checks, labels
+from equidyn.data.readers.molecules import LONGEST_SMILES
 from equidyn.data.readers.records import Item, Rejected, part
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 from equidyn.errors import DataError
@@ -71,6 +76,12 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     ) as error:  # h5py raises many types on damaged files
         if isinstance(error, DataError):
             raise
+        if "unable to lock" in str(error).lower():
+            raise DataError(
+                f"{path}: locked by a program that has it open for writing ({error}), expected none; or "
+                f"a file "
+                f"system without locks, where HDF5_USE_FILE_LOCKING=FALSE helps"
+            ) from error
         raise DataError(f"{path}: not a readable HDF5 file, perhaps truncated ({error})") from error
 
 
@@ -90,8 +101,14 @@ def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Reje
     try:
         with h5py.File(path, "r") as file:
             group = file[name]
-            smiles, numbers = group["smiles"][()].reshape(-1)[0], group["atomic_numbers"][()]
+            smiles, numbers = np.asarray(group["smiles"][()]).reshape(-1)[0], group["atomic_numbers"][()]
             smiles = smiles.decode() if isinstance(smiles, bytes) else str(smiles)
+            cell = _periodic(group)
+            if cell and not accepted(settings, "periodic"):
+                detail = f"{cell}, expected molecules"
+                return [Rejected(f"{where}, conformation {i}", PERIODIC, detail) for i in range(start, end)]
+            notes = {f"periodic, {ACCEPTED}": 1} if cell else {}
+            charge = formal_charge(smiles)
             if reason := _unwanted(smiles, numbers, settings):
                 return [Rejected(f"{where}, conformation {i}", reason) for i in range(start, end)]
             length, energy, force = units(where, group)
@@ -105,21 +122,23 @@ def parse(record: tuple[str, str, int, int], settings: dict) -> list[Item | Reje
             raise
         return [Rejected(where, "not readable", f"{type(error).__name__}: {error}")]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is rejected
-        key = labels.cluster_key(smiles, numbers, x[0] * length)
-        return [
-            labels.labelled(
-                f"{where}, conformation {start + i}",
-                None,
-                numbers,
-                x[i] * length,
-                e[i],
-                -g[i],
-                energy,
-                force,
-                key,
-            )
-            for i in range(len(x))
-        ]
+        molecule = labels.perceived(smiles, numbers, x[0] * length, charge=charge)
+        places = [f"{where}, conformation {i}" for i in range(start, end)]
+        return labels.labelled(places, molecule, numbers, x * length, e, -g, energy, force, notes)
+
+
+def _periodic(group: Any) -> str | None:
+    """What in a group says that its structures are periodic."""
+    import h5py
+
+    small = {
+        name: group[name][()]
+        for name in group
+        if name.lower() in (*CELLS, *FLAGS)
+        and isinstance(group[name], h5py.Dataset)
+        and group[name].size < 10_000
+    }
+    return periodic(small | dict(group.attrs))
 
 
 def units(where: str, group: Any) -> tuple[float, float, float]:
@@ -149,19 +168,25 @@ def _unwanted(smiles, numbers, settings) -> str | None:
         foreign = sorted({elements.symbol(int(z)) for z in numbers} - set(settings["elements"]))
         if foreign:
             return f"element that is not wanted: {' '.join(foreign)}"
-    if settings.get("neutral"):
-        from rdkit import Chem
-
-        molecule = Chem.MolFromSmiles(smiles, sanitize=False)
-        if molecule is None or Chem.GetFormalCharge(molecule):
-            return "charged"
+    if settings.get("neutral") and formal_charge(smiles) != 0:
+        return "charged"
     return None
 
 
-def check(path: str, items: list[Item], settings: dict) -> dict[str, int]:
-    """``files.check_units`` of a group, with the unit that it declares itself."""
+@lru_cache(4096)
+def formal_charge(smiles: str) -> int | None:
+    """Of all fragments of a SMILES together; None where RDKit does not read it."""
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    molecule = Chem.MolFromSmiles(smiles, sanitize=False) if len(smiles) <= LONGEST_SMILES else None
+    return None if molecule is None else Chem.GetFormalCharge(molecule)
+
+
+def check(path: str, items: list[Item], settings: dict) -> list[Outcome]:
+    """``label_checks.outcomes`` of a group, with the unit that it declares itself."""
     import h5py
 
     where = part(items[0].where)
     with h5py.File(path, "r") as file:
-        return label_checks.check_units(where, items, units(where, file[where.removeprefix(f"{path}, ")])[2])
+        return label_checks.outcomes(where, items, units(where, file[where.removeprefix(f"{path}, ")])[2])

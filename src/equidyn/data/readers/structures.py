@@ -10,10 +10,13 @@ import io
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
-from equidyn.data.readers import archives
+from equidyn.data.checks import hand
+from equidyn.data.checks.catalogue import LATER_MODELS, MIRROR, accepted
+from equidyn.data.readers import archives, pdb_chains
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.readers.sequence_clusters import ALPHABET
 from equidyn.data.schema import BACKBONES
@@ -34,6 +37,7 @@ PARENTS = {
     "TYY": "Y",
 }
 FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
+AROUND = ("N", "CA", "C", "CB")  # atoms that show the hand of a residue
 BREAK, NEAREST = 4.0, 2.0  # Å between consecutive C-alphas: above, a chain break; below, not a chain
 LARGEST = (
     2**26
@@ -102,23 +106,28 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     """
     where, name, content = record
     try:
-        structure = _structure(name, _content(where, name) if content is None else _unpacked(name, content))
+        data = _content(where, name) if content is None else _unpacked(name, content)
+        structure, names = _structure(name, data)
         notes = _resolution(structure, settings["max_resolution"]) if "max_resolution" in settings else {}
         parents = {modified.res_id.name: modified.parent_comp_id for modified in structure.mod_residues}
         found = []
         for chain in structure[0]:
             if len(chain.get_polymer()):
-                place = f"{where}, chain {chain.name}" if chain.name else where
+                title = names.get(chain.name, chain.name)
+                place = f"{where}, chain {title}" if title else where
                 try:
                     found += _pieces(
                         place,
-                        f"{_entry(name)}_{chain.name}",
+                        f"{_entry(name)}_{title}",
                         *_trace(chain, structure, parents, settings),
                         notes,
                         settings,
                     )
                 except _Unusable as unusable:
                     found.append(Rejected(place, *unusable.args))
+        if later := [chain for model in list(structure)[1:] for chain in model if len(chain.get_polymer())]:
+            detail = f"{len(structure) - 1} of {len(structure)}, with {len(later)} chains"
+            found.append(Rejected(where, LATER_MODELS, detail))
         return found or [Rejected(where, "no protein chain")]
     except _Unusable as unusable:
         return [Rejected(where, *unusable.args)]
@@ -161,19 +170,23 @@ def _entry(name: str) -> str:
     return PurePosixPath(name[:-3] if name.lower().endswith(".gz") else name).stem
 
 
-def _structure(name: str, data: bytes):
+def _structure(name: str, data: bytes) -> tuple[Any, dict[str, str]]:
+    """A structure, and what the identifiers that chains were given stand for."""
     import gemmi
 
     try:
-        structure = gemmi.read_structure_string(
-            data, format=gemmi.CoorFormat.Mmcif if _format(name) == "cif" else gemmi.CoorFormat.Pdb
-        )
+        names = {}
+        if _format(name) == "cif":
+            structure = gemmi.read_structure_string(data, format=gemmi.CoorFormat.Mmcif)
+        else:
+            text, names = pdb_chains.sorted_out(data.decode("latin-1"))
+            structure = gemmi.read_structure_string(text.encode("latin-1"), format=gemmi.CoorFormat.Pdb)
         if len(structure) == 0 or structure[0].count_atom_sites() == 0:
             raise ValueError("no atoms")
         structure.setup_entities()
     except Exception as error:  # gemmi raises many types on a damaged file
         raise _Unusable("unreadable file", " ".join(str(error).split())) from error
-    return structure
+    return structure, names
 
 
 def _resolution(structure, limit: float) -> dict[str, int]:
@@ -200,7 +213,7 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
     kind = chain.get_polymer().check_polymer_type()
     if kind != gemmi.PolymerType.PeptideL:
         raise _Unusable("not a protein", kind.name)
-    letters, positions, unknown = [], [], []
+    letters, positions, unknown, atoms = [], [], [], []
     for _, group in groupby(_residues(chain, structure), lambda residue: str(residue.seqid)):
         residue, alpha = min(
             ((residue, alpha) for residue in group for alpha in _alphas(residue)),
@@ -208,6 +221,7 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         )
         letters.append(_letter(residue.name, parents))
         positions.append(alpha.pos.tolist())
+        atoms.append(_around(residue, alpha))
         if letters[-1] is None:
             unknown.append(f"{residue.name} {residue.seqid}")
     n, positions = len(letters), np.array(positions, dtype=np.float32)
@@ -221,11 +235,26 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         raise _Unusable("bad coordinates", "not finite")
     if n > 1 and (nearest := _distances(positions).min()) < NEAREST:
         raise _Unusable("bad coordinates", f"consecutive CA {nearest:.2f} angstrom apart")
+    found = hand.of_chain({name: np.array([row[k] for row in atoms]) for k, name in enumerate(AROUND)})
+    if found.mirrored and not accepted(settings, "hand"):
+        raise _Unusable(MIRROR, f"{found.other} of {found.places} {found.by} are of the other hand")
     if n < settings["min_residues"]:
         raise _Unusable("too short", f"{n} residues")
     if n > settings["max_residues"]:
         raise _Unusable("too long", f"{n} residues")
     return "".join(letters), positions
+
+
+def _around(residue, alpha) -> list[list[float]]:
+    """Positions of the atoms ``AROUND`` of a residue, in the conformation of its C-alpha; NaN where
+    missing.
+    """
+    found = [[np.nan] * 3 for _ in AROUND]
+    for atom in residue:
+        if atom.name in AROUND and atom.altloc in ("\0", alpha.altloc):
+            found[AROUND.index(atom.name)] = atom.pos.tolist()
+    found[AROUND.index("CA")] = alpha.pos.tolist()
+    return found
 
 
 def _distances(positions: np.ndarray) -> np.ndarray:
@@ -316,6 +345,7 @@ def _letter(name: str, parents: dict[str, str]) -> str | None:
     """
     import gemmi
 
+    name = pdb_chains.PROTONATED.get(name, name)
     info = gemmi.find_tabulated_residue(name)
     letter = (
         info.one_letter_code.upper()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from equidyn.results import tables
+from equidyn.results.claims.replicates import seeds_text
 from equidyn.results.claims.rows import (
     against_text,
     claim_row,
@@ -14,18 +15,19 @@ from equidyn.results.claims.rows import (
     range_text,
 )
 from equidyn.results.verdicts import (
-    DIP,
     FAILS,
     HOLDS,
-    INCONCLUSIVE,
     LEARNED,
     NOT_RUN,
     UNTESTABLE,
+    WINDOW,
     counted,
     dip,
     first_step,
-    verdict,
+    within,
 )
+
+WINDOW_TEXT = "-".join(f"{step // 1000}k" for step in WINDOW)
 
 
 def additive(rows: list[dict]) -> float:
@@ -84,93 +86,104 @@ def _levels(curve: list[dict], paper: list[dict]) -> str:
     return f"first steps that count with at most {'; '.join(told)}"
 
 
-def c2(curve: list[dict], paper: list[dict]) -> list[dict]:
+def c2(curve: list[dict], paper: list[dict], n_seeds: int = 1) -> list[dict]:
     """The row of one curve; none for a model within ten times its numerical floor, which has no equivariance
-    to learn.
+    to learn. Its verdict is that of ``within``.
     """
-    last, lowest, best = curve[-1], min(curve, key=lambda r: r["percent"]), dip(curve)
+    last = curve[-1]
     if last["equivariance"] <= 10 * last["floor"]:
         return []
-    task, drawn = last["task"], "Haar" if last["rotations"] == "haar" else "cube"
-    conditions = (
-        f"{place_of(last['run'], last['condition'])}, step {last['step']:.0f}, "
-        f"{against_text(last)}, "
-        f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations, {last['weights']} "
-        f"weights, one seed"
+    span, beside = _published(last, paper)
+    conditions = "; ".join(
+        [_how(last, n_seeds), *_end(curve), _levels(curve, paper), *_lowest(curve), *beside]
     )
-    if poses := poses_text(last):
-        conditions += f"; {poses}"
-    if not counted(last):
-        conditions += f"; the last step does not count: total not below {LEARNED:g} x the best baseline"
-    elif last["percent_lo"] <= 2.0 <= last["percent_hi"]:
-        conditions += "; the interval includes 2 %"
-    conditions += f"; {_levels(curve, paper)}"
-    if best is None:
-        conditions += "; no step counts"
-    else:
-        conditions += (
-            f"; lowest that counts {best['percent']:.3g} % at step {best['step']:.0f} "
-            f"({against_text(best)}), last / lowest {last['percent'] / best['percent']:.2f}"
-        )
-    if not counted(lowest):
-        conditions += (
-            f"; a dip to {lowest['percent']:.3g} % at step {lowest['step']:.0f} does not count: "
-            f"{against_text(lowest)}"
-        )
-    steps = _milestones(paper, task, last["condition"], "first_step_le_2_percent")
-    counted_in = "row of its log" if task == "flow" else "step"
-    span = "" if not steps else f"<= 2 % first at {counted_in} {range_text(steps, figures=6)}"
-    if task == "voxels" and (
-        points := [
-            r
-            for r in paper
-            if (r["task"], r["run"], r["quantity"]) == ("voxels", "model-111M", "percent_published")
-        ]
-    ):
-        span = (
-            f"{min(r['percent'] for r in points):.2g} % at the lowest, {points[-1]['percent']:.3g} % at "
-            f"the end (111M, sigma 0.9)"
-        )
-        conditions += f"; last / the paper's last {last['percent'] / points[-1]['percent']:.2g}"
-        at_dip, zero = (
-            published_number(paper, "voxels", quantity, run="model-111M")
-            for quantity in ("total_at_dip", "zero_predictor_estimate")
-        )
-        if at_dip and zero:
-            conditions += (
-                f"; the paper's lowest stands at about {at_dip / zero:.2g} x its zero predictor (estimated)"
-            )
-    statement = "equivariance error falls to <= 2 % of held-out loss within 1k-10k steps"
     return [
         dict(
             claim="C2",
-            statement=statement,
-            place=f"percent curves, {task}",
+            statement=f"equivariance error falls to <= 2 % of held-out loss within {WINDOW_TEXT} steps",
+            place=f"percent curves, {last['task']}",
             paper=span,
             ours=last["percent"],
             lo=last["percent_lo"],
             hi=last["percent_hi"],
-            verdict=verdict(curve),
+            verdict=within(curve),
             conditions=conditions,
         )
     ]
 
 
-def of_times(found: list[dict]) -> dict:
-    """The C2 rows of the flow times of a run as one: times of one network are no independent evidence.
+def _how(last: dict, n_seeds: int) -> str:
+    """Where and with what the last row was measured, and the poses that it was trained on."""
+    drawn = "Haar" if last["rotations"] == "haar" else "cube"
+    told = (
+        f"{place_of(last['run'], last['condition'])}, step {last['step']:.0f}, {against_text(last)}, "
+        f"{last['n_items']:.0f} items x {last['n_rotations']:.0f} {drawn} rotations, {last['weights']} "
+        f"weights, {seeds_text(n_seeds)}"
+    )
+    poses = poses_text(last)
+    return f"{told}; {poses}" if poses else told
 
-    The verdict is the worst of the times that can be judged, in the order `does not hold here`,
-    `inconclusive`, `holds only at the dip`, `holds`; `not testable at this scale` if none can. ours: the
-    largest percentage of them, with its interval.
-    """
-    judged = [row for row in found if row["verdict"] != UNTESTABLE]
-    worst = max(judged or found, key=lambda row: row["ours"])
-    verdicts = {row["verdict"] for row in judged}
-    verdict = next((v for v in (FAILS, INCONCLUSIVE, DIP, HOLDS) if v in verdicts), UNTESTABLE)
-    told = f"{len(judged)} of {len(found)} flow times can be judged, the largest percentage of them here"
-    conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])
-    published = "; ".join(dict.fromkeys(row["paper"] for row in found if row["paper"]))
-    return {**worst, "verdict": verdict, "conditions": conditions, "paper": published}
+
+def _end(curve: list[dict]) -> list[str]:
+    """What limits the last row: it does not count, its interval includes 2 %, the window is still open."""
+    last, told = curve[-1], []
+    if not counted(last):
+        told.append(f"the last step does not count: total not below {LEARNED:g} x the best baseline")
+    elif last["percent_lo"] <= 2.0 <= last["percent_hi"]:
+        told.append("the interval includes 2 %")
+    start, end = WINDOW
+    first = next((r["step"] for r in curve if counted(r) and r["percent_hi"] <= 2.0), None)
+    if first is not None and first < start:
+        told.append(f"at most 2 % from step {first:.0f} on, before the paper's window begins")
+    elif first is None and last["step"] < end:
+        told.append(f"the run ends at step {last['step']:.0f}, before the window does")
+    return told
+
+
+def _lowest(curve: list[dict]) -> list[str]:
+    """The lowest percentage that counts, and a lower one that does not."""
+    lowest, best, told = min(curve, key=lambda r: r["percent"]), dip(curve), []
+    if best is None:
+        told.append("no step counts")
+    else:
+        told.append(
+            f"lowest that counts {best['percent']:.3g} % at step {best['step']:.0f} "
+            f"({against_text(best)}), last / lowest {curve[-1]['percent'] / best['percent']:.2f}"
+        )
+    if not counted(lowest):
+        told.append(
+            f"a dip to {lowest['percent']:.3g} % at step {lowest['step']:.0f} does not count: "
+            f"{against_text(lowest)}"
+        )
+    return told
+
+
+def _published(last: dict, paper: list[dict]) -> tuple[str, list[str]]:
+    """What the paper has of this, and how ours compares."""
+    task = last["task"]
+    if task == "voxels":
+        return _published_voxels(last, paper)
+    steps = _milestones(paper, task, last["condition"], "first_step_le_2_percent")
+    counted_in = "row of its log" if task == "flow" else "step"
+    return ("" if not steps else f"<= 2 % first at {counted_in} {range_text(steps, figures=6)}"), []
+
+
+def _published_voxels(last: dict, paper: list[dict]) -> tuple[str, list[str]]:
+    wanted = ("voxels", "model-111M", "percent_published")
+    points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == wanted]
+    if not points:
+        return "", []
+    lowest, end = min(r["percent"] for r in points), points[-1]["percent"]
+    told = [f"last / the paper's last {last['percent'] / end:.2g}"]
+    at_dip, zero = (
+        published_number(paper, "voxels", quantity, run="model-111M")
+        for quantity in ("total_at_dip", "zero_predictor_estimate")
+    )
+    if at_dip and zero:
+        told.append(
+            f"the paper's lowest stands at about {at_dip / zero:.2g} x its zero predictor (estimated)"
+        )
+    return f"{lowest:.2g} % at the lowest, {end:.3g} % at the end (111M, sigma 0.9)", told
 
 
 def break_even(curve: list[dict]) -> float | None:

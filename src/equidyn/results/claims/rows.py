@@ -9,12 +9,12 @@ from equidyn.results import tables
 from equidyn.results.verdicts import counted
 
 STATEMENTS = {
-    "C3": ("robust to model size (1M to 400M)", "percent curves by model size"),
-    "C4": ("robust to training-set size (500 to 1M)", "percent curves by training-set size"),
+    "C3": ("robust to model size", "percent curves by model size, 1M to 400M"),
+    "C4": ("robust to training-set size", "percent curves by training-set size, 500 to 1M"),
     "C5": ("robust to optimizer and learning rate", "percent curves by optimizer"),
     "C6": ("replicates agree", "percent curves of three replicates"),
     "C7": (
-        "equivariance has the better-conditioned landscape (condition number about 1000 x lower for forces)",
+        "equivariance has the better-conditioned landscape (trace over largest eigenvalue is larger)",
         "loss landscapes",
     ),
     "C8": (
@@ -41,6 +41,11 @@ def against_text(row: dict) -> str:
     return told
 
 
+def percent_text(row: dict) -> str:
+    """A percentage with its interval."""
+    return f"{row['percent']:.3g} % [{row['percent_lo']:.3g}, {row['percent_hi']:.3g}]"
+
+
 def poses_text(row: dict) -> str:
     """A sentence's end where training could not show rotations to the network; else nothing."""
     if row["augment"] > 0 or not row["pose_deviation"] > SURE:
@@ -62,6 +67,7 @@ def claim_row(
     statement: str | None = None,
     place: str | None = None,
 ) -> dict:
+    """A row of ``columns.CLAIMS``; statement and place are those of ``STATEMENTS`` unless given."""
     known, where = STATEMENTS[claim]
     return dict(
         claim=claim,
@@ -81,6 +87,7 @@ def place_of(run: str, condition: str) -> str:
 
 
 def range_text(values: list[float], unit: str = "", figures: int = 3) -> str:
+    """``0.5-2 %`` of values from 0.5 to 2, one number where they are equal, nothing where there are none."""
     if not values:
         return ""
     return (

@@ -34,3 +34,36 @@ def effective_number(x: np.ndarray, y: np.ndarray) -> float:
     rho = [float(np.corrcoef(series[:-1], series[1:])[0, 1]) for series in (np.asarray(x), np.asarray(y))]
     product = max(0.0, rho[0] * rho[1]) if np.isfinite(rho).all() else 0.0
     return len(x) * (1 - product) / (1 + product)
+
+
+def correlation_of_seeds(
+    series: list[tuple[np.ndarray, np.ndarray]], kind: str = "pearson"
+) -> tuple[float, float, float, str]:
+    """Correlation of the same two series in independent runs, with its 95 % interval and how it was made.
+
+    Fisher's z of every run, weighted by how many independent points it is worth (less 3); where runs differ
+    by more than that allows, the interval is widened by the square root of χ² over its degrees of freedom
+    (Birge). A run worth three points or less adds nothing; (−1, 1) where none is worth more.
+
+    Parameters
+    ----------
+    series : (x, y) of each run
+    """
+    found = [correlation(x, y, kind)[0] for x, y in series]
+    sizes = [effective_number(x, y) for x, y in series]
+    told = f"r = {', '.join(f'{r:.2f}' for r in found)}; neighbouring checkpoints resemble each other: "
+    told += f"worth {', '.join(f'{n:.1f}' for n in sizes)} independent ones"
+    if len(series) == 1:
+        return *correlation(*series[0], kind), told
+    spread = 1.0 if kind == "pearson" else 1 + np.mean(np.square(found)) / 2  # Bonett and Wright
+    weights = np.array([max(n - 3, 0.0) for n in sizes]) / spread
+    if weights.sum() <= 0:
+        return float(np.mean(found)), -1.0, 1.0, told
+    most = 1 - 6 / (max(len(x) for x, _ in series) ** 3)
+    z = np.arctanh(np.clip(found, -most, most))
+    mean = float(weights @ z / weights.sum())
+    used = int((weights > 0).sum())
+    chi_square = float(weights @ (z - mean) ** 2)
+    widened = math.sqrt(max(1.0, chi_square / (used - 1))) if used > 1 else 1.0
+    half = 1.96 * widened / math.sqrt(weights.sum())
+    return math.tanh(mean), math.tanh(mean - half), math.tanh(mean + half), told

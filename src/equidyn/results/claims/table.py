@@ -4,8 +4,11 @@ and of each function's docstring.
 
 from equidyn.results import tables
 from equidyn.results.claims.axes import c3_to_c6
-from equidyn.results.claims.curves import c1, c2, c10, of_times
-from equidyn.results.claims.dynamics import c7, c8, c9
+from equidyn.results.claims.curvature import c7
+from equidyn.results.claims.curves import c1, c2, c10
+from equidyn.results.claims.gradients import c8
+from equidyn.results.claims.head import c9
+from equidyn.results.claims.replicates import of_seeds, of_times, replicated
 from equidyn.results.claims.rows import STATEMENTS, claim_row
 from equidyn.results.verdicts import (
     NOT_RUN,
@@ -27,16 +30,22 @@ def claims(
     """
     points, more = points or {}, more or {}
     result = [c1(rows)]
-    for run in tables.runs(rows):
-        # self-conditioning on is a second look at the same model
-        times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
-        found = [row for c in times for row in c2(tables.curve(rows, run, condition=c), paper)]
-        result += [of_times(found)] if len(found) > 1 else found
+    for point in replicated(tables.runs(rows), points):
+        found = [row for run in point.runs for row in _c2_of_run(rows, run, paper, len(point.runs))]
+        result += [of_seeds(found)] if found else []
     result += c3_to_c6(rows, paper, points)
     result += c7(rows, paper, more.get("curvature", []))
-    result += c8(rows, paper, more.get("gradients", []))
-    result += c9(rows, paper, more.get("head", []))
+    result += c8(rows, paper, more.get("gradients", []), points)
+    result += c9(rows, paper, more.get("head", []), points)
     result += c10(rows, points)
     missing = set(STATEMENTS) - {r["claim"] for r in result}
     result += [claim_row(claim, NOT_RUN, "needs runs that this config does not declare") for claim in missing]
     return sorted(result, key=lambda r: int(r["claim"][1:]))
+
+
+def _c2_of_run(rows: list[dict], run: str, paper: list[dict], n_seeds: int) -> list[dict]:
+    """The one C2 row of a run; none for a control."""
+    # self-conditioning on is a second look at the same model
+    times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+    found = [row for c in times for row in c2(tables.curve(rows, run, condition=c), paper, n_seeds)]
+    return [of_times(found)] if len(found) > 1 else found

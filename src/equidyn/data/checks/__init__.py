@@ -1,0 +1,3 @@
+"""What every dataset is asked before anyone trains on it: one module per question, ``catalogue`` names them,
+``findings`` gathers the answers.
+"""

@@ -1,0 +1,226 @@
+"""What models, figures and readers say of themselves, read without importing them.
+
+The driver of the workflow must refuse a typo within a second and need not have torch or matplotlib. So a
+module states in literals what the driver needs,
+
+    MODEL = {"name": "my_net", "task": "forces", "class": "MyNet"}
+    SIZES = {"tiny": dict(hidden=8), "large": dict(hidden=64)}
+    FIGURES = [{"name": "my_figure", "task": "forces", "caption": "What one sees", "claim": "C2"}]
+    READER = {"source": "my_format", "kind": "forces"}
+
+and this reads the literals, and the names of the sizes, off the source. A file outside the package is such a
+module, too: the config's ``extensions``.
+"""
+
+import ast
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from equidyn.errors import ConfigError
+
+PACKAGE = Path(__file__).parent
+FIELDS = ("name", "task", "class")
+EXPECTED = 'MODEL = {"name": …, "task": …, "class": …} and SIZES = {"…": dict(…)} at the top level'
+OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
+OPTIONAL = {"extra": str, "axes": list, "place": int}
+EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim": …}] at the top level'
+KINDS = ("forces", "molecules", "backbones")  # of datasets
+EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
+NAME = re.compile(r"[a-z][a-z_]*\Z")
+LAST = 100  # place of a figure that states none
+
+
+@dataclass(frozen=True)
+class Model:
+    """A declared architecture: its task, its class in a file, the names of its sizes."""
+
+    name: str
+    task: str
+    class_name: str
+    sizes: tuple[str, ...]
+    file: Path
+
+    @property
+    def module(self) -> str:
+        """Dotted name of a module of this package."""
+        return f"equidyn.models.{self.file.stem}"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A declared figure: what it shows and needs, see ``figures.catalogue``; ``module`` is its name in
+    ``equidyn.figures``, or its path where it is not one of these.
+    """
+
+    name: str
+    task: str
+    caption: str
+    claim: str
+    module: str
+    extra: str | None = None
+    axes: tuple[str, ...] = ()
+    place: int = LAST
+
+
+@dataclass(frozen=True)
+class Source:
+    """A declared source of datasets: what a config calls it, the kind of dataset, the file of its reader."""
+
+    name: str
+    kind: str
+    file: Path
+
+
+@functools.cache
+def own_models() -> dict[str, Model]:
+    """The architectures of this package by name."""
+    files = sorted((PACKAGE / "models").glob("*.py"))
+    return {model.name: model for file in files if (model := _model(file, ast.parse(file.read_text())))}
+
+
+def models(extensions: tuple[str, ...] = ()) -> dict[str, Model]:
+    """The architectures of this package and of files outside it, by name.
+
+    Raises
+    ------
+    ConfigError
+        a file that cannot be read or declares no model, or a name that another has
+    """
+    known = dict(own_models())
+    for file in extensions:
+        model = model_in(file)
+        if model is None:
+            continue
+        if model.name in known:
+            raise ConfigError(
+                f"{file}: model {model.name!r}, expected another name: {known[model.name].file} has it"
+            )
+        known[model.name] = model
+    return known
+
+
+def figures(extensions: tuple[str, ...] = ()) -> list[Figure]:
+    """The figures of this package and of files outside it, in their order.
+
+    Raises
+    ------
+    ConfigError
+        a file that cannot be read or declares nothing, or a figure whose name another of its task has
+    """
+    known = list(_own_figures())
+    for file in extensions:
+        for figure in _figures(str(file), _parsed(file)):
+            if any(_clash(figure, other) for other in known):
+                raise ConfigError(f"{file}: figure {figure.name!r}, expected another name: there is one")
+            known.append(figure)
+    return sorted(known, key=lambda figure: (figure.place, figure.name))
+
+
+def _clash(one: Figure, other: Figure) -> bool:
+    return one.name == other.name and (one.task == other.task or "" in (one.task, other.task))
+
+
+@functools.cache
+def _own_figures() -> tuple[Figure, ...]:
+    files = sorted((PACKAGE / "figures").glob("*.py"))
+    return tuple(f for file in files for f in _figures(file.stem, ast.parse(file.read_text())))
+
+
+def model_in(file: str | Path) -> Model | None:
+    """The model that a file outside the package declares; None where it declares none.
+
+    Raises
+    ------
+    ConfigError
+        a file that cannot be read, is no Python, or declares nothing
+    """
+    return _model(Path(file), _parsed(file))
+
+
+def source_in(file: str | Path) -> Source | None:
+    """The source of datasets that a file outside the package declares; None where it declares none.
+
+    Raises
+    ------
+    ConfigError
+        as ``model_in``
+    """
+    value = _assigned(_parsed(file)).get("READER")
+    if value is None:
+        return None
+    try:
+        stated = ast.literal_eval(value)
+    except ValueError:
+        stated = None
+    if not isinstance(stated, dict) or sorted(stated) != ["kind", "source"] or stated["kind"] not in KINDS:
+        raise ConfigError(f"{file}: READER is {ast.unparse(value)}, expected {EXPECTED_READER}")
+    return Source(stated["source"], stated["kind"], Path(file))
+
+
+def _parsed(file: str | Path) -> ast.Module:
+    """A file outside the package, which must declare something."""
+    try:
+        tree = ast.parse(Path(file).read_text())
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ConfigError(f"{file}: not readable as Python ({error}), expected {EXPECTED}") from error
+    if not {"MODEL", "FIGURES", "READER"} & set(_assigned(tree)):
+        ways = f"{EXPECTED}, or {EXPECTED_FIGURES}, or {EXPECTED_READER}"
+        raise ConfigError(f"{file}: declares no model, figure or reader, expected {ways}")
+    return tree
+
+
+def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
+    """Values that are assigned at the top level, by name."""
+    return {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _figures(module: str, tree: ast.Module) -> list[Figure]:
+    """The figures that a parsed file declares; none where it assigns no FIGURES."""
+    value = _assigned(tree).get("FIGURES")
+    if value is None:
+        return []
+    try:
+        stated = ast.literal_eval(value)
+    except ValueError:
+        stated = None
+    if not isinstance(stated, list) or not all(isinstance(one, dict) for one in stated):
+        raise ConfigError(f"{module}: FIGURES is no list of literals, expected {EXPECTED_FIGURES}")
+    found = []
+    for one in stated:
+        types = OF_FIGURE | OPTIONAL
+        wrong = [key for key in {*OF_FIGURE, *one} if not isinstance(one.get(key), types.get(key, ()))]
+        if wrong or not NAME.match(one["name"]):
+            what = ", ".join(sorted(map(str, wrong))) or f"name {one['name']!r}"
+            raise ConfigError(f"{module}: figure with {what}, expected {EXPECTED_FIGURES}")
+        found.append(Figure(**{**one, "axes": tuple(one.get("axes", ()))}, module=module))
+    return found
+
+
+def _model(file: Path, tree: ast.Module) -> Model | None:
+    """The model that a parsed file declares; None where it assigns no MODEL."""
+    values = _assigned(tree)
+    if "MODEL" not in values:
+        return None
+    try:
+        stated = ast.literal_eval(values["MODEL"])
+    except ValueError:
+        stated = None
+    if not isinstance(stated, dict) or sorted(stated) != sorted(FIELDS):
+        raise ConfigError(f"{file}: MODEL is {ast.unparse(values['MODEL'])}, expected {EXPECTED}")
+    sizes = values.get("SIZES")
+    keys = sizes.keys if isinstance(sizes, ast.Dict) else []
+    names = tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+    if not names or len(names) != len(keys):
+        raise ConfigError(f"{file}: no SIZES with names in quotes, expected {EXPECTED}")
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if stated["class"] not in classes:
+        raise ConfigError(f"{file}: no class {stated['class']!r}, expected one of {', '.join(classes)}")
+    return Model(stated["name"], stated["task"], stated["class"], names, file)

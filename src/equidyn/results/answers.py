@@ -1,0 +1,62 @@
+"""The report's first sentence on a task: how much of the loss is broken symmetry, and does that count?"""
+
+from dataclasses import dataclass
+
+from equidyn.results import tables
+from equidyn.results.claims.rows import percent_text
+from equidyn.results.verdicts import counted
+
+MANY = 6  # numbers in one sentence; of more, the lowest and the highest
+
+
+@dataclass(frozen=True)
+class Part:
+    """Words of a sentence; with the run whose table they come from, if they are a number."""
+
+    text: str
+    run: str = ""
+
+
+def answer(rows: list[dict], task: str) -> list[Part]:
+    """The sentences on a task, from the last step of every run, live weights."""
+    last = [
+        tables.curve(rows, run, condition=condition)[-1]
+        for run in tables.runs([r for r in rows if r["task"] == task])
+        for condition in tables.conditions(rows, run)
+        if not condition.endswith("sc")  # a second look at the same model
+    ]
+    exact = [r for r in last if r["equivariance"] <= 10 * r["floor"]]
+    told = [r for r in last if counted(r) and r not in exact]
+    rest = [r for r in last if not counted(r) and r not in exact]
+    parts = _numbers(told) if told else [Part("No percentage counts: no run learned enough to tell.")]
+    if rest and told:
+        parts.append(Part(f" Not learned enough to tell: {_names(rest)}."))
+    if exact:
+        parts.append(Part(f" Exactly equivariant, to rounding: {_names(exact)}."))
+    return parts
+
+
+def _numbers(told: list[dict]) -> list[Part]:
+    """``Broken symmetry makes 0.4 % [0.3, 0.5] of the held-out loss of forces, …``"""
+    if len(told) > MANY:
+        low, high = (end(told, key=lambda r: r["percent"]) for end in (min, max))
+        parts = [Part("Broken symmetry makes from "), Part(percent_text(low), low["run"])]
+        parts += [Part(f" ({_name(low)}) to "), Part(percent_text(high), high["run"])]
+        return [*parts, Part(f" ({_name(high)}) of the held-out loss where it counts, {len(told)} curves.")]
+    parts = [Part("Broken symmetry makes ")]
+    for k, row in enumerate(told):
+        of = " of the held-out loss of " if k == 0 else " of "
+        parts += [Part(percent_text(row), row["run"]), Part(f"{of}{_name(row)}")]
+        parts.append(Part(", " if k < len(told) - 1 else "."))
+    return parts
+
+
+def _name(row: dict) -> str:
+    return f"{row['run']} at {row['condition']}" if row["condition"] else row["run"]
+
+
+def _names(rows: list[dict]) -> str:
+    names = [_name(r) for r in rows]
+    if len({r["run"] for r in rows}) == 1 and rows[0]["condition"]:
+        names = [f"{rows[0]['run']} at {', '.join(r['condition'] for r in rows)}"]
+    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")

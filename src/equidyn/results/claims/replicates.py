@@ -1,0 +1,85 @@
+"""Which runs of a matrix are the same but for the seed, and what they say together.
+
+The interval of one network's number is over held-out items and rotations; its replicates tell how much
+another seed changes it. The two are told apart: rows carry the former, conditions the latter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from equidyn.results.verdicts import DIP, FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE
+
+WORST_FIRST = (FAILS, INCONCLUSIVE, DIP, HOLDS)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of an axis: its reference run, the axes on which it differs from it (without the seed), and its
+    runs, one per seed.
+    """
+
+    reference: str
+    axes: dict[str, object]
+    runs: list[str]
+
+
+def replicated(runs: list[str], points: dict) -> list[Point]:
+    """Runs grouped into points, in the order of ``runs``; a run that is no point of a matrix is a point of
+    its own, with the runs of the matrix that differ from it in the seed alone.
+
+    Parameters
+    ----------
+    points : what the runs of the matrix stand for, as of ``config.expand``
+    """
+    found: dict[tuple, Point] = {}
+    for run in sorted(runs, key=lambda run: run in points):  # references first
+        point = points.get(run, {"axes": {}, "reference": run})
+        at = point.get("reference_axes", {})
+        axes = {a: value for a, value in point["axes"].items() if a != "seed" and value != at.get(a)}
+        key = (point["reference"], tuple(sorted(axes.items())))
+        found.setdefault(key, Point(point["reference"], axes, [])).runs.append(run)
+    return sorted(found.values(), key=lambda point: runs.index(point.runs[0]))
+
+
+def seeds_text(n: int) -> str:
+    """``one seed``, ``three seeds``."""
+    numbers = {1: "one seed", 2: "two seeds", 3: "three seeds"}
+    return numbers.get(n, f"{n} seeds")
+
+
+def worst_of(found: list[dict]) -> dict:
+    """The row with the largest number among those that can be judged, under the worst verdict of all of them:
+    `does not hold here`, `inconclusive`, `holds only at the dip`, `holds`; if none can, `not testable at this
+    scale`.
+    """
+    judged = [row for row in found if row["verdict"] != UNTESTABLE]
+    largest = max(judged or found, key=lambda row: row["ours"])
+    verdicts = {row["verdict"] for row in judged}
+    return {**largest, "verdict": next((v for v in WORST_FIRST if v in verdicts), UNTESTABLE)}
+
+
+def of_times(found: list[dict]) -> dict:
+    """Rows of the flow times of a run as one: times of one network are no independent evidence."""
+    n_judged = sum(row["verdict"] != UNTESTABLE for row in found)
+    told = f"{n_judged} of {len(found)} flow times can be judged, the largest number of them here"
+    conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])
+    published = "; ".join(dict.fromkeys(row["paper"] for row in found if row["paper"]))
+    return {**worst_of(found), "conditions": conditions, "paper": published}
+
+
+def of_seeds(found: list[dict]) -> dict:
+    """Rows of the seeds of a point as one; lo and hi stay those of one network, over its items."""
+    if len(found) == 1:
+        return found[0]
+    values = ", ".join(f"{row['ours']:.3g} ({row['verdict']})" for row in found)
+    told = f"{seeds_text(len(found))}: {values}; the largest here, its interval over items alone"
+    worst = worst_of(found)
+    return {**worst, "conditions": f"{told} | {worst['conditions']}"}
+
+
+def mean_over_seeds(values: list[float]) -> tuple[float, float, float]:
+    """Mean of a number over three seeds or more with Student's 95 % interval."""
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values)), float(np.mean(values) - half), float(np.mean(values) + half)

@@ -1,0 +1,70 @@
+"""Ratios of curvatures against dense Hessians of single molecules, and their bootstrap."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy import arguments, toy
+
+from equidyn.analysis.curvature import Block, Hessians, curvature
+from equidyn.analysis.curvature_intervals import curvature_ratios, single_items
+from equidyn.analysis.gradients import TERMS
+
+QUANTITIES = ("largest", "trace", "effective_rank")
+
+
+def by_items(name="out.weight"):
+    """Hessians of the toy's items one by one, and spectra of all of them together."""
+    model, predict, batches, *symmetry, rotations = arguments(toy())
+    single = list(single_items(batches))
+    block = Block(model, name)
+    hessians = Hessians(model, predict, single, *symmetry, rotations, block)
+    return hessians, curvature(model, predict, batches, *symmetry, rotations, block)
+
+
+def test_single_items_are_the_batch():
+    batches = arguments(toy())[2]
+    single = list(single_items(batches))
+    assert len(single) == sum(len(batch) for batch in batches)
+    for name in batches[0].inputs:
+        whole = torch.cat([batch.inputs[name] for batch in batches])
+        assert torch.equal(torch.cat([one.inputs[name] for one in single]), whole)
+    assert torch.equal(torch.cat([one.target for one in single]), torch.cat([b.target for b in batches]))
+
+
+@pytest.mark.parametrize("name", ["middle.weight", "out.weight"])
+def test_ratios_are_those_of_the_spectra(name):
+    """The toy's blocks have more directions than are kept."""
+    hessians, spectra = by_items(name)
+    twirled, equivariance = (spectra[term] for term in TERMS)
+    found = curvature_ratios(hessians, spectra)
+    assert found["largest"].value == pytest.approx(twirled.largest / equivariance.largest, rel=1e-9)
+    assert found["trace"].value == pytest.approx(twirled.trace / equivariance.trace, rel=1e-9)
+    product = found["effective_rank"].value * found["largest"].value
+    assert product == pytest.approx(found["trace"].value, rel=1e-12)
+
+
+def test_a_trace_by_probes():
+    """Without the whole spectrum thirty probes find the trace beside the leading directions."""
+    hessians, spectra = by_items()
+    few = {t: replace(s, method="lanczos", leading=s.leading[:, -3:]) for t, s in spectra.items()}
+    exact, found = curvature_ratios(hessians, spectra)["trace"], curvature_ratios(hessians, few)["trace"]
+    assert found.value != exact.value and found.value == pytest.approx(exact.value, rel=0.2)
+
+
+def test_the_interval_is_that_of_resampled_dense_hessians():
+    hessians, spectra = by_items()
+    n, counts = len(hessians.block), np.array(hessians.counts)
+    found = curvature_ratios(hessians, spectra)
+    rng = np.random.default_rng(5)
+    dense = {t: np.stack([hessians.products(t, v) for v in np.eye(n)], -1) for t in TERMS}  # (items, n, n)
+    ratios = []
+    for weights in rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=400):
+        twirled, equivariance = (np.einsum("i,ikl->kl", weights, dense[t]) for t in TERMS)
+        ratios.append(np.linalg.eigvalsh(twirled)[-1] / np.linalg.eigvalsh(equivariance)[-1])
+    lo, hi = np.percentile(ratios, [2.5, 97.5])
+    width = hi - lo
+    assert abs(found["largest"].lo - lo) < 0.2 * width and abs(found["largest"].hi - hi) < 0.2 * width
+    for name in QUANTITIES:
+        assert found[name].lo < found[name].value < found[name].hi

@@ -1,0 +1,47 @@
+"""The first sentences of the report say what the tables say, and link each number to its table."""
+
+from test_verdicts import BAD, GOOD, against, row
+
+from equidyn.results.answers import MANY, answer
+
+
+def text(rows, task="forces"):
+    return "".join(part.text for part in answer(rows, task))
+
+
+def named(run, curve, **more):
+    return [{**r, "run": run, **more} for r in curve]
+
+
+def test_what_counts_what_does_not_and_what_is_exact():
+    control = [{**row(10, 1e-9, 0.5, "control"), "floor": 1e-11}]
+    rows = named("a", GOOD) + named("b", BAD) + named("c", [row(10, 0.1, 0.99)]) + control
+    said = text(rows)
+    assert said == (
+        "Broken symmetry makes 1 % [0.9, 1.1] of the held-out loss of a, 8 % [7.2, 8.8] of b. Not learned "
+        "enough to tell: c. Exactly equivariant, to rounding: control."
+    )
+    linked = [part for part in answer(rows, "forces") if part.run]
+    assert [(part.text, part.run) for part in linked] == [("1 % [0.9, 1.1]", "a"), ("8 % [7.2, 8.8]", "b")]
+
+
+def test_nothing_learned_is_no_number():
+    said = text(named("c", [row(10, 0.1, 0.99)]))
+    assert said == "No percentage counts: no run learned enough to tell." and "0.1" not in said
+
+
+def test_flow_times_are_named():
+    rows = [r for t in ("t=0.9", "t=0.95,sc") for r in named("flow", GOOD, task="flow", condition=t)]
+    rows += [against(r, 1.0) for t in ("t=0", "t=0.4") for r in named("flow", GOOD, task="flow", condition=t)]
+    said = text(rows, "flow")
+    assert "of the held-out loss of flow at t=0.9." in said and "sc" not in said
+    assert "Not learned enough to tell: flow at t=0, t=0.4." in said
+
+
+def test_of_many_runs_the_lowest_and_the_highest_are_told():
+    curves = [named(f"r{k}", [row(10, 1 + k, 0.5)]) for k in range(MANY + 1)]
+    said = text([r for curve in curves for r in curve])
+    assert said == (
+        "Broken symmetry makes from 1 % [0.9, 1.1] (r0) to 7 % [6.3, 7.7] (r6) of the held-out loss where it "
+        "counts, 7 curves."
+    )

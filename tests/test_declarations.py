@@ -1,0 +1,173 @@
+"""Declarations of models read off their source, and models built from outside the package."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from common import REPOSITORY
+
+from equidyn.declarations import figures, model_in, models, own_models
+from equidyn.errors import ConfigError, UnknownNameError
+from equidyn.models import registry
+
+NET = REPOSITORY / "tests/extension_net.py"
+EXTENSION = dict(architecture="springs", size="tiny", extension=dict(file=str(NET)))
+CLAIMS = [f"C{number}" for number in range(1, 11)]
+RAWDIR = "equidyn.models.rawdir:RawDirectionTransformer"
+OPTIONS = dict(hidden=8, layers=1, heads=2, n_gaussians=4, cutoff=4.0, n_neighbours=4)
+
+
+def test_a_file_says_what_it_is():
+    found = model_in(NET)
+    assert (found.name, found.task, found.class_name, found.sizes) == (
+        "springs",
+        "forces",
+        "Springs",
+        ("tiny",),
+    )
+    assert set(models((str(NET),))) == set(own_models()) | {"springs"}
+
+
+def test_declarations_need_no_torch():
+    code = (
+        "import sys; from equidyn import config, declarations; declarations.own_models(); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("x = 1", "declares no model"),
+        ("MODEL = dict(name='a')", "expected MODEL = "),
+        ("MODEL = {'name': 'a', 'task': 'forces'}", "expected MODEL = "),
+        ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A'}\nclass A: pass", "no SIZES"),
+        ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A'}\nSIZES = {'s': {}}", "no class 'A'"),
+        ("MODEL = (", "not readable as Python"),
+        (
+            "MODEL = {'name': 'escaip', 'task': 'forces', 'class': 'A'}\nSIZES = {'s': {}}\nclass A: pass",
+            "model 'escaip', expected another name",
+        ),
+    ],
+)
+def test_what_is_no_declaration_is_named(tmp_path, text, message):
+    file = tmp_path / "net.py"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        models((str(file),))
+    assert str(file) in str(caught.value)
+    with pytest.raises(ConfigError, match="nowhere.py: not readable"):
+        model_in(tmp_path / "nowhere.py")
+
+
+FIGURE = dict(name="my_figure", task="forces", caption="What one sees", claim="C2")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(name="My-Figure"), "name 'My-Figure'"),
+        (dict(caption=None), "figure with caption"),
+        (dict(colour="red"), "figure with colour"),
+        (dict(name="percent"), "figure 'percent', expected another name"),
+        (dict(name="percent", task=""), "figure 'percent', expected another name"),
+        (dict(name="head", task="flow"), "figure 'head', expected another name"),  # that of all tasks
+    ],
+)
+def test_figures_outside_the_package_are_checked(tmp_path, change, message):
+    file = tmp_path / "figure.py"
+    file.write_text(f"FIGURES = {[FIGURE]!r}\n")
+    (found,) = [f for f in figures((str(file),)) if f.module == str(file)]
+    assert (found.name, found.claim, found.axes) == ("my_figure", "C2", ())
+    assert models((str(file),)) == own_models()  # no model in it
+    file.write_text(f"FIGURES = {[{**FIGURE, **change}]!r}\n")
+    with pytest.raises(ConfigError, match=message):
+        figures((str(file),))
+
+
+def test_every_figure_of_the_package_has_its_own_declaration():
+    own = figures()
+    assert len({(f.task, f.name) for f in own}) == len(own) > 20
+    for figure in own:
+        module = importlib.import_module(f"equidyn.figures.{figure.module}")
+        assert callable(module.draw) and figure.caption and figure.claim in ("", *CLAIMS)
+
+
+def test_a_model_from_a_file_or_an_import_path_is_seeded_like_any():
+    for model in (EXTENSION, {"import": RAWDIR, "options": OPTIONS}):
+        one, same, other = (registry.build_named(model, seed, "forces") for seed in (0, 0, 1))
+        pairs = list(zip(one.parameters(), same.parameters(), other.parameters()))
+        assert all(torch.equal(a, b) for a, b, _ in pairs) and not all(torch.equal(a, c) for a, _, c in pairs)
+
+
+@pytest.mark.parametrize(
+    "model, error, message",
+    [
+        ({**EXTENSION, "size": "huge"}, UnknownNameError, "size 'huge' of springs, expected one of .'tiny'."),
+        ({**EXTENSION, "options": {"colour": 1}}, UnknownNameError, "options .'colour'. of springs"),
+        ({"import": "nowhere.net:Net"}, ConfigError, "model.import: 'nowhere.net:Net' cannot be imported"),
+        ({"import": "torch.nn:Nothing"}, ConfigError, "expected package.module:Class"),
+        ({"import": RAWDIR, "options": {"depth": 2}}, ConfigError, "model.options: .* does not take .*depth"),
+        ({"import": "torch.nn:ReLU"}, ConfigError, "no cutoff, n_neighbours, equivariant_control, expected"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_runs(model, error, message):
+    with pytest.raises(error, match=message):
+        registry.build_named(model, 0, "forces")
+
+
+def test_a_forward_without_the_tasks_arguments_is_named():
+    class Net(torch.nn.Module):
+        cutoff, n_neighbours = 4.0, 4
+
+        def forward(self, positions, mask):
+            return positions
+
+        def equivariant_control(self):
+            return self
+
+    from equidyn.models import protocol
+
+    with pytest.raises(ConfigError, match="forward takes positions, mask, without numbers, neighbours"):
+        protocol.check(Net(), "forces", "my.net:Net")
+
+
+def test_own_models_have_what_their_tasks_ask_for():
+    from equidyn.models import protocol
+
+    for name, declared in own_models().items():
+        protocol.check(registry.build(name, "tiny"), declared.task, name)
+
+
+def test_an_extension_is_part_of_a_runs_settings(tmp_path):
+    """Its digest is, so that a change in it trains anew; a run that imports has no architecture."""
+    from test_config import CONFIG
+
+    from equidyn.config import resolve_run, validate
+
+    file = tmp_path / "net.py"
+    shutil.copy(NET, file)
+    (name, run) = next((n, r) for n, r in CONFIG["runs"].items() if r["task"] == "forces")
+    outside = {**run, "model": {"architecture": "springs", "size": "tiny"}}
+    imported = {**run, "model": {"import": RAWDIR, "options": OPTIONS}}
+    config = {
+        **CONFIG,
+        "extensions": [str(file)],
+        "runs": {name: run, "outside": outside, "imported": imported},
+    }
+    validate(config)
+    before = resolve_run(config, "outside")["model"]
+    assert before["extension"]["file"] == str(file) and "extension" not in resolve_run(config, name)["model"]
+    assert resolve_run(config, "imported")["model"] == imported["model"]
+    file.write_text(file.read_text() + "\nEXTRA = 1\n")
+    assert resolve_run(config, "outside")["model"]["extension"] != before["extension"]
+    with pytest.raises(ConfigError, match="outside.model.architecture: 'springs', expected one of"):
+        validate({**config, "extensions": []})
+    both = {**run, "model": {"import": RAWDIR, "size": "tiny"}}
+    with pytest.raises(ConfigError, match="runs.x.model: import beside architecture or size"):
+        validate({**config, "runs": {"x": both}})
