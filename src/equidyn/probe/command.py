@@ -145,8 +145,9 @@ def _calculator_result(
     kept = Kept(out / "items.jsonl", about | key)
     done = f", {len(kept.found)} of them done before" if kept.found else ""
     n = min(len(frames), settings["limit"] or len(frames))
-    poses_each = settings["rotations"] if settings["quadrature"] == RANDOM else settings["quadrature"]
-    size = f"{n} of {len(frames)} structures, {poses_each} orientations each{done}"
+    random = settings["quadrature"] == RANDOM
+    each = f"{settings['rotations']} orientations" if random else f"those of {settings['quadrature']}"
+    size = f"{n} of {len(frames)} structures, {each} each{done}"
     print(f"{settings['name']}: {size}", flush=True)
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= about | dict(structures_file=str(path))
