@@ -72,13 +72,14 @@ CASES = [
         {"model": "7net-0", "device": "cpu"}, ("sevenn==0.13.0",), more=MEANT,
     ),
     Case(
-        "DIEP", "graph network, float32", "diep.ext.ase:PESCalculator", {}, ("ase",),
+        "DIEP", "graph network, float32", "diep.pretrained:make_calculator", {"stress": False},
+        ("torch_geometric", "pymatgen", "torchmetrics", "lightning"),
         without_dependencies=("diep==2.0.0",), more=MEANT,
     ),
     Case(
         "PET, direct", "unconstrained transformer, direct forces", "metatomic_ase:MetatomicCalculator",
-        {"model": "pet.pt", "device": "cpu", "non_conservative": True}, (PET,), labelled=True, boxed=False,
-        command_before="test -f pet.pt || mtt train pet.yaml -o pet.pt",
+        {"model": "pet.pt", "device": "cpu", "non_conservative": "forces"}, (PET,), labelled=True,
+        boxed=False, command_before="test -f pet.pt || mtt train pet.yaml -o pet.pt",
     ),
     Case(
         "PET, gradient", "the same network, forces that are gradients", "metatomic_ase:MetatomicCalculator",
@@ -218,7 +219,7 @@ def _line(case: Case, row: dict, versions: str, date: str) -> str:
 def page(work: Path, failures: dict[str, str]) -> str:
     """docs/gallery.md of all cases that have been measured, now or before."""
     text = f"{ABOUT}| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}\n"
-    figures = ""
+    figures, missing = "", ""
     for case in CASES:
         folder = work / "out" / case.name
         if (folder / "summary.json").exists():
@@ -228,8 +229,8 @@ def page(work: Path, failures: dict[str, str]) -> str:
             shutil.copyfile(folder / "equivariance.png", ROOT / f"docs/gallery/{name}.png")
             figures += f"\n![{case.name}](gallery/{name}.png)\n"
         elif case.name in failures:
-            text += f"\nCould not run {case.name}: {failures[case.name]}\n"
-    return text + NOT_RUN + figures
+            missing += f"\nCould not run {case.name}: {failures[case.name]}\n"
+    return text + missing + NOT_RUN + figures
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The commands of docs/measure-your-model.md run, with stand-ins of packages whose weights are not here."""
 
+import json
 import re
 import shlex
 import sys
@@ -88,3 +89,16 @@ def test_commands_of_the_page_run(folder, name, options, capsys):
 
 def test_the_page_has_the_commands_and_files_it_speaks_of():
     assert len(COMMANDS) == 7 and set(FILES) == {"my_orb.py", "my_uma.py"}
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((REPOSITORY / "docs/measure-your-model.ipynb").read_text())["cells"]
+    names: dict = {"__name__": "notebook"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "measure-your-model.ipynb", "exec"), names)
+    shown = capsys.readouterr().out
+    assert "forces: exact (at the floor)" in shown and "degree 2: 100.000 % of the error" in shown
+    assert [row.step for row in names["probe"].history] == [0, 50, 100, 150, 200]
+    assert not any(cell.get("outputs") for cell in cells)  # what it prints is not kept

@@ -51,3 +51,9 @@ def test_small_turns_tell_rounding_from_what_is_smooth():
     assert torch.allclose(angle, torch.full_like(angle, groups.SMALL), rtol=1e-6)
     axes = torch.stack([turns[:, 2, 1], turns[:, 0, 2], turns[:, 1, 0]], 1) / groups.SMALL
     assert axes.mean(0).abs().max() < 0.35 and axes.std(0).min() > 0.4
+
+
+def test_detours_end_where_small_turns_do():
+    for (first, second), turn in zip(groups.detours(5, 3), groups.small(5, 3)):
+        assert torch.allclose(second @ first, turn, atol=1e-15)
+        assert (first - torch.eye(3)).abs().max() > 0.1

@@ -90,15 +90,15 @@ def at_the_identity(
     """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...].
 
     `repeats` of the same atoms; the structure moved (`translations`), its atoms in another order
-    (`permutations`), turned by ``groups.SMALL`` about some axis and the prediction turned back (`rounding`).
-    Of what breaks symmetry so small a turn sees next to nothing, of rounding all: every digit behind the
-    sixth is another.
+    (`permutations`), turned by ``groups.SMALL`` on a detour and the prediction turned back (`rounding`). Of
+    what breaks symmetry so small a turn sees next to nothing, of rounding all: every digit behind the sixth
+    is another.
     """
     plain = evaluate(calculator, atoms.copy(), names)
     random = np.random.default_rng(seed)
-    turns = groups.small(TIMES, seed)
+    turns = groups.detours(TIMES, seed)
     found = {kind: {name: [plain[name]] for name in names} for kind in KINDS}
-    for turn in turns:
+    for first, second in turns:
         makers: dict[str, Callable] = {
             "repeats": lambda: (atoms.copy(), None),
             "translations": lambda: (_moved(atoms, random), None),
@@ -110,8 +110,8 @@ def at_the_identity(
                 if order is not None and name in PER_ATOM:
                     value = value[np.argsort(order)]
                 found[kind][name].append(value)
-        for name, value in twisted(calculator, atoms, names, turn[None]).items():
-            found["rounding"][name].append(value[0, 0].numpy())
+        for name, value in twisted(calculator, turned(atoms, first.numpy()), names, second[None]).items():
+            found["rounding"][name].append(QUANTITIES[name].action.inverse(first, value[0, 0]).numpy())
     return {
         kind: {name: torch.from_numpy(np.stack(values)) for name, values in stacks.items()}
         for kind, stacks in found.items()

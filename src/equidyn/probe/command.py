@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from equidyn import __version__
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
 from equidyn.probe import averaging, loading, outputs, structures
@@ -140,11 +141,13 @@ def _calculator_result(
     frames = structures.read(path)
     about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    kept = Kept(out / "items.jsonl", about | key | {"code": _code(calculator), "quantities": quantities})
+    key |= {"code": _code(calculator), "quantities": quantities, "equidyn": __version__}
+    kept = Kept(out / "items.jsonl", about | key)
     done = f", {len(kept.found)} of them done before" if kept.found else ""
     n = min(len(frames), settings["limit"] or len(frames))
-    poses_each = settings["rotations"] if settings["quadrature"] == RANDOM else settings["quadrature"]
-    size = f"{n} of {len(frames)} structures, {poses_each} orientations each{done}"
+    random = settings["quadrature"] == RANDOM
+    each = f"{settings['rotations']} orientations" if random else f"those of {settings['quadrature']}"
+    size = f"{n} of {len(frames)} structures, {each} each{done}"
     print(f"{settings['name']}: {size}", flush=True)
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= about | dict(structures_file=str(path))

@@ -1,5 +1,6 @@
 """``measure_calculator``: an ASE calculator over structures × rotations."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FLOOR_ITEMS = 4  # structures that the floor is taken from
 GIVE_UP = 3  # failures in a row at the start
+ALIGNED, ALIKE = 0.9, 1.6  # cosine of labels and predictions; their ratio, if both are in one unit
 DEFAULTS = ("energy", "forces")  # measured without labels, where the calculator has them
 
 
@@ -195,6 +197,7 @@ def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: in
     worst = int(deviation.argmax())
     made |= dict(worst=deviation[worst].sqrt().item(), worst_rotation=rotations[worst].flatten().tolist())
     made["labelled"] = label is not None
+    made["along"] = (drawn.mean(stack) * target).sum().item()
     made["content"] = drawn.content(stack, place)
     if drawn.name in ("haar", "cube"):
         made["angle"] = by_angle(stack, rotations)
@@ -288,7 +291,28 @@ def _notes(found: Structures, measured: list[Record], rows: list[Row]) -> list[s
             f"({first.formula}): {first.failed}"
         )
     notes += [note for row in rows for note in broken_at_the_identity(row)]
+    notes += [note for row in rows for note in _of_units(row, measured)]
     return notes + [note for row in rows for note in _of_special_poses(row, measured)]
+
+
+def _of_units(row: Row, measured: list[Record]) -> list[str]:
+    """Whether labels point where predictions do and are of another size: a unit that is not the one expected.
+
+    Energies have an offset of each method's own, which says nothing.
+    """
+    kept = [record.quantities[row.quantity] for record in measured if record.quantities]
+    if row.quantity == "energy" or not kept[0]["labelled"]:
+        return []
+    along, zero, power = (sum(sums[key] for sums in kept) for key in ("along", "zero", "power"))
+    if zero == 0 or power == 0 or abs(along) < ALIGNED * math.sqrt(zero * power):
+        return []
+    ratio = math.copysign(math.sqrt(zero / power), along)
+    if 1 / ALIKE < ratio < ALIKE:
+        return []
+    return [
+        f"{row.quantity}: labels are {number(ratio)} times the predictions, expected about 1: are they in "
+        f"{row.unit}, and not gradients?"
+    ]
 
 
 def _of_special_poses(row: Row, measured: list[Record]) -> list[str]:

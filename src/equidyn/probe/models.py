@@ -186,9 +186,8 @@ def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) ->
     double = _double(model) if in_double else None
     try:
         if double is None:
-            errors = [
-                _of_small_turn(model, heldout, few, turn, plain) for turn in groups.small(FLOOR_ROTATIONS, 0)
-            ]
+            detours = groups.detours(FLOOR_ROTATIONS, 0)
+            errors = [_of_detour(model, heldout, few, turns, plain) for turns in detours]
         else:
             rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
             errors = [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
@@ -206,10 +205,13 @@ def _against_double(model, double, heldout: HeldOut, few: Batch, rotation: torch
     return (_masked(heldout.predict(model, turned), few) - _masked(exact, few)).square().mean().item()
 
 
-def _of_small_turn(model, heldout: HeldOut, few: Batch, turn: torch.Tensor, plain: torch.Tensor) -> float:
+def _of_detour(model, heldout: HeldOut, few: Batch, turns: tuple, plain: torch.Tensor) -> float:
     """Half the mean squared change by a turn that changes every rounding and little else."""
-    turned = heldout.predict(model, rotate(few.inputs, heldout.inputs, turn)).to(torch.float64)
-    return (_masked(heldout.output.inverse(turn, turned), few) - plain).square().mean().item() / 2
+    first, second = turns
+    there = rotate(few.inputs, heldout.inputs, first)
+    turned = heldout.predict(model, rotate(there, heldout.inputs, second)).to(torch.float64)
+    back = heldout.output.inverse(first, heldout.output.inverse(second, turned))
+    return (_masked(back, few) - plain).square().mean().item() / 2
 
 
 def _masked(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:

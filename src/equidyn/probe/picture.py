@@ -35,7 +35,7 @@ def _panel(axis, row: Row, items: list[dict]) -> None:
     axis.set_title(f"{row.quantity}: {row.verdict.split(':')[0]}", fontsize=8)
     axis.set_xlabel(f"r.m.s. prediction of a structure, {row.unit}", fontsize=8)
     axis.set_ylabel(f"r.m.s. equivariance error, {row.unit}", fontsize=8)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(which="both", labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=7)
 
@@ -58,7 +58,7 @@ def _curve(rows: list[Row]) -> Figure:
     losses.legend(frameon=False, fontsize=7)
     for axis in (share, losses):
         axis.set_xlabel("training step", fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.tick_params(which="both", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     return figure
 

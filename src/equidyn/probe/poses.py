@@ -104,13 +104,9 @@ def special(positions: np.ndarray) -> torch.Tensor:
 
 
 def _turning(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The smallest rotation between two unit vectors."""
-    cosine = float(start @ end)
-    if cosine < -1 + 1e-9:  # half a turn, about anything perpendicular
-        helper = np.eye(3)[np.argmin(np.abs(start))]
-        axis = np.cross(start, helper)
-        axis /= np.linalg.norm(axis)
-        return 2 * np.outer(axis, axis) - np.eye(3)
-    x, y, z = np.cross(start, end)
-    skew = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + skew + skew @ skew / (1 + cosine)
+    """A rotation between two unit vectors: half a turn about the direction in their middle."""
+    middle = start + end
+    if np.linalg.norm(middle) < 1e-9:  # opposite ones: about anything perpendicular
+        middle = np.cross(start, np.eye(3)[np.argmin(np.abs(start))])
+    middle = middle / np.linalg.norm(middle)
+    return 2 * np.outer(middle, middle) - np.eye(3)

@@ -196,6 +196,14 @@ def small(n: int, seed: int | list[int]) -> torch.Tensor:
     return from_quaternions(np.concatenate([np.ones((n, 1)), axes], axis=1))
 
 
+def detours(n: int, seed: int | list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """n pairs of rotations that, one after the other, turn by ``SMALL``: what is turned by both has been
+    rounded as by any rotation.
+    """
+    firsts = haar(n, seed)
+    return [(first, turn @ first.mT) for first, turn in zip(firsts, small(n, seed))]
+
+
 def euler_uniform(n: int, seed: int) -> torch.Tensor:
     """Rz Ry Rx with three independent angles uniform on [0, 2π): **not** Haar (E[R₃₁²] is 1/2, not 1/3).
 

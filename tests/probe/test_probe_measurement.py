@@ -221,3 +221,17 @@ def test_settings_out_of_bounds():
             equidyn.measure_calculator(Springs(), frames(2), **bad)
     with pytest.raises(EquidynError, match="25 rotations|1 to 24"):
         equidyn.measure_calculator(Springs(), frames(2), group="cube", rotations=25)
+
+
+def test_labels_in_another_unit_are_noticed():
+    other = frames(9)
+    for factor in (27.2114 / 0.529177, -1.0):  # hartree/bohr in eV/Å; gradients
+        given = frames(9, noise=0.01)
+        for atoms in given:
+            atoms.arrays["REF_forces"] *= factor
+        found = equidyn.measure_calculator(Springs(), given, rotations=2, **LABELS)
+        note = next(note for note in found.notes if "labels are" in note)
+        assert note.startswith("forces: labels are ") and "are they in eV/Å" in note
+        assert float(note.split()[3]) == pytest.approx(factor, rel=0.02)
+    found = equidyn.measure_calculator(Springs(), other, rotations=2, **LABELS)
+    assert not any("labels are" in note for note in found.notes)

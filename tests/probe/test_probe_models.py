@@ -220,3 +220,22 @@ def test_lightning_logs_the_share(tmp_path):
     assert [row.step for row in probe.history] == [4, 8]
     for one, two in zip(watched.state_dict().values(), plain.state_dict().values()):
         assert torch.equal(one, two)
+
+
+def test_a_model_of_grids_is_turned_by_the_cube():
+    """Whose floor comes from a float64 copy, or, as a grid has no small turns, from repeats alone."""
+    from equidyn.symmetry.actions import Grid
+
+    torch.manual_seed(0)
+    blur = torch.nn.Conv3d(1, 1, 3, padding=1, bias=False)
+    x = torch.randn(6, 1, 5, 5, 5)
+    asked = dict(inputs={"input": Grid()}, output=Grid(), group="cube", rotations=24)
+    crooked = equidyn.measure(blur, [({"input": x}, x)], **asked)["output"]
+    assert crooked.equivariance > 1e-4
+    torch.nn.init.constant_(blur.weight, 1 / 27)
+    even = equidyn.measure(blur, [({"input": x}, x)], **asked)["output"]
+    assert even.verdict == verdicts.AT_FLOOR and 0 < even.floor < 1e-12
+    plain = equidyn.measure(blur, [({"input": x}, x)], in_double=False, **asked)["output"]
+    assert math.isnan(plain.floor_rounding) and plain.floor == 0
+    with pytest.raises(ArgumentError, match="not one of the 24 rotations"):
+        equidyn.measure(blur, [({"input": x}, x)], {"input": Grid()}, Grid())
