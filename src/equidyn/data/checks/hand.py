@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CORNER = ("N", "C", "CB")  # atoms around C-alpha that show the hand of a residue
 BOND = 1.7  # Å between C and the N of the next residue, at most
 HELIX = (4.7, 5.7)  # Å between C-alphas three residues apart, in a helix
 FEWEST = 8  # places that a judgement needs
@@ -17,6 +18,11 @@ class Hand:
     places: int
     other: int
     by: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is that of L residues without a doubt."""
+        return self.places >= FEWEST and self.other < (1 - MOST) * self.places
 
     @property
     def mirrored(self) -> bool:

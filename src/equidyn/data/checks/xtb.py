@@ -69,7 +69,7 @@ def _best(item: Item) -> Compared:
         charges, more = (int(item.figures["charge"]),), ()
     else:
         odd = bool(item.rows["numbers"].sum() % 2)
-        charges, more = ((0, 1, -1), ()) if odd else ((0,), (2, -2, 1, -1))
+        charges, more = ((0, 1, -1), ()) if odd else ((0,), (2, -2))
     found = [_against(item, charge) for charge in charges]
     if not any(1 / ALIKE < ratio < ALIKE and abs(cosine) > ALIGNED for cosine, ratio in found):
         found += [_against(item, charge) for charge in more]

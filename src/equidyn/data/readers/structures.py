@@ -37,7 +37,6 @@ PARENTS = {
     "TYY": "Y",
 }
 FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
-AROUND = ("N", "CA", "C", "CB")  # atoms that show the hand of a residue
 BREAK, NEAREST = 4.0, 2.0  # Å between consecutive C-alphas: above, a chain break; below, not a chain
 LARGEST = (
     2**26
@@ -213,7 +212,7 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
     kind = chain.get_polymer().check_polymer_type()
     if kind != gemmi.PolymerType.PeptideL:
         raise _Unusable("not a protein", kind.name)
-    letters, positions, unknown, atoms = [], [], [], []
+    letters, positions, unknown, residues = [], [], [], []
     for _, group in groupby(_residues(chain, structure), lambda residue: str(residue.seqid)):
         residue, alpha = min(
             ((residue, alpha) for residue in group for alpha in _alphas(residue)),
@@ -221,7 +220,7 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         )
         letters.append(_letter(residue.name, parents))
         positions.append(alpha.pos.tolist())
-        atoms.append(_around(residue, alpha))
+        residues.append(residue)
         if letters[-1] is None:
             unknown.append(f"{residue.name} {residue.seqid}")
     n, positions = len(letters), np.array(positions, dtype=np.float32)
@@ -235,7 +234,9 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         raise _Unusable("bad coordinates", "not finite")
     if n > 1 and (nearest := _distances(positions).min()) < NEAREST:
         raise _Unusable("bad coordinates", f"consecutive CA {nearest:.2f} angstrom apart")
-    found = hand.of_chain({name: np.array([row[k] for row in atoms]) for k, name in enumerate(AROUND)})
+    found = hand.of_trace(positions)
+    if not found.plain:
+        found = hand.of_chain({name: _named(residues, name) for name in hand.CORNER} | {"CA": positions})
     if found.mirrored and not accepted(settings, "hand"):
         raise _Unusable(MIRROR, f"{found.other} of {found.places} {found.by} are of the other hand")
     if n < settings["min_residues"]:
@@ -245,16 +246,10 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
     return "".join(letters), positions
 
 
-def _around(residue, alpha) -> list[list[float]]:
-    """Positions of the atoms ``AROUND`` of a residue, in the conformation of its C-alpha; NaN where
-    missing.
-    """
-    found = [[np.nan] * 3 for _ in AROUND]
-    for atom in residue:
-        if atom.name in AROUND and atom.altloc in ("\0", alpha.altloc):
-            found[AROUND.index(atom.name)] = atom.pos.tolist()
-    found[AROUND.index("CA")] = alpha.pos.tolist()
-    return found
+def _named(residues: list, name: str) -> np.ndarray:
+    """Positions [n, 3] of an atom of every residue; NaN where it has none."""
+    atoms = [residue.find_atom(name, "*") for residue in residues]
+    return np.array([[np.nan] * 3 if atom is None else atom.pos.tolist() for atom in atoms]).reshape(-1, 3)
 
 
 def _distances(positions: np.ndarray) -> np.ndarray:
