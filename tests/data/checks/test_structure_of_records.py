@@ -300,6 +300,35 @@ def test_records_in_are_items_and_rejections(tmp_path_factory, source, kinds):
     assert len(items) + len(rejected) == len(kinds)
 
 
+def spice_file(path, kinds):
+    """A group of three conformations of each kind, in the layout of SPICE."""
+    atoms = molecule("CH3OH")
+    with h5py.File(path, "w") as file:
+        for i, kind in enumerate(kinds):
+            group = file.create_group(f"{i:02d}")
+            numbers = np.where(atoms.numbers == 8, 0 if kind == "element" else 8, atoms.numbers)
+            group["smiles"], group["atomic_numbers"] = ["CO"], numbers.astype(np.int16)
+            group["conformations"] = np.stack([atoms.positions + 0.01 * i + k for k in range(3)])
+            group["dft_total_gradient"] = np.full((3, len(atoms), 3), 0.1)
+            if kind != "energy":
+                group["dft_total_energy"] = np.arange(3.0) + i
+            units = dict(conformations="angstrom", dft_total_energy="ev", dft_total_gradient="ev/angstrom")
+            for key in set(units) & set(group):
+                group[key].attrs["units"] = units[key]
+    return path
+
+
+@given(kinds=st.lists(st.sampled_from(["good", "element", "energy"]), min_size=1, max_size=8))
+@settings(max_examples=15, deadline=None)
+def test_conformations_of_spice_are_items_and_rejections(tmp_path_factory, kinds):
+    """Each of a group that can be read; a group that is not of the layout is one rejection."""
+    path = spice_file(tmp_path_factory.getbasetemp() / "groups.hdf5", kinds)
+    accept = ["net-torque", "zero-labels", "xtb", "energy-forces"]
+    items, rejected = conversion.read(READERS["spice"], path, {"accept": accept})
+    assert len(items) == 3 * kinds.count("good")
+    assert len(rejected) == 3 * kinds.count("element") + kinds.count("energy")
+
+
 def test_a_record_that_becomes_nothing_is_an_error(tmp_path):
     from dataclasses import replace
 
