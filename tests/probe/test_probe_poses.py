@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from probe import my_net
-from probe.stand_ins import SHARE, Springs, frames, stretched
+from probe.stand_ins import SHARE, Springs, crystal, frames, stretched
 from probe.test_command import CALCULATOR, file, run  # noqa: F401
 
 import equidyn
@@ -28,7 +28,9 @@ def test_a_quadrature_gives_the_closed_form_and_its_degree(rule, n):
     row = found["forces"]
     assert row.equivariance == pytest.approx(closed_form(given), rel=1e-11)
     assert row.n_rotations == n and row.rotations == rule
-    content = {p.part: p for p in parts.parts(found) if p.quantity == "forces" and p.kind != "angle"}
+    content = {
+        p.part: p for p in parts.parts(found) if p.quantity == "forces" and p.kind in ("degree", "irrep")
+    }
     if rule == "cube":
         assert content["E"].value + content["T2"].value == pytest.approx(row.equivariance, rel=1e-10)
     else:
@@ -137,3 +139,29 @@ def test_the_command_writes_parts(file, tmp_path):  # noqa: F811
     assert [row["part"] for row in read if row["kind"] == "degree"] == ["1", "2", "rest"]
     assert float(read[1]["percent"]) == pytest.approx(100.0)
     assert "Parts of the error" in (tmp_path / "report.html").read_text()
+
+
+def test_the_error_by_element_and_by_distance_adds_up_to_the_whole():
+    """The stretch of a force is of that force's atom: each element's part is its closed form."""
+    given = frames(12, names=("CH3OH", "H2O"))
+    found = equidyn.measure_calculator(Springs(stretched), given, rotations=24, group="cube")
+    row, lines = found["forces"], [p for p in parts.parts(found) if p.quantity == "forces"]
+    by_element = {p.part: p for p in lines if p.kind == "element"}
+    assert set(by_element) == {"C", "H", "O"}
+    for symbol, part in by_element.items():
+        vectors = np.concatenate(
+            [
+                calculators.evaluate(Springs(), a, ["forces"])["forces"][
+                    np.array(a.get_chemical_symbols()) == symbol
+                ]
+                for a in given
+            ]
+        )
+        assert part.value == pytest.approx(SHARE * (vectors**2).mean(), rel=1e-10)
+    for kind in ("element", "distance"):
+        assert sum(p.percent for p in lines if p.kind == kind) == pytest.approx(100, rel=1e-10)
+    shells = [p.part for p in lines if p.kind == "distance"]
+    assert shells == sorted(shells) and shells[0] == "0-2 Å"
+    periodic = equidyn.measure_calculator(Springs(stretched), [crystal()], rotations=4)
+    assert {p.kind for p in parts.parts(periodic)} & {"element", "distance"} == {"element"}
+    assert row.equivariance > 0

@@ -12,9 +12,10 @@ import torch
 
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
+from equidyn.probe.atoms import by_atom
 from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import RANDOM, Poses, poses, special
-from equidyn.probe.quantities import QUANTITIES
+from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, joined
 from equidyn.probe.result import Result, Row
 from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
@@ -167,6 +168,8 @@ class _Run:
         else:
             for name, stack in twisted.items():
                 made.quantities[name] = _sums(stack, structure.labels.get(name), self.poses, place)
+                if name in PER_ATOM:
+                    made.quantities[name]["atoms"] = by_atom(stack, atoms, self.poses)
                 if extreme is not None:
                     far = (extreme[name] - self.poses.mean(stack)).flatten(1).square().mean(1)
                     made.quantities[name]["special"] = far.max().sqrt().item()

@@ -25,7 +25,7 @@ examples
 
 writes into --out
   decomposition.csv  a row per quantity: losses, shares, intervals, floors, verdict
-  parts.csv          the error by degree, and by the angle between two orientations
+  parts.csv          the error by degree, by element, distance from the centre, and angle between two poses
   per_item.csv       a row per structure and quantity, with its worst orientation
   equivariance.png, report.html, worst.extxyz (the worst structure in its worst orientation)
   summary.json       the same with versions, seed and command; items.jsonl, from which a stopped run goes on

@@ -1,4 +1,6 @@
-"""The equivariance error in parts: by degree or irrep, and by the angle between two poses."""
+"""The equivariance error in parts: by degree or irrep, by element and distance from the centre, and by the
+angle between two poses.
+"""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,8 +18,10 @@ from equidyn.symmetry.decomposition import ratio_interval
 @dataclass(frozen=True)
 class Part:
     """Content in one representation (`degree`: 1, 2, …, with parity for O(3), and `rest`; `irrep` of the
-    cube), in the square of the unit, and in percent of the equivariance error, with 95 % intervals; or the
-    mean of half the squared difference between poses that are so many degrees apart (`angle`).
+    cube), in the square of the unit, and in percent of the equivariance error, with 95 % intervals; or that
+    of the atoms of one `element` or in one shell around the centroid (`distance`), its value a mean over
+    their components; or the mean of half the squared difference between poses so many degrees apart
+    (`angle`).
     """
 
     run: str
@@ -39,7 +43,8 @@ REST = "rest"
 def parts(result: Result) -> list[Part]:
     """Lines for every quantity whose records have them."""
     good = [record for record in result.records if not record.failed and record.quantities]
-    return [part for row in result.rows for part in (*_content(row, good), *_angles(row, good))]
+    made = (_content, _atoms, _angles)
+    return [part for row in result.rows for make in made for part in make(row, good)]
 
 
 def _content(row: Row, records: list[Record]) -> list[Part]:
@@ -59,6 +64,28 @@ def _content(row: Row, records: list[Record]) -> list[Part]:
         share = ratio_interval(value, whole, clusters)[:3]
         found.append(Part(row.run, row.quantity, kind, name, mean, low, high, *share))
     return found
+
+
+def _atoms(row: Row, records: list[Record]) -> list[Part]:
+    kept = [record.quantities.get(row.quantity, {}) for record in records]
+    found = []
+    for kind in ("element", "distance"):
+        tables = [sums.get("atoms", {}).get(kind) for sums in kept]
+        if not tables or None in tables:
+            continue
+        whole, clusters = _column([sums["equivariance"] for sums in kept]), _clusters(records)
+        for name in sorted({name for table in tables for name in table}, key=_order):
+            value, count = (_column([table.get(name, (0.0, 0))[k] for table in tables]) for k in (0, 1))
+            mean, low, high, _ = ratio_interval(value, 100 * count, clusters)
+            share = ratio_interval(value, whole, clusters)[:3]
+            found.append(Part(row.run, row.quantity, kind, name, mean, low, high, *share))
+    return found
+
+
+def _order(name: str) -> tuple[float, str]:
+    """Shells by distance, elements by name."""
+    start = name.partition("-")[0].partition(" ")[0]
+    return (float(start), name) if start.replace(".", "").isdigit() else (0.0, name)
 
 
 def _angles(row: Row, records: list[Record]) -> list[Part]:

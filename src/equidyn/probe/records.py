@@ -20,8 +20,9 @@ class Record:
 
     The names are ``SUMS``, ``labelled``, ``along`` (mean prediction · label), ``averaged`` (losses of means
     over n rotations), ``content`` (by degree or irrep), ``angle`` (sums and numbers of pairs by angle),
-    ``worst`` (r.m.s. deviation of the worst pose), ``worst_rotation`` (its nine numbers), ``special`` (r.m.s.
-    deviation of the worst special pose), and of energies ``mean`` (of the predictions) and ``label``.
+    ``atoms`` (sums and numbers by element and by distance from the centre), ``worst`` (r.m.s.
+    deviation of the worst pose), ``worst_rotation`` (its nine numbers), ``special`` (r.m.s. deviation of the
+    worst special pose), and of energies ``mean`` (of the predictions) and ``label``.
 
     ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from.
     """
