@@ -161,7 +161,8 @@ def test_models_and_figures_from_outside_join_by_one_file_or_an_import_path(done
     with open(folder / "my_figure.py", "a") as file:
         file.write("\nEXTRA = 1\n")
     text = snakemake(folder, "-n").stdout
-    assert "figures/forces-last_total" in text and "figures/forces-percent" not in text
+    drawn = "output: results/smoke/figures/forces-{}.svg"
+    assert drawn.format("last_total") in text and drawn.format("percent") not in text
     with open(folder / "my_net.py", "a") as file:
         file.write("\nEXTRA = 1\n")
     text = snakemake(folder, "-n").stdout
