@@ -7,8 +7,10 @@ import sys
 
 import pytest
 import torch
+import yaml
 from common import REPOSITORY
 
+from equidyn.config import validate
 from equidyn.declarations import figures, model_in, models, own_models
 from equidyn.errors import ConfigError, UnknownNameError
 from equidyn.models import registry
@@ -88,6 +90,17 @@ def test_figures_outside_the_package_are_checked(tmp_path, change, message):
     file.write_text(f"FIGURES = {[{**FIGURE, **change}]!r}\n")
     with pytest.raises(ConfigError, match=message):
         figures((str(file),))
+
+
+@pytest.mark.parametrize("change, message", [(dict(task="moons"), "'moons'"), (dict(claim="C11"), "'C11'")])
+def test_a_figure_that_no_report_would_show_is_refused(tmp_path, change, message):
+    file = tmp_path / "figure.py"
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()) | {"extensions": [str(file)]}
+    file.write_text(f"FIGURES = {[FIGURE]!r}\n")
+    validate(config)
+    file.write_text(f"FIGURES = {[{**FIGURE, **change}]!r}\n")
+    with pytest.raises(ConfigError, match=message):
+        validate(config)
 
 
 def test_every_figure_of_the_package_has_its_own_declaration():

@@ -13,7 +13,7 @@ import re
 from decimal import Decimal
 from pathlib import Path
 
-from equidyn.declarations import model_in, models, source_in
+from equidyn.declarations import figures, model_in, models, source_in
 from equidyn.errors import ConfigError, optional_packages
 
 with optional_packages():
@@ -46,8 +46,9 @@ def validate(config: dict) -> None:
     """
     schema = json.loads(SCHEMA.read_text())
     _check(config, schema)
-    declared_models(config)
+    known = declared_models(config)
     _check_sources(config, schema)
+    _check_figures(config)
     if "matrix" in config:
         config, _ = expand(config)
         _check(config, schema)
@@ -68,10 +69,18 @@ def validate(config: dict) -> None:
         _check_fit(
             f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_sources(config)
         )
-        _check_model(
-            f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, declared_models(config)
-        )
+        _check_model(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset, known)
         _check_counts(f"config, runs.{name}", settings, f"datasets.{run['dataset']}", dataset)
+
+
+def _check_figures(config: dict) -> None:
+    """A figure of an unknown task would be drawn nowhere, without a word."""
+    for figure in figures(tuple(config.get("extensions", []))):
+        if figure.task not in ("", *SOURCES):
+            raise ConfigError(
+                f"{figure.module}: figure {figure.name!r} of task {figure.task!r}, expected one of "
+                f"{', '.join(SOURCES)}, or an empty one for all"
+            )
 
 
 def declared_models(config: dict) -> dict:

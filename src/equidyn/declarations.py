@@ -29,6 +29,7 @@ EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim
 KINDS = ("forces", "molecules", "backbones")  # of datasets
 EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
 NAME = re.compile(r"[a-z][a-z_]*\Z")
+CLAIM = re.compile(r"(C([1-9]|10))?\Z")  # empty: a figure that belongs to none
 LAST = 100  # place of a figure that states none
 
 
@@ -200,6 +201,8 @@ def _figures(module: str, tree: ast.Module) -> list[Figure]:
         if wrong or not NAME.match(one["name"]):
             what = ", ".join(sorted(map(str, wrong))) or f"name {one['name']!r}"
             raise ConfigError(f"{module}: figure with {what}, expected {EXPECTED_FIGURES}")
+        if not CLAIM.match(one["claim"]):
+            raise ConfigError(f"{module}: figure with claim {one['claim']!r}, expected C1 to C10 or none")
         found.append(Figure(**{**one, "axes": tuple(one.get("axes", ()))}, module=module))
     return found
 

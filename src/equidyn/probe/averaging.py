@@ -4,10 +4,9 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from equidyn.probe.records import Record
+from equidyn.probe.records import clusters_of
 from equidyn.probe.result import Result, write
 from equidyn.probe.rows import number
 from equidyn.symmetry.decomposition import ratio_interval
@@ -98,7 +97,7 @@ def table(result: Result, order: int | None = None) -> list[Average]:
         count = torch.tensor([sums["count"] for sums in kept], dtype=torch.float64)
         for n in (n for n in SIZES if str(n) in kept[0]["averaged"]):
             sums = torch.tensor([one["averaged"][str(n)] for one in kept], dtype=torch.float64)
-            total, low, high, _ = ratio_interval(sums, 100 * count, _clusters(good))
+            total, low, high, _ = ratio_interval(sums, 100 * count, clusters_of(good))
             excess = total / row.twirled - 1 if row.twirled > 0 else float("nan")
             hope = expected(row.twirled, row.equivariance, n, order)
             cost = n * row.seconds / len(good) / row.n_rotations
@@ -106,11 +105,6 @@ def table(result: Result, order: int | None = None) -> list[Average]:
                 Average(row.run, row.quantity, row.rotations, n, total, low, high, hope, excess, cost)
             )
     return lines
-
-
-def _clusters(records: list[Record]) -> torch.Tensor:
-    _, index = np.unique([record.cluster for record in records], return_inverse=True)
-    return torch.from_numpy(index)
 
 
 def advice(result: Result, tolerance: float = TOLERANCE) -> list[str]:

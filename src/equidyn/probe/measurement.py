@@ -16,7 +16,7 @@ from equidyn.probe.atoms import by_atom
 from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import RANDOM, Poses, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
-from equidyn.probe.records import SUMS, InMemory, Kept, Record, joined
+from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
 from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
 from equidyn.probe.structures import Structure, Structures
@@ -251,7 +251,6 @@ def _result(calculator, settings: Settings, found: Structures, names, drawn: Pos
 
 def _row(about: About, good: list[Record], quantity: str, n: int, order: int | None) -> Row:
     sums = joined(good, quantity, n, order)
-    _, clusters = np.unique([record.cluster for record in good], return_inverse=True)
     kept = [record.quantities[quantity] for record in good]
     labelled = kept[0]["labelled"]
     baseline = spread = None
@@ -260,7 +259,7 @@ def _row(about: About, good: list[Record], quantity: str, n: int, order: int | N
         baseline = torch.from_numpy(beside_composition(fractions, np.array([k["label"] for k in kept])))
         spread = torch.from_numpy(beside_composition(fractions, np.array([k["mean"] for k in kept])))
     floors = _floors(good, quantity)
-    return row_of(about, sums, torch.from_numpy(clusters), labelled, floors, baseline, spread)
+    return row_of(about, sums, clusters_of(good), labelled, floors, baseline, spread)
 
 
 def _fractions(formulas: list[str]) -> np.ndarray:

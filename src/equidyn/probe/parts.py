@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from equidyn.probe.records import Record
+from equidyn.probe.records import Record, clusters_of
 from equidyn.probe.result import Result, write
 from equidyn.probe.rows import NAN, Row
 from equidyn.symmetry.content import ANGLES
@@ -57,7 +57,7 @@ def _content(row: Row, records: list[Record]) -> list[Part]:
     kind, whole = "irrep" if "A2" in names else "degree", _column([sums["equivariance"] for sums in kept])
     if kind == "degree":
         values[REST] = whole - sum(values.values())
-    clusters = _clusters(records)
+    clusters = clusters_of(records)
     found = []
     for name, value in values.items():
         mean, low, high, _ = ratio_interval(value, 100 * count, clusters)
@@ -73,7 +73,7 @@ def _atoms(row: Row, records: list[Record]) -> list[Part]:
         tables = [sums.get("atoms", {}).get(kind) for sums in kept]
         if not tables or None in tables:
             continue
-        whole, clusters = _column([sums["equivariance"] for sums in kept]), _clusters(records)
+        whole, clusters = _column([sums["equivariance"] for sums in kept]), clusters_of(records)
         for name in sorted({name for table in tables for name in table}, key=_order):
             value, count = (_column([table.get(name, (0.0, 0))[k] for table in tables]) for k in (0, 1))
             mean, low, high, _ = ratio_interval(value, 100 * count, clusters)
@@ -95,7 +95,7 @@ def _angles(row: Row, records: list[Record]) -> list[Part]:
     elements = np.array([record.quantities[row.quantity]["count"] for record in records])
     sums, pairs = (np.array([one[k] for one in kept]) for k in (0, 1))  # (n_items, ANGLES)
     counts = torch.from_numpy(pairs * elements[:, None]).double()
-    found, clusters = [], _clusters(records)
+    found, clusters = [], clusters_of(records)
     for place in range(ANGLES):
         low_end, high_end = (round(180 / ANGLES * edge) for edge in (place, place + 1))
         name = f"{low_end}-{high_end}°"
@@ -109,11 +109,6 @@ def _angles(row: Row, records: list[Record]) -> list[Part]:
 
 def _column(values: list[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-def _clusters(records: list[Record]) -> torch.Tensor:
-    _, index = np.unique([record.cluster for record in records], return_inverse=True)
-    return torch.from_numpy(index)
 
 
 def to_csv(found: list[Part], path: Path) -> None:

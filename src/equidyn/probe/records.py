@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from equidyn.errors import DataError
@@ -44,6 +45,12 @@ def joined(records: list[Record], name: str, n_rotations: int, order: int | None
         for key in SUMS
     ]
     return ItemSums(*columns, n_rotations, order)
+
+
+def clusters_of(records: list[Record]) -> torch.Tensor:
+    """The records' clusters as numbers, int64 [n]; equal where the clusters' names are."""
+    _, index = np.unique([record.cluster for record in records], return_inverse=True)
+    return torch.from_numpy(index)
 
 
 class Kept:

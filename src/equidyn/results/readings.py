@@ -2,7 +2,7 @@
 
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
-from equidyn.results.verdicts import counted, verdict
+from equidyn.results.verdicts import counted, within
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -33,7 +33,7 @@ def _ends(curve: list[dict]) -> str:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {percent_text(last)} at "
-        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {verdict(curve)} (one seed)."
+        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {within(curve)} (one seed)."
     )
     if poses := poses_text(last):
         text += f" It was {poses}."
@@ -73,7 +73,7 @@ def _beyond_linear(curves: dict) -> list[str]:
         if counted(last):
             more.append(
                 f"{run} {condition} from step {first:.0f}, there {last['percent']:.2g} % "
-                f"[{last['percent_lo']:.2g}, {last['percent_hi']:.2g}] at the end: {verdict(curve)}"
+                f"[{last['percent_lo']:.2g}, {last['percent_hi']:.2g}] at the end: {within(curve)}"
             )
         else:
             same.append(condition)

@@ -319,6 +319,20 @@ def test_the_wheel_itself_is_read_as_the_file_made_of_it(make, tmp_path):
         experimental_chains.read(tmp_path / "v.whl")
 
 
+def test_a_wheel_with_a_damaged_or_encrypted_member_is_named(tmp_path):
+    whole = wheel(tmp_path / "w.whl", {"1ABC_A": helix(45)[0]}).read_bytes()
+    directory = whole.index(b"PK\1\2")
+    damaged = whole[: directory // 2] + bytes(40) + whole[directory // 2 + 40 :]
+    encrypted = bytearray(whole)
+    for header, flags in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        for found in re.finditer(re.escape(header), whole):
+            encrypted[found.start() + flags] |= 1
+    for content in (damaged, bytes(encrypted)):
+        (tmp_path / "v.whl").write_bytes(content)
+        with pytest.raises(DataError, match="v.whl: not readable as a wheel"):
+            experimental_chains.read(tmp_path / "v.whl")
+
+
 def test_another_wheel_is_refused(tmp_path):
     command = [sys.executable, str(FOLDER / "make.py"), str(wheel(tmp_path / "w.whl", {})), "out.npz"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

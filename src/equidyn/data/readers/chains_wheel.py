@@ -6,6 +6,7 @@ arrays.
 """
 
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -58,7 +59,8 @@ def arrays(wheel: str | Path, scale: int) -> tuple[dict[str, np.ndarray], dict]:
                 names.append(PurePosixPath(member).stem)
                 residues.append(letters)
                 positions.append(centred(fine, scale))
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    # RuntimeError: an encrypted member, or an unknown compression
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{wheel}: not readable as a wheel ({error}), expected that of cgdms 1.0") from error
     if not names:
         raise DataError(f"{wheel}: {len(members)} files in {FOLDER}, none usable: {dict(dropped)}")

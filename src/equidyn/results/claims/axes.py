@@ -13,7 +13,7 @@ from scipy import stats
 from equidyn.results import tables
 from equidyn.results.claims.replicates import Point, of_times, replicated, seeds_text
 from equidyn.results.claims.rows import STATEMENTS, against_text, claim_row, place_of, range_text
-from equidyn.results.verdicts import AtLoss, agree, alike, at_loss, lowest_ratio, verdict
+from equidyn.results.verdicts import AtLoss, agree, alike, at_loss, lowest_ratio, within
 
 AXES = {
     "model.size": "C3",
@@ -213,6 +213,6 @@ def _at_text(at: dict[str, list[AtLoss]]) -> str:
 
 def _ends_text(labelled) -> str:
     def text(curve) -> str:
-        return f"{curve[-1]['percent']:.3g} %, {against_text(curve[-1])} ({verdict(curve)})"
+        return f"{curve[-1]['percent']:.3g} %, {against_text(curve[-1])} ({within(curve)})"
 
     return ", ".join(f"{label} {' '.join(text(c) for c in curves)}" for label, curves in labelled.items())

@@ -93,7 +93,8 @@ def _ratio(row: dict, name: str, kind: str) -> tuple[float, float, float]:
     value, lo, hi = (row[f"{name}_ratio{end}"] for end in ("", "_lo", "_hi"))
     if kind == SMOOTH:
         return value, lo, hi
-    return 1 / value, 1 / hi if hi > 0 else math.nan, 1 / lo if lo > 0 else math.inf
+    inverse = 1 / value if value > 0 else math.nan
+    return inverse, 1 / hi if hi > 0 else math.nan, 1 / lo if lo > 0 else math.inf
 
 
 def _text(ratio: tuple[float, float, float]) -> str:

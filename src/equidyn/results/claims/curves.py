@@ -134,7 +134,7 @@ def _end(curve: list[dict]) -> list[str]:
     start, end = WINDOW
     first = next((r["step"] for r in curve if counted(r) and r["percent_hi"] <= 2.0), None)
     if first is not None and first < start:
-        told.append(f"at most 2 % from step {first:.0f} on, before the paper's window begins")
+        told.append(f"first at most 2 % at step {first:.0f}, before the paper's window begins")
     elif first is None and last["step"] < end:
         told.append(f"the run ends at step {last['step']:.0f}, before the window does")
     return told
