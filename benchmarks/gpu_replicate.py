@@ -35,7 +35,7 @@ from pathlib import Path
 import torch
 
 from equidyn import tasks
-from equidyn.declarations import own_models
+from equidyn.declarations import own_models, own_tasks
 from equidyn.device import tf32
 from equidyn.errors import DataError, EquidynError
 from equidyn.figures import style
@@ -177,7 +177,7 @@ class Replica:
         self.task = tasks.build(self.settings["task"], files[0], self.settings, device, grids)
         named = self.settings["model"]
         self.model = registry.build_named(named, self.settings["seed"]).to(device)
-        modules = tasks.TASKS[self.task.name][0], own_models()[named["architecture"]].module
+        modules = own_tasks()[self.task.name].module, own_models()[named["architecture"]].module
         code = code_digest(loop.__file__, *modules)
         about = [self.settings, digests, code, torch.__version__, hardware(device), steps]
         self.identity = json.dumps(about, sort_keys=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 CORE = ("torch", "numpy", "scipy")
-FILES = ("h5py", "pyyaml", "jsonschema", "tqdm")
+FILES = ("h5py", "pyyaml", "pydantic", "tqdm")
 PACKAGES = {
     "workflow": ("pyyaml",),
     "data": ("numpy", "scipy", *FILES, "rdkit", "tblite", "ase", "gemmi", "numba", "pycurl", "certifi"),

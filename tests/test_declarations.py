@@ -45,7 +45,7 @@ def test_declarations_need_no_torch():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("x = 1", "declares no model"),
+        ("x = 1", "declares no task, model, figure or reader"),
         ("MODEL = dict(name='a')", "expected MODEL = "),
         ("MODEL = {'name': 'a', 'task': 'forces'}", "expected MODEL = "),
         ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A'}\nclass A: pass", "no SIZES"),

@@ -26,7 +26,7 @@ from equidyn.training import loop
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = REPOSITORY / "benchmarks/gpu_replicate.py"
-BLOCKED = "yaml jsonschema tqdm numba rdkit ase gemmi tblite snakemake pycurl jinja2 pandas skimage"
+BLOCKED = "yaml jsonschema pydantic tqdm numba rdkit ase gemmi tblite snakemake pycurl jinja2 pandas skimage"
 BLOCKER = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys("{BLOCKED}".split()))  # None: an import fails, and a search finds nothing

@@ -1,8 +1,10 @@
-"""What models, figures and readers say of themselves, read without importing them.
+"""What tasks, models, figures and readers say of themselves, read without importing them.
 
 The driver of the workflow must refuse a typo within a second and need not have torch or matplotlib. So a
 module states in literals what the driver needs,
 
+    TASK = {"name": "dipoles", "class": "Dipoles", "title": "Dipoles of molecules", "unit": "(e Å)²",
+            "kind": "molecules", "rotations": "haar"}
     MODEL = {"name": "my_net", "task": "forces", "class": "MyNet"}
     SIZES = {"tiny": dict(hidden=8), "large": dict(hidden=64)}
     FIGURES = [{"name": "my_figure", "task": "forces", "caption": "What one sees", "claim": "C2"}]
@@ -27,10 +29,48 @@ OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
 OPTIONAL = {"extra": str, "axes": list, "place": int}
 EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim": …}] at the top level'
 KINDS = ("forces", "molecules", "backbones")  # of datasets
+ROTATIONS = ("haar", "cube")  # of every checkpoint
+OF_TASK = {"name": str, "class": str, "title": str, "unit": str, "kind": str, "rotations": str}
+OPTIONAL_OF_TASK = {"sources": list, "grids": bool, "tables": list, "picture": str, "note": str}
+EXPECTED_TASK = (
+    'TASK = {"name": …, "class": …, "title": …, "unit": …, "kind": …, "rotations": …} at the top level, with '
+    f"a kind of {', '.join(KINDS)} and rotations of {', '.join(ROTATIONS)}"
+)
 EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
 NAME = re.compile(r"[a-z][a-z_]*\Z")
 CLAIM = re.compile(r"(C([1-9]|10))?\Z")  # empty: a figure that belongs to none
 LAST = 100  # place of a figure that states none
+ORDER = ("forces", "voxels", "flow")  # of tasks, wherever they are listed
+
+
+@dataclass(frozen=True)
+class Task:
+    """A declared task: its class in a file, and what is said and asked of it by name.
+
+    ``unit`` is that of its squared loss, ``kind`` that of its dataset files, ``rotations`` those of every
+    checkpoint: the ``group`` of its class. ``sources`` are those of datasets that fit, all of its kind where
+    none is stated; with ``grids`` it is measured on a file of held-out grids; ``tables`` are made of each
+    shown run beside the decomposition; ``picture`` is its figure on the report's first screen, ``note`` a
+    sentence under its results there.
+    """
+
+    name: str
+    class_name: str
+    title: str
+    unit: str
+    kind: str
+    rotations: str
+    file: Path
+    sources: tuple[str, ...] = ()
+    grids: bool = False
+    tables: tuple[str, ...] = ()
+    picture: str = ""
+    note: str = ""
+
+    @property
+    def module(self) -> str:
+        """Dotted name of a module of this package."""
+        return f"equidyn.tasks.{self.file.stem}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +112,46 @@ class Source:
     name: str
     kind: str
     file: Path
+
+
+@functools.cache
+def own_tasks() -> dict[str, Task]:
+    """The tasks of this package by name, in their order."""
+    files = sorted((PACKAGE / "tasks").glob("*.py"))
+    found = [task for file in files if (task := _task(file, ast.parse(file.read_text())))]
+    return {task.name: task for task in sorted(found, key=lambda task: ORDER.index(task.name))}
+
+
+def tasks(extensions: tuple[str, ...] = ()) -> dict[str, Task]:
+    """The tasks of this package and of files outside it, by name.
+
+    Raises
+    ------
+    ConfigError
+        a file that cannot be read or declares nothing, or a name that another has
+    """
+    known = dict(own_tasks())
+    for file in extensions:
+        task = task_in(file)
+        if task is None:
+            continue
+        if task.name in known:
+            raise ConfigError(
+                f"{file}: task {task.name!r}, expected another name: {known[task.name].file} has it"
+            )
+        known[task.name] = task
+    return known
+
+
+def task_in(file: str | Path) -> Task | None:
+    """The task that a file outside the package declares; None where it declares none.
+
+    Raises
+    ------
+    ConfigError
+        as ``model_in``
+    """
+    return _task(Path(file), _parsed(file))
 
 
 @functools.cache
@@ -166,9 +246,9 @@ def _parsed(file: str | Path) -> ast.Module:
         tree = ast.parse(Path(file).read_text())
     except (OSError, ValueError, SyntaxError) as error:
         raise ConfigError(f"{file}: not readable as Python ({error}), expected {EXPECTED}") from error
-    if not {"MODEL", "FIGURES", "READER"} & set(_assigned(tree)):
-        ways = f"{EXPECTED}, or {EXPECTED_FIGURES}, or {EXPECTED_READER}"
-        raise ConfigError(f"{file}: declares no model, figure or reader, expected {ways}")
+    if not {"TASK", "MODEL", "FIGURES", "READER"} & set(_assigned(tree)):
+        ways = f"{EXPECTED}, or {EXPECTED_FIGURES}, or {EXPECTED_READER}, or {EXPECTED_TASK}"
+        raise ConfigError(f"{file}: declares no task, model, figure or reader, expected {ways}")
     return tree
 
 
@@ -207,6 +287,36 @@ def _figures(module: str, tree: ast.Module) -> list[Figure]:
     return found
 
 
+def _task(file: Path, tree: ast.Module) -> Task | None:
+    """The task that a parsed file declares; None where it assigns no TASK."""
+    value = _assigned(tree).get("TASK")
+    if value is None:
+        return None
+    try:
+        stated = ast.literal_eval(value)
+    except ValueError:
+        stated = None
+    if not isinstance(stated, dict):
+        raise ConfigError(f"{file}: TASK is no literal, expected {EXPECTED_TASK}")
+    types = OF_TASK | OPTIONAL_OF_TASK
+    wrong = [key for key in {*OF_TASK, *stated} if not isinstance(stated.get(key), types.get(key, ()))]
+    if wrong:
+        raise ConfigError(f"{file}: TASK with {', '.join(sorted(wrong))}, expected {EXPECTED_TASK}")
+    if stated["kind"] not in KINDS or stated["rotations"] not in ROTATIONS or not NAME.match(stated["name"]):
+        found = {key: stated[key] for key in ("name", "kind", "rotations")}
+        raise ConfigError(f"{file}: TASK with {found}, expected {EXPECTED_TASK}")
+    class_name = _class_in(tree, stated.pop("class"), file)
+    lists = {key: tuple(stated.pop(key, ())) for key in ("sources", "tables")}
+    return Task(**stated, **lists, class_name=class_name, file=file)
+
+
+def _class_in(tree: ast.Module, name: str, file: Path) -> str:
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if name not in classes:
+        raise ConfigError(f"{file}: no class {name!r}, expected one of {', '.join(classes)}")
+    return name
+
+
 def _model(file: Path, tree: ast.Module) -> Model | None:
     """The model that a parsed file declares; None where it assigns no MODEL."""
     values = _assigned(tree)
@@ -223,7 +333,4 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
     names = tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
     if not names or len(names) != len(keys):
         raise ConfigError(f"{file}: no SIZES with names in quotes, expected {EXPECTED}")
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    if stated["class"] not in classes:
-        raise ConfigError(f"{file}: no class {stated['class']!r}, expected one of {', '.join(classes)}")
-    return Model(stated["name"], stated["task"], stated["class"], names, file)
+    return Model(stated["name"], stated["task"], _class_in(tree, stated["class"], file), names, file)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 EXTRAS = {  # import name of an optional package → extra of this package that installs it
     "yaml": "workflow",
-    "jsonschema": "workflow",
+    "pydantic": "workflow",
     "snakemake": "workflow",
     "h5py": "workflow",
     "tqdm": "workflow",

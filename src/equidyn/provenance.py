@@ -44,7 +44,7 @@ def code_digest(script: str | Path, *modules: str, files: Iterable[str] = ()) ->
     """Digest of a script, of the equidyn modules it imports (transitively), and of what else it loads by
     name.
 
-    Comments, formatting and docstrings do not count.
+    Comments, formatting, docstrings and what tasks declare do not count.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ def _essence(path: Path) -> str:
 @functools.cache
 def _essence_at(path: Path, stamp: tuple[int, int]) -> str:
     tree = ast.parse(path.read_text())
+    tree.body = [node for node in tree.body if not _declares_task(node)]
     for node in ast.walk(tree):
         if (
             isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
@@ -88,6 +89,11 @@ def _essence_at(path: Path, stamp: tuple[int, int]) -> str:
         ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def _declares_task(node: ast.stmt) -> bool:
+    """TASK = {…}: titles and notes, which the driver reads; no step of a run does."""
+    return isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["TASK"]
 
 
 def commit() -> str:

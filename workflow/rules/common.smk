@@ -16,9 +16,8 @@ from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
-from equidyn.declarations import own_models
+from equidyn.declarations import own_models, own_tasks
 from equidyn.provenance import code_digest
-from equidyn.tasks import TASKS
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
 shell.prefix(
@@ -48,6 +47,7 @@ RESULTS, LOGS, BENCHMARKS = (
     for folder in ("results", "logs", os.path.join("benchmarks", "results"))
 )
 EXTENSIONS = config.get("extensions", [])
+TASKS = equidyn_config.declared_tasks(config)
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
 RUNS_OF = {
     task: [run for run in RUNS if config["runs"][run]["task"] == task] for task in TASKS
@@ -67,6 +67,14 @@ SHOWN_OF = {
     task: [run for run in runs if run not in POINTS] or runs
     for task, runs in RUNS_OF.items()
 }
+
+# What tasks declare beside the decomposition, of the runs that are shown.
+TABLES_OF_TASKS = [
+    f"{RESULTS}/runs/{run}/{table}"
+    for name, task in TASKS.items()
+    for run in SHOWN_OF[name]
+    for table in task.tables
+]
 
 
 wildcard_constraints:
@@ -126,11 +134,10 @@ def dataset_of(wildcards):
 
 
 def grids_of(wildcards):
-    """The held-out grids that a run of the task voxels is measured on; nothing for other tasks."""
+    """The held-out grids that a run is measured on, where its task declares that it has them."""
     run = config["runs"][wildcards.run]
-    return (
-        [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if run["task"] == "voxels" else []
-    )
+    wanted = TASKS[run["task"]].grids
+    return [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if wanted else []
 
 
 def gpus(wildcards):
@@ -138,25 +145,19 @@ def gpus(wildcards):
     return int(config.get("device", "auto") == "cuda")
 
 
-def module_of(model):
-    """The module of this package that a model comes from; a file outside goes with its digest in the settings."""
-    known = own_models()
-    return (
-        [known[model["architecture"]].module]
-        if model.get("architecture") in known
-        else []
-    )
-
-
 def run_code(script):
-    """Digest of a step together with the task and the model that it loads by name."""
+    """Digest of a step together with the task and the model of this package that it loads by name; files outside
+    go with their digests in the settings.
+    """
 
     def digest(wildcards):
         settings = equidyn_config.resolve_run(config, wildcards.run)
+        loaded = [
+            own_tasks().get(settings["task"]),
+            own_models().get(settings["model"].get("architecture")),
+        ]
         return code_digest(
-            f"{SCRIPTS}/{script}",
-            TASKS[settings["task"]][0],
-            *module_of(settings["model"]),
+            f"{SCRIPTS}/{script}", *(found.module for found in loaded if found)
         )
 
     return digest
@@ -174,17 +175,10 @@ def dynamics_tables(wildcards):
 
 def all_tables(wildcards):
     """What figures and claims are made from: asked for by name, so that a deleted one is made again, and what depends on it."""
-    per_run = {
-        "decomposition.csv": RUNS,
-        "fields.h5": SHOWN_OF["voxels"],
-        "accuracy.csv": SHOWN_OF["forces"] + SHOWN_OF["voxels"],
-        "samples.csv": SHOWN_OF["flow"],
-        "chirality.csv": SHOWN_OF["flow"],
-        "landscape.h5": DYNAMIC_RUNS,
-    }
+    per_run = {"decomposition.csv": RUNS, "landscape.h5": DYNAMIC_RUNS}
     return [
         f"{RESULTS}/runs/{run}/{name}" for name, runs in per_run.items() for run in runs
-    ] + dynamics_tables(wildcards)
+    ] + [*TABLES_OF_TASKS, *dynamics_tables(wildcards)]
 
 
 def all_figures(wildcards):

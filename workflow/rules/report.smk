@@ -31,15 +31,7 @@ rule report_page:
         claims=f"{RESULTS}/claims.csv",
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
-        shown=expand(
-            f"{RESULTS}/runs/{{run}}/accuracy.csv",
-            run=SHOWN_OF["forces"] + SHOWN_OF["voxels"],
-        )
-        + expand(
-            f"{RESULTS}/runs/{{run}}/{{table}}.csv",
-            run=SHOWN_OF["flow"],
-            table=["samples", "chirality"],
-        ),
+        shown=[path for path in TABLES_OF_TASKS if path.endswith(".csv")],
         linked=dynamics_tables,
         paper=PAPER,
         data=expand(f"{RESULTS}/data/{{dataset}}.h5", dataset=DATASETS),
@@ -56,6 +48,7 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py", files=["results/report.html.jinja"]),
+        tasks=repr(TASKS),
         datasets=expand(f"{RESULTS}/data/{{dataset}}", dataset=DATASETS),
         more=lambda wildcards, input: " ".join(
             f"--{name} {input[name]}" for name in ("shown", "linked") if input[name]

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from equidyn.config import origin, resolve_dataset, resolve_run
+from equidyn.config import declared_tasks, origin, resolve_dataset, resolve_run
 from equidyn.cost.throughput import FLOPS_PER_FORWARD, Cost, achieved, cost_of
 from equidyn.data import store
 from equidyn.data.generate import experimental_chains
 from equidyn.data.schema import KINDS
+from equidyn.declarations import own_tasks
 from equidyn.guards import content_digest
 from equidyn.training.checkpoint import steps_of
 
@@ -29,7 +30,6 @@ GRID_BYTES_PER_ATOM = (
     6400  # of compressed grids at 0.25 Å: measured, 12 drug-like molecules of 30 atoms on average
 )
 SELF_CONDITIONING_FORWARDS = 1
-KIND = {"forces": "forces", "voxels": "molecules", "flow": "backbones"}  # of the dataset file of a task
 
 # Items, mean and largest number of atoms or residues of published files, as quoted by others (pdb_small:
 # expected); used until the dataset file exists.
@@ -87,7 +87,7 @@ class Assumed:
         )
 
 
-def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
+def shape_of(settings: dict, kind: str, file: Path | None = None) -> Shape:
     """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its
     downloads. Fragments of chains are counted without making the dataset.
     """
@@ -119,7 +119,7 @@ def shape_of(settings: dict, task: str, file: Path | None = None) -> Shape:
             max(q[2] for q in quoted),
             f"items and lengths of {', '.join(names)} as quoted or expected, not counted",
         )
-    if task == "flow":
+    if kind == "backbones":
         low, high = settings["min_residues"], settings["max_residues"]
         basis = "mean residues assumed in the middle of min_residues and max_residues"
         unknown = (
@@ -153,7 +153,7 @@ def checkpoint_bytes(cost: Cost) -> int:
     return 2 * (4 * cost.numbers + OVERHEAD * cost.tensors)
 
 
-def dataset_bytes(task: str, shape: Shape) -> int | None:
+def dataset_bytes(kind: str, shape: Shape) -> int | None:
     """Of a dataset file, uncompressed; None where the number of items is not known."""
     if shape.items is None:
         return None
@@ -161,7 +161,7 @@ def dataset_bytes(task: str, shape: Shape) -> int | None:
     return round(
         sum(
             per[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize
-            for key in KINDS[KIND[task]].values()
+            for key in KINDS[kind].values()
         )
     )
 
@@ -214,10 +214,11 @@ def estimate(
     DataError, KeyError
         see ``achieved`` and ``cost_of``
     """
-    task_of = {run["dataset"]: run["task"] for run in config["runs"].values()}
-    rows = _download_rows(config, task_of, table or {})
-    for name, task in sorted(task_of.items()):
-        rows += _dataset_rows(config, name, task, data)
+    tasks = declared_tasks(config)
+    kind_of = {run["dataset"]: tasks[run["task"]].kind for run in config["runs"].values()}
+    rows = _download_rows(config, kind_of, table or {})
+    for name, kind in sorted(kind_of.items()):
+        rows += _dataset_rows(config, name, kind, data)
     for name in sorted(config["runs"]):
         rows += _run_rows(config, name, throughputs, devices, assumed, data)
     return rows + list(_totals(rows))
@@ -239,9 +240,9 @@ def _file(data, name):
     return None if data is None else data / f"{name}.h5"
 
 
-def _dataset_rows(config, name, task, data):
+def _dataset_rows(config, name, kind, data):
     settings, file = resolve_dataset(config, name), _file(data, name)
-    shape = shape_of(origin(config, name), task, file)
+    shape = shape_of(origin(config, name), kind, file)
     yield _row("dataset", name, "items", shape.items, "1", shape.basis)
     if file is not None and file.is_file():
         yield _row("dataset", name, "disk", file.stat().st_size, "byte", f"size of {file}")
@@ -249,7 +250,7 @@ def _dataset_rows(config, name, task, data):
             basis = f"training poses: {found.text()}"
             yield _row("dataset", name, "poses, deviation from isotropic", found.deviation, "1", basis)
     else:
-        size = dataset_bytes(task, shape)
+        size = dataset_bytes(kind, shape)
         yield _row("dataset", name, "disk", size, "byte", f"schema, uncompressed; {shape.basis}")
         if settings["source"] not in ("backbones", "chains", "turned"):
             yield _row(
@@ -261,7 +262,7 @@ def _dataset_rows(config, name, task, data):
                 f"while it is made: finished parts, once the size of the dataset; {shape.basis}",
             )
         yield _row("dataset", name, "memory, making it", *_making(settings, shape, size))
-    if task == "voxels":
+    if kind == "molecules" and "voxels" in settings:
         box, molecules = settings["voxels"], settings.get("n_held_out", shape.items or 0)
         size = molecules * shape.mean * GRID_BYTES_PER_ATOM * (0.25 / box["resolution"]) ** 3
         yield _row(
@@ -311,8 +312,12 @@ def _grid_bytes(box):
 def _run_rows(config, name, throughputs, devices, assumed, data):
     settings = resolve_run(config, name)
     task, training, model = settings["task"], settings["training"], settings["model"]
+    if task not in own_tasks():
+        basis = f"not estimated: the task {task} comes from outside the package"
+        yield _row("run", name, "training", None, "hour", basis)
+        return
     dataset = origin(config, settings["dataset"])
-    shape = shape_of(dataset, task, _file(data, settings["dataset"]))
+    shape = shape_of(dataset, own_tasks()[task].kind, _file(data, settings["dataset"]))
     box = dataset.get("voxels", {})
     cost = cost_of(model, task, round(shape.mean), (len(box.get("elements", [])), box.get("grid", 0)))
     label = model["import"] if "import" in model else f"{model['architecture']} {model['size']}"

@@ -16,6 +16,7 @@ from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item
+from equidyn.defaults import LABELS
 from equidyn.errors import DataError
 
 
@@ -97,7 +98,7 @@ def _conformers(settings, workers, resume) -> Found:
     unusable: list[tuple[str, str]] = []
     listed = molecule_lists.read_molecules(settings["molecules"], unusable)
     random.Random(settings["seed"]).shuffle(listed)
-    wanted, labels, limit = settings["n_molecules"], settings.get("labels", True), settings["max_atoms"]
+    wanted, labels, limit = settings["n_molecules"], settings.get("labels", LABELS), settings["max_atoms"]
     large = [name for name, smiles in listed if molecule_lists.n_atoms(smiles) > limit]
     too_large = set(large)
     listed = [row for row in listed if row[0] not in too_large]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from equidyn import files
 from equidyn.data.splits import Split
+from equidyn.defaults import POSES, POSES_OF_CONFORMERS
 
 
 def attributes_of(settings: dict, kind: str, source: str, licence: str, split: Split, code: str) -> dict:
@@ -28,7 +29,7 @@ def attributes_of(settings: dict, kind: str, source: str, licence: str, split: S
 
 def poses_of(settings: dict) -> str:
     """The poses that a dataset's settings ask for: Haar by default of conformers, which RDKit aligns."""
-    return settings.get("poses", "haar" if settings["source"] == "conformers" else "as-made")
+    return settings.get("poses", POSES_OF_CONFORMERS if settings["source"] == "conformers" else POSES)
 
 
 def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict[str, int]:

@@ -22,6 +22,7 @@ import numpy as np
 from equidyn import files
 from equidyn.data.checks import whole_file
 from equidyn.data.schema import SPLITS
+from equidyn.defaults import LEAKS
 from equidyn.errors import DataError
 
 LEAKED, SURPLUS, UNLISTED = (
@@ -120,7 +121,7 @@ def assign(
 
 
 def _published(out, cluster, keys, settings, held_out, frames) -> Split:
-    leaks, n = settings.get("leaks", "drop"), settings.get("n_held_out")
+    leaks, n = settings.get("leaks", LEAKS), settings.get("n_held_out")
     reason = np.zeros(len(cluster), np.uint8)
     names = np.unique(cluster[held_out])
     if n is not None and len(names) > n:

@@ -20,6 +20,7 @@ from equidyn.data.readers.records import Reader
 from equidyn.data.readers.registry import reader_of
 from equidyn.data.schema import KINDS, SPLITS
 from equidyn.data.shards import ListedItem, ListedRejection, contents_of, lists_of
+from equidyn.defaults import LEAKS
 from equidyn.errors import DataError
 
 
@@ -337,7 +338,7 @@ def _choose(
     published = sides is not None or "held_out_files" in settings
     first = np.arange(len(found.copy))
     if not accepted(settings, "copies"):
-        first = _firsts(found.copy, belongs, held_out, published and settings.get("leaks", "drop") != "keep")
+        first = _firsts(found.copy, belongs, held_out, published and settings.get("leaks", LEAKS) != "keep")
     once = belongs & (first == np.arange(len(first)))
     reason = np.where(listed, 0, splits.REASONS.index(splits.UNLISTED)).astype(np.uint8)
     for code in np.unique(found.dropped[found.dropped > 0]).tolist():

@@ -58,7 +58,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     for axis, (name, suffix) in zip(axes[-1], panels):
         axis.set_xlabel(f"direction a\n{TERMS[name]}" + (", fresh" if suffix else ""), fontsize=7)
     run, dropout = attributes.get("run", ""), attributes.get("dropout", 0)
-    unit = style.UNIT.get(attributes.get("task"), "")
+    unit = style.unit(attributes.get("task"))
     figure.suptitle(
         f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}, {unit}; a: "
         f"{attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"

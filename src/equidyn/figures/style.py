@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from equidyn.declarations import own_tasks  # noqa: E402
 from equidyn.results.verdicts import LEARNED, counted  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
@@ -25,7 +26,6 @@ QUANTITY = {
     "zero": "#777777",
     "floor": "#CC79A7",
 }
-UNIT = {"forces": "(eV/Å)²", "voxels": "occupancy²", "flow": "nm²"}
 RUN = {
     "forces": "#009E73",
     "forces-raw": "#E69F00",
@@ -66,6 +66,12 @@ plt.rcParams.update(
         "lines.linewidth": 1.4,
     }
 )
+
+
+def unit(task: str) -> str:
+    """Of the squared loss of a task; empty for one from outside the package."""
+    declared = own_tasks().get(task)
+    return declared.unit if declared else ""
 
 
 def colour(run: str) -> str:

@@ -66,7 +66,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         axis.set_xlabel("step (0 drawn at 0.5)")
         axis.set_yscale("log")
     for axis in axes[:, 0]:
-        axis.set_ylabel(f"velocity loss, {style.UNIT['flow']}")
+        axis.set_ylabel(f"velocity loss, {style.unit('flow')}")
     for axis in axes[:-1].flat:
         axis.set_xlabel("")
     handles, labels = axes[0][0].get_legend_handles_labels()

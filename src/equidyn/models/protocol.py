@@ -76,7 +76,7 @@ def check(model: torch.nn.Module, task: str, where: str) -> None:
     ConfigError
         an attribute, a method or an argument of ``forward`` that is missing
     """
-    protocol = PROTOCOLS[task]
+    protocol = PROTOCOLS.get(task, Model)  # of a task outside the package no more is known
     wanted = [
         name for name in (*getattr(protocol, "__annotations__", {}), CONTROL) if not hasattr(model, name)
     ]
@@ -84,6 +84,8 @@ def check(model: torch.nn.Module, task: str, where: str) -> None:
         raise ConfigError(
             f"{where}: no {', '.join(wanted)}, expected for the task {task} (equidyn/models/protocol.py)"
         )
+    if protocol is Model:
+        return
     arguments = [name for name in inspect.signature(protocol.forward).parameters if name != "self"]
     found = inspect.signature(model.forward).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()) or len(arguments) == 1:

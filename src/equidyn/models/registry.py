@@ -4,15 +4,13 @@ Importing this needs no torch, because the driver of the workflow does it too.
 """
 
 import importlib
-import importlib.util
 import inspect
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from equidyn.declarations import Model, own_models
+from equidyn.declarations import Model, model_in, own_models
 from equidyn.errors import ConfigError, UnknownNameError
+from equidyn.extensions import module_of
 
 if TYPE_CHECKING:
     import torch
@@ -85,16 +83,8 @@ def _seeded(model, seed: int, options: dict):
 
 def _extension(model: dict, options: dict, seed: int):
     """From a file that the config's ``extensions`` names."""
-    from equidyn.declarations import model_in
-
-    file = Path(model["extension"]["file"])
-    declared = model_in(file)
-    name = f"equidyn_extension_{declared.name}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up
-    spec.loader.exec_module(module)
-    return _of_declaration(declared, module, model["size"], seed, options)
+    file = model["extension"]["file"]
+    return _of_declaration(model_in(file), module_of(file), model["size"], seed, options)
 
 
 def _imported(path: str, options: dict, seed: int):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from equidyn.data import store
+from equidyn.declarations import Task, own_tasks
+from equidyn.defaults import LABELS
 from equidyn.errors import optional_packages
 from equidyn.files import atomic_write
 from equidyn.guards import content_digest
@@ -29,24 +31,6 @@ TEMPLATE = "report.html.jinja"
 
 TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 11)}  # of a claim
 TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv"}
-TITLES = {
-    "forces": "Forces of molecules",
-    "voxels": "Denoising voxels",
-    "flow": "Flow matching on protein backbones",
-}
-PICTURES = {"forces": "percent", "voxels": "contrast", "flow": "final_times"}  # of the first screen
-NOTES = {
-    "forces": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
-    "value for other models. Rows l2 are the mean length of the force "
-    "error, with the jackknife over rotations; l2-plugin is the same without it.",
-    "voxels": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). "
-    "Rows haar turn the atoms by any rotation and interpolate back; "
-    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "
-    "broken symmetry.",
-    "flow": "Losses are of the velocity, per flow time t. The linear denoiser of the chain knows mean "
-    "distances by separation alone and is exactly equivariant: what it reaches too shows no learned fold. "
-    "Conditions ending in sc have self-conditioning on.",
-}
 
 
 def dataset_row(folder: Path) -> dict:
@@ -64,7 +48,7 @@ def dataset_row(folder: Path) -> dict:
         "turned": f"{source.get('of')}, turned",
     }.get(source["source"], source["source"])
     if source["source"] == "conformers":
-        named += ", GFN2-xTB labels" if source.get("labels", True) else ", unlabelled"
+        named += ", GFN2-xTB labels" if source.get("labels", LABELS) else ", unlabelled"
     file = folder.with_name(f"{folder.name}.h5")
     poses, found = store.poses_of(file)
     if (measured := folder / "grids.h5").exists():
@@ -154,6 +138,7 @@ class Sources:
     shown: list[Path] = field(default_factory=list)  # further tables to show as they are
     linked: list[Path] = field(default_factory=list)  # curvature, gradient and head tables, to link to
     datasets: list[Path] = field(default_factory=list)  # folders of the datasets
+    tasks: dict[str, Task] = field(default_factory=own_tasks)  # that runs may have
 
 
 def write(sources: Sources, out: Path) -> None:
@@ -178,18 +163,19 @@ def context(sources: Sources, start: Path) -> dict:
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
     there = {r["task"] for r in rows}
-    tasks = [task for task in TITLES if task in there]
-    pictures = {task: f"{task}-{PICTURES[task]}" for task in tasks}
+    main = {run: tables.main_rotations([r for r in rows if r["run"] == run]) for run in last}
+    tasks = [task for task in sources.tasks if task in there]
+    pictures = {task: f"{task}-{sources.tasks[task].picture}" for task in tasks}
     return dict(
         answers={task: answer(rows, task) for task in tasks},
         pictures={task: figures[stem] for task, stem in pictures.items() if stem in figures},
         table_of={path.parent.name: os.path.relpath(path, start) for path in sources.decompositions},
-        final={task: [r for r in final if r["task"] == task and _is_main(r)] for task in tasks},
-        others={task: [r for r in final if r["task"] == task and not _is_main(r)] for task in tasks},
+        final={task: [r for r in final if r["task"] == task and _is_main(r, main)] for task in tasks},
+        others={task: [r for r in final if r["task"] == task and not _is_main(r, main)] for task in tasks},
         readings={task: readings(rows, task, paper, chirality) for task in tasks},
         datasets=[dataset_row(folder) for folder in sources.datasets],
-        titles=TITLES,
-        notes=NOTES,
+        titles={task: sources.tasks[task].title for task in tasks},
+        notes={task: sources.tasks[task].note for task in tasks},
         reached=_reached(rows),
         pages=pages_of(
             _shortened(sources.claims),
@@ -218,10 +204,10 @@ def _shortened(path: Path) -> list[dict[str, str]]:
         return [{name: _short(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def _is_main(row: dict) -> bool:
-    """Whether a row is of the curve that verdicts are about."""
-    main = ("mse", "live", "held-out", tables.MAIN[row["task"]])
-    return (row["loss"], row["weights"], row["items"], row["rotations"]) == main
+def _is_main(row: dict, main: dict[str, str]) -> bool:
+    """Whether a row is of the curve that verdicts are about; ``main`` are its rotations, by run."""
+    wanted = ("mse", "live", "held-out", main[row["run"]])
+    return (row["loss"], row["weights"], row["items"], row["rotations"]) == wanted
 
 
 def _reached(rows: list[dict]) -> list[tuple[str, float | None]]:

@@ -4,11 +4,11 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from equidyn.declarations import own_tasks
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
 from equidyn.results.columns import CHIRALITY, CURVATURE, DECOMPOSITION, GRADIENTS, HEAD
 
-MAIN = {"forces": "haar", "voxels": "cube", "flow": "haar"}  # rotations of every checkpoint, by task
 READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY)
 TEXT = {name for table in READ for name, column in table.items() if column.text}
 
@@ -46,15 +46,25 @@ def curve(
     condition: str = "",
     items: str = "held-out",
 ) -> list[dict]:
-    """Rows of one curve, by step; rotations None are those of every checkpoint: ``MAIN`` of the task."""
+    """Rows of one curve, by step; rotations None are those of every checkpoint."""
     wanted = (run, loss, weights, condition, items)
+    of_run = [r for r in rows if r["run"] == run]
+    rotations = rotations or (main_rotations(of_run) if of_run else "")
     chosen = [
         r
-        for r in rows
+        for r in of_run
         if (r["run"], r["loss"], r["weights"], r["condition"], r["items"]) == wanted
-        and r["rotations"] == (rotations or MAIN[r["task"]])
+        and r["rotations"] == rotations
     ]
     return sorted(chosen, key=lambda r: r["step"])
+
+
+def main_rotations(rows: list[dict]) -> str:
+    """The rotations that every checkpoint of a run is measured with, from its rows: as its task declares, or,
+    for a task from outside the package, those of its first row.
+    """
+    declared = own_tasks().get(rows[0]["task"])
+    return declared.rotations if declared else rows[0]["rotations"]
 
 
 def conditions(rows: list[dict], run: str) -> list[str]:

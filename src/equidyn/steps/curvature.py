@@ -23,6 +23,7 @@ from equidyn.analysis.curvature import curvature as spectra_of
 from equidyn.analysis.curvature_intervals import curvature_ratios, single_items
 from equidyn.analysis.gradients import TERMS, cast
 from equidyn.analysis.landscape import landscape as landscape_of
+from equidyn.defaults import DROPOUT
 from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.results import tables
@@ -142,7 +143,7 @@ def _at_checkpoint(run: Run, step: int, condition: str) -> tuple[list[dict], tup
 
     axes, axis_b = directions(*(spectra[term].vectors for term in TERMS))
     span = dynamic["span"] * float(np.linalg.norm(block.get()))
-    n_fresh, dropout = min(n, FRESH[task.group]), dynamic.get("dropout", 0.0)
+    n_fresh, dropout = min(n, FRESH[task.group]), dynamic.get("dropout", DROPOUT)
 
     def fresh(k: int):
         return groups.draw_per_item(task.group, n_fresh, n_items, seeds.CURVATURE_ROTATIONS + 1 + k)[0]

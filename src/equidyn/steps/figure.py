@@ -1,10 +1,10 @@
 """Draw one figure from tables, as SVG, PNG and PDF."""
 
 import importlib
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from equidyn.extensions import module_of
 from equidyn.figures import style
 from equidyn.results import tables
 
@@ -22,9 +22,6 @@ def figure(figure: str, decompositions: list[Path], paper: Path, out: Path, extr
 
 
 def _module(figure: str) -> ModuleType:
-    if not figure.endswith(".py"):
-        return importlib.import_module(f"equidyn.figures.{figure}")
-    spec = importlib.util.spec_from_file_location("equidyn_extension_figure", figure)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return (
+        module_of(figure) if figure.endswith(".py") else importlib.import_module(f"equidyn.figures.{figure}")
+    )

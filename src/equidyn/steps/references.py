@@ -32,7 +32,8 @@ class References:
     """
 
     def __init__(self, task: Task):
-        self.predictors: dict[str, Predictor] = FITTED[task.name](task)
+        fit = FITTED.get(task.name, _of_others)
+        self.predictors: dict[str, Predictor] = fit(task)
         self._best: dict[tuple[str, str], Reference] = {}
 
     def best(self, condition: str, items: str, batches: list[Batch]) -> Reference:
@@ -73,6 +74,11 @@ def _of_voxels(task) -> dict[str, Predictor]:
 def _of_flow(task) -> dict[str, Predictor]:
     items = _some(task.train)
     return {"linear denoiser": ChainDenoiser.fit(task.positions[items], task.mask[items])}
+
+
+def _of_others(task) -> dict[str, Predictor]:
+    """Of a task from outside the package: its own, if any."""
+    return task.predictors() if hasattr(task, "predictors") else {}
 
 
 def _some(items: torch.Tensor) -> torch.Tensor:

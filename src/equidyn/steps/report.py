@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from equidyn.declarations import tasks
 from equidyn.errors import DataError
 from equidyn.figures.catalogue import described
 from equidyn.results.report import Sources, write
@@ -21,11 +22,13 @@ def report(
     datasets: list[Path] = (),
     extensions: list[str] = (),
 ) -> None:
-    """Write the page, see ``results.report.Sources``; ``extensions`` are files that may declare figures."""
+    """Write the page, see ``results.report.Sources``; ``extensions`` are files that may declare figures and
+    tasks."""
     drawn = {path.stem: described(path.stem, extensions) for path in figures}
     captions = {stem: figure.caption if figure else stem for stem, figure in drawn.items()}
     claim_of = {stem: figure.claim if figure else "" for stem, figure in drawn.items()}
     files = dict(shown=list(shown), linked=list(linked), datasets=list(datasets))
+    files |= dict(tasks=tasks(tuple(extensions)))
     write(Sources(claims, decompositions, summaries, figures, captions, claim_of, paper, **files), out)
 
 

@@ -1,19 +1,15 @@
-"""Tasks by name; importing this needs no torch, because the driver of the workflow does it too."""
+"""Tasks by the name that their files declare; importing this needs no torch."""
 
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from equidyn.declarations import own_tasks, task_in
 from equidyn.errors import UnknownNameError
+from equidyn.extensions import module_of
 
 if TYPE_CHECKING:
     from equidyn.tasks.protocol import Task
-
-TASKS = {  # module, class
-    "forces": ("equidyn.tasks.forces", "Forces"),
-    "voxels": ("equidyn.tasks.voxels", "Voxels"),
-    "flow": ("equidyn.tasks.flow", "Flow"),
-}
 
 
 def build(
@@ -23,18 +19,29 @@ def build(
 
     Parameters
     ----------
-    settings : of the run
+    settings : of the run, with ``extension`` where a file outside the package declares the task
     grids : file of held-out grids, for tasks that measure on them
 
     Raises
     ------
     UnknownNameError
         no such task; the message names those that there are
+    ConfigError
+        a task from outside that lacks something, see ``protocol.check``
     DataError
         see the tasks
     """
-    if name not in TASKS:
-        raise UnknownNameError(f"task {name!r}, expected one of {sorted(TASKS)}")
-    module, class_name = TASKS[name]
     files = {} if grids is None else {"grids": str(grids)}
-    return getattr(importlib.import_module(module), class_name)(str(dataset), settings, device, **files)
+    if "extension" in settings:
+        from equidyn.tasks import protocol
+
+        file = settings["extension"]["file"]
+        declared = task_in(file)
+        task = getattr(module_of(file), declared.class_name)(str(dataset), settings, device, **files)
+        protocol.check(task, declared)
+        return task
+    if name not in own_tasks():
+        raise UnknownNameError(f"task {name!r}, expected one of {sorted(own_tasks())}")
+    declared = own_tasks()[name]
+    made = getattr(importlib.import_module(declared.module), declared.class_name)
+    return made(str(dataset), settings, device, **files)

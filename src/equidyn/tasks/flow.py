@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from equidyn import seeds
+from equidyn import defaults, seeds
 from equidyn.data import store
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.errors import DataError, UnknownNameError
@@ -20,6 +20,21 @@ from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, 
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
+
+TASK = {
+    "name": "flow",
+    "class": "Flow",
+    "title": "Flow matching on protein backbones",
+    "unit": "nm²",
+    "kind": "backbones",
+    "sources": ["backbones", "structures", "chains"],
+    "rotations": "haar",
+    "tables": ["samples.csv", "chirality.csv"],
+    "picture": "final_times",
+    "note": "Losses are of the velocity, per flow time t. The linear denoiser of the chain knows mean "
+    "distances by separation alone and is exactly equivariant: what it reaches too shows no learned fold. "
+    "Conditions ending in sc have self-conditioning on.",
+}
 
 N_FIT = 1000  # of them at most
 TIMES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
@@ -135,7 +150,7 @@ class Flow:
         t = draw_times(len(items), rng(3)).to(x_1)
         remaining = (1 - t)[:, None, None]
         inputs = dict(x_t=remaining * x_0 + t[:, None, None] * x_1, t=t, **fixed, x_sc=torch.zeros_like(x_1))
-        if rng(4).random() < training.get("self_conditioning", 0.5):
+        if rng(4).random() < training.get("self_conditioning", defaults.SELF_CONDITIONING):
             inputs["x_sc"] = self.first_estimate(model, inputs)
         auxiliary = torch.zeros_like(t)
         if getattr(model, "distances", None) is None:

@@ -14,6 +14,21 @@ from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
 
+TASK = {
+    "name": "forces",
+    "class": "Forces",
+    "title": "Forces of molecules",
+    "unit": "(eV/Å)²",
+    "kind": "forces",
+    "sources": ["conformers", "extxyz", "npz", "spice"],
+    "rotations": "haar",
+    "tables": ["accuracy.csv"],
+    "picture": "percent",
+    "note": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
+    "value for other models. Rows l2 are the mean length of the force "
+    "error, with the jackknife over rotations; l2-plugin is the same without it.",
+}
+
 
 def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Length of the force error of each atom: [n_items, n_atoms] (the L2-MAE loss, convex in the

@@ -1,10 +1,17 @@
-"""What training and measuring need to know of a task: one protocol, each task a module of its own."""
+"""What training and measuring need to know of a task: one protocol, each task a module of its own.
+
+A task is made as ``Class(dataset, settings, device)``: the path of its dataset file, the run's settings (of
+which training hands over no ``measure``), and the device; one that declares ``grids`` takes the path of its
+held-out grids as ``grids``, too.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
 
 import torch
 
+from equidyn.declarations import Task as Declared
+from equidyn.errors import ConfigError
 from equidyn.symmetry.actions import Action
 from equidyn.symmetry.measure import Batch
 
@@ -17,10 +24,11 @@ class Task(Protocol):
     output: Action  # how the prediction transforms
     losses: dict[str, Callable]  # convex losses measured beside the squared one, by name
     group: str  # that held-out items are rotated by: "haar" (SO(3)) or "cube" (24 elements)
-    conditions: tuple[
-        str, ...
-    ]  # under which the loss is measured, e.g. flow times; ("",) where there are none
+    conditions: tuple[str, ...]  # under which the loss is measured, e.g. flow times; ("",) if none
     n_train: int
+    # What a task may have beside these: ``predictors()``, its fitted baselines by name (see
+    # ``baselines.evaluate``), each exactly equivariant; ``conditions_sc``, conditions under which the model
+    # makes part of its own input; ``off_grid``, for tasks on a grid.
 
     def training_loss(
         self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
@@ -42,3 +50,29 @@ class Task(Protocol):
         """Held-out loss of the best equivariant predictor that only rescales its input; None where that is
         zero output.
         """
+
+
+MEMBERS = (
+    *Task.__annotations__,
+    *(name for name, value in vars(Task).items() if callable(value) and not name.startswith("_")),
+)
+
+
+def check(task: object, declared: Declared) -> None:
+    """That a task from outside the package has what training and measuring ask of it.
+
+    Raises
+    ------
+    ConfigError
+        attributes or methods that are missing, another name or other rotations than it declares
+    """
+    if missing := [name for name in MEMBERS if not hasattr(task, name)]:
+        raise ConfigError(
+            f"{declared.file}: {declared.class_name} has no {', '.join(missing)}, expected for a task "
+            f"(equidyn/tasks/protocol.py)"
+        )
+    if (task.name, task.group) != (declared.name, declared.rotations):
+        raise ConfigError(
+            f"{declared.file}: {declared.class_name} has the name {task.name!r} and the group "
+            f"{task.group!r}, expected {declared.name!r} and {declared.rotations!r} as TASK says"
+        )

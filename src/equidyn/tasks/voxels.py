@@ -22,6 +22,23 @@ from equidyn.symmetry.actions import Grid, Vector
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
 
+TASK = {
+    "name": "voxels",
+    "class": "Voxels",
+    "title": "Denoising voxels",
+    "unit": "occupancy²",
+    "kind": "molecules",
+    "sources": ["conformers", "sdf", "xyz", "geom"],
+    "rotations": "cube",
+    "grids": True,
+    "tables": ["fields.h5", "accuracy.csv"],
+    "picture": "contrast",
+    "note": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). "
+    "Rows haar turn the atoms by any rotation and interpolate back; "
+    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "
+    "broken symmetry.",
+}
+
 N_POWER = 512  # training molecules that the zero predictor's loss is taken from
 SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
 

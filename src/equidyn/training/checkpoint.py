@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from equidyn import defaults
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
 
@@ -45,6 +46,10 @@ def steps_of(training: dict) -> list[int]:
     >>> steps_of(dict(steps=1000, n_checkpoints=5))
     [0, 22, 90, 309, 1000]
     """
-    first, last, n = training.get("checkpoints_from", 0), training["steps"], training["n_checkpoints"]
+    first, last, n = (
+        training.get("checkpoints_from", defaults.CHECKPOINTS_FROM),
+        training["steps"],
+        training["n_checkpoints"],
+    )
     growth = (10 + last) / (10 + first)
     return sorted({round((10 + first) * growth ** (i / (n - 1))) - 10 for i in range(n)})

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from equidyn import defaults
+
 
 class Together:
     """Optimizers of disjoint parameters that act as one."""
@@ -80,7 +82,7 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
     ]
     if settings["optimizer"] == "sgd":
         return torch.optim.SGD(parameters, lr=settings["lr"], momentum=0.9)
-    betas, eps = tuple(settings.get("betas", (0.9, 0.999))), settings.get("eps", 1e-8)
+    betas, eps = tuple(settings.get("betas", defaults.BETAS)), settings.get("eps", defaults.EPS)
     adamw = (
         torch.optim.AdamW(parameters, lr=settings["lr"], betas=betas, eps=eps, fused=True)
         if eps > 0

@@ -216,9 +216,8 @@ def test_charges_of_one_molecule_are_told_apart_and_noted(tmp_path, right):
 
 
 def test_every_check_can_be_overridden_only_where_the_config_may_say_so():
-    from equidyn import config
+    from equidyn.config.sources import SOURCES
 
-    schema = json.loads(config.SCHEMA.read_text())["$defs"]
     kinds = {
         "extxyz": "forces",
         "spice": "forces",
@@ -227,7 +226,8 @@ def test_every_check_can_be_overridden_only_where_the_config_may_say_so():
         "structures": "backbones",
     }
     for source, kind in kinds.items():
-        allowed = schema[f"source_{source}"]["properties"]["accept"]["items"]["enum"]
+        accept = SOURCES[source].model_json_schema()["properties"]["accept"]
+        allowed = accept["items"].get("enum", [])
         possible = {name for name in ACCEPTABLE if kind in CHECKS[name].kinds}
         assert set(allowed) <= possible and possible - set(allowed) <= {"periodic"}  # which GEOM cannot state
 

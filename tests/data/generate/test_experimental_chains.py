@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from common import REPOSITORY
 
-from equidyn.config import SOURCES, validate
+from equidyn.config import validate
 from equidyn.cost import estimate
 from equidyn.data import store
 from equidyn.data.build import build
 from equidyn.data.generate import experimental_chains
 from equidyn.data.readers import chains_wheel
 from equidyn.data.readers.sequence_clusters import ALPHABET
+from equidyn.declarations import own_tasks
 from equidyn.errors import ConfigError, DataError
 from equidyn.geometry import chains as shape
 
@@ -209,10 +210,10 @@ def test_no_cluster_on_both_sides_and_none_is_cut(built, shipped):
 
 def test_the_estimate_counts_what_is_made(built):
     path, counts, arrays, _ = built
-    made, expected = (estimate.shape_of(SETTINGS, "flow", file) for file in (path, None))
+    made, expected = (estimate.shape_of(SETTINGS, "backbones", file) for file in (path, None))
     assert (made.items, made.mean, made.longest) == (expected.items, expected.mean, expected.longest)
     assert made.items == counts["items"] and str(FILE) in expected.basis
-    absent = estimate.shape_of({**SETTINGS, "chains": "absent.npz"}, "flow")
+    absent = estimate.shape_of({**SETTINGS, "chains": "absent.npz"}, "backbones")
     assert absent.items is None and absent.longest == 64
 
 
@@ -225,7 +226,7 @@ CONFIG = dict(
 
 
 def test_config_of_the_source():
-    assert "chains" in SOURCES["flow"]
+    assert "chains" in own_tasks()["flow"].sources
     measure = dict(n_items=8, n_rotations=2, batch_size=4, times=[0.5], self_conditioning_times=[])
     training = dict(
         optimizer="adamw", lr=1e-3, weight_decay=0.0, warmup=1, final_lr_fraction=0.1, steps=2, batch_size=2,

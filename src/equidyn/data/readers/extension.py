@@ -5,14 +5,13 @@ Such a file declares ``READER = {"source": "my_format", "kind": "forces"}`` and 
 that this one gives them: a reader travels there as the path of its file.
 """
 
-import importlib.util
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from equidyn.data.readers.records import Reader
 from equidyn.declarations import source_in
 from equidyn.errors import DataError
+from equidyn.extensions import module_of
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,7 @@ def load(file: str | Path) -> Outside:
     DataError
         a file without a reader, or with one of another kind than it declares
     """
-    declared, name = source_in(file), f"equidyn_extension_{Path(file).stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    reader = getattr(module, "reader", None)
+    declared, reader = source_in(file), getattr(module_of(file), "reader", None)
     if not isinstance(reader, Reader) or declared is None or reader.kind != declared.kind:
         raise DataError(
             f"{file}: reader is {reader!r}, expected reader = Reader(kind, records, parse) as declared"

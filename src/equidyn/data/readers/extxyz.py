@@ -15,6 +15,7 @@ from equidyn.data.checks.periodic import periodic
 from equidyn.data.readers import archives
 from equidyn.data.readers.labels import ENERGY_UNITS, Molecule, labelled, perceived
 from equidyn.data.readers.records import Item, Rejected
+from equidyn.defaults import ENERGY_KEY, FORCES_KEY
 
 COLUMNS = 1000  # of an extended XYZ file
 PROPERTIES = re.compile(r'\bProperties\s*=\s*"?([^\s"]+)"?', re.IGNORECASE)
@@ -73,7 +74,7 @@ def parse_all(records: list[tuple[str, str]], settings: dict) -> list[list[Item 
 
 def _frame(record: tuple[str, str], settings: dict) -> Frame | Rejected:
     where, text = record
-    energy_key, forces_key = settings.get("energy_key", "energy"), settings.get("forces_key", "forces")
+    energy_key, forces_key = settings.get("energy_key", ENERGY_KEY), settings.get("forces_key", FORCES_KEY)
     try:
         numbers, positions, forces, info = frame_of(text, forces_key)
         energy = None if info.get(energy_key) is None else float(info[energy_key])

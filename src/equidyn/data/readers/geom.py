@@ -14,6 +14,7 @@ import numpy as np
 from equidyn.data.checks.catalogue import BEYOND, SEVERAL
 from equidyn.data.readers import molecules
 from equidyn.data.readers.records import Item, Rejected
+from equidyn.defaults import N_CONFORMERS
 from equidyn.errors import DataError
 from equidyn.guards.pickles import PickledMolecule, describe, elements
 
@@ -29,7 +30,6 @@ FOREIGN = (
     "BININT2",
     "NEWTRUE",
 )
-N_CONFORMERS = 5  # the first ones, as published
 
 Record = tuple[
     str, int, str | None, list[bytes]

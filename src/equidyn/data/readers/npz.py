@@ -16,12 +16,13 @@ from equidyn.data.checks.periodic import CELLS, FLAGS, periodic
 from equidyn.data.readers import archives
 from equidyn.data.readers.labels import ENERGY_UNITS, labelled, perceived
 from equidyn.data.readers.records import Item, Rejected
+from equidyn.defaults import ENERGIES_KEY, FORCES_KEY
 from equidyn.errors import DataError
 
 FRAMES = 100  # of an npz file in one record
 
 
-KEYS = ("nuclear_charges", "coords", "energies", "forces")
+KEYS = ("nuclear_charges", "coords", ENERGIES_KEY, FORCES_KEY)
 SGDML = {"z": "nuclear_charges", "R": "coords", "E": "energies", "F": "forces"}  # keys of MD17 and sGDML
 IN_MEMORY = 1 << 30  # bytes of an array in Fortran order, which is read as a whole
 SMALL = 1 << 20  # bytes of an array that says what the cell is

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from equidyn.defaults import CLUSTERER
 from equidyn.errors import DataError
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
@@ -15,12 +16,12 @@ ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 
 def clusters(sequences: list[str], settings: dict) -> np.ndarray:
     """``cluster_by_sequence`` with the settings' identity and clusterer."""
-    return cluster_by_sequence(sequences, settings["identity"], settings.get("clusterer", "greedy"))
+    return cluster_by_sequence(sequences, settings["identity"], settings.get("clusterer", CLUSTERER))
 
 
 def clusterer(settings: dict) -> str:
     """Name and version of what makes the clusters of these settings, for the attributes of a dataset file."""
-    if settings.get("clusterer", "greedy") == "mmseqs":
+    if settings.get("clusterer", CLUSTERER) == "mmseqs":
         found = subprocess.run([_mmseqs_path(), "version"], capture_output=True, text=True)
         return f"mmseqs {found.stdout.strip()}"
     import gemmi

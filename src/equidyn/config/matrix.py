@@ -1,0 +1,84 @@
+"""Groups of runs written out: the product of a group's axes."""
+
+import itertools
+import re
+from decimal import Decimal
+
+from equidyn.config.resolve import merge, overridden
+from equidyn.errors import ConfigError
+
+
+def expand(config: dict) -> tuple[dict, dict]:
+    """The config with the runs of ``matrix`` written out, and what each of them stands for.
+
+    A group of the matrix is ``{base, axes, reference}``: one run per element of the product of its axes,
+    ``base`` with each axis's dotted key set, named ``<group>-<value>[-<value>…]``. ``reference`` names a run
+    with the same settings but for the axes, which counts as one more point; without it the group's first
+    point takes its place. Points are kept out of the runs, so that a further value changes the settings of no
+    other run.
+
+    Returns
+    -------
+    config : without ``matrix``, all runs in ``runs``; nothing is changed in place
+    points : {run: {group, axes: {dotted key: value}, reference, reference_axes: {dotted key: value, None
+        where the reference does not set it}}}
+
+    Raises
+    ------
+    ConfigError
+        two runs of one name, an axis without values, or a reference that is no run or has another task than
+        the group
+    """
+    runs, points = dict(config.get("runs", {})), {}
+    groups = config.get("matrix", {})
+    for group, content in groups.items():
+        for axis, values in content["axes"].items():
+            if not values:
+                raise ConfigError(f"config, matrix.{group}.axes.{axis}: no values")
+        members = []
+        for values in itertools.product(*content["axes"].values()):
+            axes = dict(zip(content["axes"], values))
+            name = "-".join([group, *map(_readable, values)])
+            if name in runs:
+                owner = f"matrix.{points[name]['group']}" if name in points else "runs"
+                raise ConfigError(
+                    f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}"
+                )
+            runs[name] = merge(content["base"], *(_nested(axis, value) for axis, value in axes.items()))
+            points[name] = {"group": group, "axes": axes}
+            members.append(name)
+        for name in members:
+            points[name]["reference"] = content.get("reference", members[0])
+    result = {**{key: value for key, value in config.items() if key != "matrix"}, "runs": runs}
+    for name, point in points.items():
+        reference = point["reference"]
+        if reference not in runs:
+            raise ConfigError(
+                f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}"
+            )
+        if runs[reference].get("task") != runs[name].get("task"):
+            raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
+        settings = overridden(result, reference)
+        point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
+    return result, points
+
+
+def _readable(value) -> str:
+    """A value as part of a run's name: 1e-3 is 0.001, and what a name may not hold becomes a hyphen."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        value = f"{Decimal(repr(value)):f}".removesuffix(".0")
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", str(value))
+
+
+def _nested(path: str, value) -> dict:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def _value(settings, path: str):
+    for key in path.split("."):
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings

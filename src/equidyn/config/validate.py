@@ -1,0 +1,219 @@
+"""Everything that can be said of a config before anything runs."""
+
+import os
+
+from equidyn.config.declared import (
+    check_figures,
+    declared_models,
+    declared_sources,
+    declared_tasks,
+    fitting_sources,
+)
+from equidyn.config.matrix import expand
+from equidyn.config.parse import check
+from equidyn.config.resolve import origin, resolve_run
+from equidyn.config.sections import RUNS, SETTINGS, Config, OutsideRun, OutsideSettings
+from equidyn.config.sources import SOURCES, Outside
+from equidyn.declarations import Model, Task
+from equidyn.defaults import LABELS
+from equidyn.errors import ConfigError
+
+N_CHANNELS = 8  # of VoxMol by default
+RESOLVED = ("run", "device", "extension")  # what resolving adds to the keys of a run, or of its model
+
+
+def validate(config: dict) -> None:
+    """Check types, bounds, unknown keys, and that runs, those of the matrix included, have a dataset and a
+    model that fit their task.
+
+    Raises
+    ------
+    ConfigError
+    """
+    check(config, Config)
+    if "runs" not in config and "matrix" not in config:
+        raise ConfigError("config, top level: no key 'runs', expected runs, or a matrix of them")
+    tasks, models = declared_tasks(config), declared_models(config)
+    check_figures(config)
+    _check_datasets(config)
+    for task, settings in config.get("defaults", {}).items():
+        if task not in tasks:
+            raise ConfigError(f"config, defaults.{task}: expected one of {', '.join(tasks)}")
+        check(settings, SETTINGS.get(task, OutsideSettings), f"defaults.{task}", partial=True)
+    _check_keys_of_runs(config, tasks)
+    if "matrix" in config:
+        config, _ = expand(config)
+        _check_keys_of_runs(config, tasks)
+    for name in config["runs"]:
+        _check_run(config, name, tasks, models)
+
+
+def _check_datasets(config: dict) -> None:
+    outside = declared_sources(config)
+    for name, dataset in config["datasets"].items():
+        place, source = f"datasets.{name}", dataset.get("source")
+        if source is None or (source not in SOURCES and source not in outside):
+            known = ", ".join([*SOURCES, *outside])
+            raise ConfigError(f"config, {place}.source: {source!r}, expected one of {known}")
+        check(dataset, SOURCES.get(source, Outside), place)
+        _check_files(f"config, {place}", dataset)
+        _check_turned(f"config, {place}", dataset, config["datasets"])
+
+
+def _check_keys_of_runs(config: dict, tasks: dict[str, Task]) -> None:
+    """Each run's own keys, whatever its task's defaults add."""
+    for name, run in config.get("runs", {}).items():
+        task, place = run.get("task"), f"runs.{name}"
+        if isinstance(task, str) and task not in tasks:
+            raise ConfigError(f"config, {place}.task: {task!r}, expected one of {', '.join(tasks)}")
+        check(run, RUNS.get(task, OutsideRun) if isinstance(task, str) else OutsideRun, place, partial=True)
+
+
+def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str, Model]) -> None:
+    """A run with its defaults: whether all keys are there, and whether dataset and model fit the task."""
+    run, place = config["runs"][name], f"config, runs.{name}"
+    if run["dataset"] not in config["datasets"]:
+        raise ConfigError(
+            f"{place}.dataset: {run['dataset']!r}, expected one of {sorted(config['datasets'])}"
+        )
+    if "import" in run.get("model", {}) and {"architecture", "size"} & set(run["model"]):
+        raise ConfigError(f"{place}.model: import beside architecture or size, expected it alone")
+    settings, dataset = resolve_run(config, name), origin(config, run["dataset"])
+    task = tasks[settings["task"]]
+    complete = {key: value for key, value in settings.items() if key not in RESOLVED}
+    complete["model"] = {key: value for key, value in settings["model"].items() if key not in RESOLVED}
+    check(complete, RUNS.get(task.name, OutsideRun), f"runs.{name}")
+    where = f"datasets.{run['dataset']}"
+    _check_fit(place, task, where, dataset, fitting_sources(config, task))
+    _check_model(place, settings, where, dataset, models)
+    _check_counts(place, settings, where, dataset)
+
+
+def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
+    if dataset["source"] != "turned":
+        return
+    known = sorted(name for name, other in datasets.items() if other["source"] != "turned")
+    if dataset["of"] not in known:
+        raise ConfigError(f"{place}.of: {dataset['of']!r}, expected one of {known}")
+
+
+def _check_fit(place: str, task: Task, dataset_name: str, dataset: dict, fitting: list[str]) -> None:
+    """Task and dataset; ``fitting`` are the sources that it may have."""
+    if dataset["source"] not in fitting:
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has the source {dataset['source']!r}, expected one of "
+            f"{', '.join(fitting)} for the task {task.name}"
+        )
+    if task.kind == "forces" and not dataset.get("labels", LABELS):
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has no labels, expected labels: true for the task {task.name}"
+        )
+    if task.grids and "voxels" not in dataset:
+        raise ConfigError(
+            f"{place}.dataset: {dataset_name} has no section voxels (elements, grid, resolution, radius), "
+            f"expected one for the task {task.name}"
+        )
+
+
+def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known: dict) -> None:
+    """Task, dataset and model; what is imported from elsewhere is checked in the job, which has it."""
+    task, model = run["task"], run["model"]
+    if "import" in model:
+        return
+    fitting = {name: declared for name, declared in known.items() if declared.task == task}
+    if model.get("architecture") not in fitting:
+        raise ConfigError(
+            f"{place}.model.architecture: {model.get('architecture')!r}, expected one of "
+            f"{', '.join(fitting)} for the task {task}"
+        )
+    sizes = fitting[model["architecture"]].sizes
+    if model.get("size") not in sizes:
+        raise ConfigError(
+            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
+            f"{model['architecture']}"
+        )
+    if model["architecture"] == "voxmol" and (
+        n := model.get("options", {}).get("n_channels", N_CHANNELS)
+    ) != len(dataset["voxels"]["elements"]):
+        raise ConfigError(
+            f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
+            f"number of {dataset_name}.voxels.elements"
+        )
+
+
+def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
+    """More items than there will be, found before anything is trained."""
+    n_items, limits = run["measure"]["n_items"], []
+    if (
+        "n_held_out" in dataset and dataset.get("leaks") != "keep"
+    ):  # which may hold out blocks of frames, more of them
+        limits += [
+            (
+                f"{section}.n_items",
+                run[section]["n_items"],
+                f"{dataset_name}.n_held_out",
+                dataset["n_held_out"],
+            )
+            for section in ("measure", "dynamics")
+            if section in run
+        ]
+    if "sample" in run:
+        limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
+    if "checkpoints_from" in run["training"]:
+        first, steps = run["training"]["checkpoints_from"], run["training"]["steps"]
+        limits.append(("training.checkpoints_from", first, "training.steps", steps))
+    for key, found, other, limit in limits:
+        if found > limit:
+            raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
+
+
+def check_downloads(config: dict, known: list[str]) -> None:
+    """That the entries of the table of datasets which datasets name are there.
+
+    Raises
+    ------
+    ConfigError
+    """
+    for name, settings in config["datasets"].items():
+        for key in ("download", "held_out_download"):
+            if unknown := sorted(set(settings.get(key, [])) - set(known)):
+                place, where = f"config, datasets.{name}.{key}", "resources/datasets.yaml"
+                raise ConfigError(f"{place}: {unknown}, expected names of {where}: {', '.join(known)}")
+
+
+def _check_files(place: str, dataset: dict) -> None:
+    """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
+    if dataset["source"] in ("turned", "conformers", "backbones"):
+        return
+    if dataset["source"] == "chains":
+        if ("chains" in dataset) == ("download" in dataset):
+            found = "both chains and download" if "chains" in dataset else "neither chains nor download"
+            raise ConfigError(f"{place}: {found}, expected exactly one of the two")
+        return
+    if ("files" in dataset) == ("download" in dataset):
+        found = "both files and download" if "files" in dataset else "neither files nor download"
+        raise ConfigError(f"{place}: {found}, expected exactly one of the two")
+    ways = ("held_out_files", "held_out_download", "split_list")
+    published = [key for key in ways if key in dataset]
+    if len(published) > 1:
+        raise ConfigError(
+            f"{place}: both {' and '.join(published)}, expected at most one of {', '.join(ways)}"
+        )
+    if not published and "n_held_out" not in dataset:
+        raise ConfigError(
+            f"{place}.n_held_out: missing, expected unless one of {', '.join(ways)} gives the held-out items"
+        )
+    if "leaks" in dataset and not published:
+        raise ConfigError(
+            f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside "
+            f"one of them"
+        )
+    for sort in ("files", "download"):
+        sides = [
+            [os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")
+        ]
+        if twice := sorted(set(sides[0]) & set(sides[1])):
+            raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
+        for key, names in zip((sort, f"held_out_{sort}"), sides):
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ConfigError(f"{place}.{key}: {twice} more than once, expected each file once")
