@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import labelled
 import pytest
 import yaml
 from common import REPOSITORY
@@ -136,37 +137,82 @@ def test_a_model_edit_reruns_only_its_runs(done, tmp_path):
     )
 
 
-def test_models_and_figures_from_outside_join_by_one_file_or_an_import_path(done, tmp_path):
-    """Trained, measured, in claims and report; a change in the file trains its run anew and no other."""
+def test_tasks_models_readers_and_figures_from_outside_join_by_one_file_each(done, tmp_path):
+    """Trained, measured, in claims, figures and report; a change in a file makes what hangs on it anew, and
+    nothing else.
+    """
     folder = copy_of(done, tmp_path)
-    shutil.copy(REPOSITORY / "tests/extension_net.py", folder / "my_net.py")
-    shutil.copy(REPOSITORY / "tests/extension_figure.py", folder / "my_figure.py")
+    files = {"net": "my_net.py", "figure": "my_figure.py", "task": "my_task.py", "reader": "my_reader.py"}
+    for name, file in files.items():
+        shutil.copy(REPOSITORY / f"tests/extension_{name}.py", folder / file)
+    (folder / "frames.jsonl").write_text("".join(json_lines()))
     config = yaml.safe_load((folder / "config/smoke.yaml").read_text())
     options = dict(hidden=8, layers=1, heads=2, n_gaussians=4, cutoff=4.0, n_neighbours=4)
     imported = {"import": "equidyn.models.rawdir:RawDirectionTransformer", "options": options}
-    config["extensions"] = ["my_net.py", "my_figure.py"]
+    config["extensions"] = [*files.values()]
+    config["datasets"]["lines"] = dict(source="json_lines", files=["frames.jsonl"], licence="x", n_held_out=2)
+    training = {key: config["defaults"]["forces"]["training"][key] for key in COMMON}
+    measure = dict(n_items=2, n_rotations=4, batch_size=2)
+    model = {"architecture": "weighted", "size": "tiny"}
+    config["defaults"]["centres"] = dict(model=model, training=training, measure=measure)
     run = {"task": "forces", "dataset": "molecules"}
     config["runs"]["forces-springs"] = {**run, "model": {"architecture": "springs", "size": "tiny"}}
     config["runs"]["forces-imported"] = {**run, "model": imported}
+    config["runs"]["centres"] = {"task": "centres", "dataset": "lines"}
     (folder / "config/smoke.yaml").write_text(json.dumps(config))  # JSON is YAML
-    snakemake(folder, "--", "results/smoke/report.html")
+    snakemake(folder, "--", "results/smoke/report.html", "estimate")
     page = (folder / "results/smoke/report.html").read_text()
-    for name in ("forces-springs", "forces-imported"):
+    for name in ("forces-springs", "forces-imported", "centres"):
         rows = table(folder / f"results/smoke/runs/{name}/decomposition.csv")
         assert {r["run"] for r in rows} == {name} and name in page
         assert float(rows[-1]["equivariance"]) > 10 * float(rows[-1]["floor"])
+    assert {r["baseline"] for r in rows} == {"half"} and {r["rotations"] for r in rows} == {"haar", "cube"}
     of_c2 = page[page.index('id="C2"') : page.index('id="C3"')]
-    assert "Last total loss of every run" in of_c2  # the caption, under the claim
+    assert "Last total loss of every run" in of_c2 and "Total loss by step" in of_c2  # under the claim
+    assert "Centres of charge" in page and "From the centre of the atoms" in page
+    claims = table(folder / "results/smoke/claims.csv")
+    assert [r["claim"] for r in claims if "centres" in r["place"]] == ["C2", "C10"]
+    estimated = table(folder / "results/smoke/estimate.csv")
+    assert any(r["name"] == "centres" and "not estimated" in r["basis"] for r in estimated)
     assert (folder / "results/smoke/figures/forces-last_total.svg").stat().st_size > 500
-    with open(folder / "my_figure.py", "a") as file:
-        file.write("\nEXTRA = 1\n")
-    text = snakemake(folder, "-n").stdout
-    drawn = "output: results/smoke/figures/forces-{}.svg"
+
+    def after_an_edit(file):
+        with open(folder / file, "a") as opened:
+            opened.write("\nEXTRA = 1\n")
+        return snakemake(folder, "-n").stdout
+
+    drawn, trained = "output: results/smoke/figures/forces-{}.svg", "runs/{}/model.pt"
+    text = after_an_edit("my_figure.py")
     assert drawn.format("last_total") in text and drawn.format("percent") not in text
-    with open(folder / "my_net.py", "a") as file:
-        file.write("\nEXTRA = 1\n")
-    text = snakemake(folder, "-n").stdout
-    assert "runs/forces-springs/model.pt" in text and "runs/forces-imported/model.pt" not in text
+    text = after_an_edit("my_net.py")
+    assert trained.format("forces-springs") in text and trained.format("forces-imported") not in text
+    assert trained.format("centres") not in text and "data/lines.h5" not in text
+    text = after_an_edit("my_task.py")
+    assert trained.format("centres") in text and trained.format("forces-imported") not in text
+    assert "output: results/smoke/data/lines.h5" in after_an_edit("my_reader.py")
+
+
+COMMON = (
+    "optimizer", "lr", "weight_decay", "warmup", "final_lr_fraction", "steps", "batch_size", "clip", "ema",
+    "n_checkpoints", "log_every", "augment",
+)  # fmt: skip
+
+
+def json_lines():
+    """Lines of what tests/extension_reader.py reads: 32 labelled structures of eight molecules."""
+    for atoms in labelled.frames(32):
+        yield (
+            json.dumps(
+                dict(
+                    name=str(atoms.symbols),
+                    numbers=atoms.numbers.tolist(),
+                    positions=atoms.positions.tolist(),
+                    forces=atoms.arrays["forces"].tolist(),
+                    energy=atoms.info["energy"],
+                )
+            )
+            + "\n"
+        )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ rule report_page:
     params:
         script=f"{SCRIPTS}/report.py",
         code=code_digest(f"{SCRIPTS}/report.py", files=["results/report.html.jinja"]),
-        tasks=repr(TASKS),
+        tasks={task: [t.title, t.picture, t.note] for task, t in TASKS.items()},
         datasets=expand(f"{RESULTS}/data/{{dataset}}", dataset=DATASETS),
         more=lambda wildcards, input: " ".join(
             f"--{name} {input[name]}" for name in ("shown", "linked") if input[name]
