@@ -2,11 +2,11 @@
 ``extensions``: one file.
 """
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from equidyn.data import store
+from equidyn.data.padding import padded, padding_mask
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.results import tables
 from equidyn.symmetry.actions import Fixed, Vector
@@ -40,12 +40,9 @@ class Centres:
     def __init__(self, dataset, settings, device="cpu"):
         arrays, _ = store.read(dataset)
         self.device, self.settings = device, settings
-        lengths = np.diff(arrays["offsets"])
-        self.mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])
-        self.numbers = torch.zeros(self.mask.shape)
-        self.positions = torch.zeros(*self.mask.shape, 3)
-        self.numbers[self.mask] = torch.from_numpy(arrays["numbers"]).float()
-        self.positions[self.mask] = torch.from_numpy(arrays["positions"])
+        self.mask = padding_mask(arrays["offsets"])
+        self.numbers = padded(arrays["numbers"], self.mask).float()
+        self.positions = padded(arrays["positions"], self.mask)
         self.cluster = torch.from_numpy(arrays["cluster"])
         chosen = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(chosen), len(chosen)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from equidyn import defaults, seeds
 from equidyn.data import store
+from equidyn.data.padding import padded, padding_mask
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.errors import DataError, UnknownNameError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
@@ -82,11 +83,9 @@ class Flow:
         arrays, attributes = store.read(dataset, "backbones")
         self.settings, self.device, self.source = settings, device, attributes["source"]
         lengths = np.diff(arrays["offsets"])
-        self.mask = torch.from_numpy(np.arange(lengths.max()) < lengths[:, None])  # (items, n)
-        self.breaks = torch.zeros(self.mask.shape, dtype=torch.uint8)
-        self.breaks[self.mask] = torch.from_numpy(arrays["breaks"])
-        positions = torch.zeros(*self.mask.shape, 3)
-        positions[self.mask] = torch.from_numpy(arrays["positions"]) / 10
+        self.mask = padding_mask(arrays["offsets"])  # (items, n)
+        self.breaks = padded(arrays["breaks"], self.mask)  # (items, n)
+        positions = padded(arrays["positions"], self.mask) / 10
         self.positions = centred(positions.double(), self.mask).float()  # (items, n, 3) nm
         self.cluster = torch.from_numpy(arrays["cluster"])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))

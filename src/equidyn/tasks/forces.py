@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from equidyn.data import store
+from equidyn.data.padding import padded, padding_mask
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.symmetry import groups
@@ -66,14 +67,10 @@ class Forces:
         self._reference_energies()
 
     def _pad(self, arrays: dict[str, np.ndarray]) -> None:
-        offsets = arrays["offsets"]
-        lengths = np.diff(offsets)
-        n, a = len(lengths), lengths.max()
-        self.mask = torch.from_numpy(np.arange(a)[None, :] < lengths[:, None])  # (n, a)
-        self.numbers = torch.zeros(n, a, dtype=torch.uint8)
-        self.positions, self.forces = torch.zeros(n, a, 3), torch.zeros(n, a, 3)
-        for name in ("numbers", "positions", "forces"):
-            getattr(self, name)[self.mask] = torch.from_numpy(arrays[name])
+        self.mask = padding_mask(arrays["offsets"])  # (n, a)
+        self.numbers = padded(arrays["numbers"], self.mask)  # (n, a)
+        self.positions = padded(arrays["positions"], self.mask)  # (n, a, 3)
+        self.forces = padded(arrays["forces"], self.mask)  # (n, a, 3)
         self.energy = torch.from_numpy(arrays["energy"])
         self.cluster = torch.from_numpy(arrays["cluster"])
 
