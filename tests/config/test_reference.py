@@ -91,6 +91,7 @@ def test_all_problems_are_told_at_once():
         config.validate(changed)
     lines = str(caught.value).splitlines()
     assert len(lines) == 3 and all(line.startswith("config, runs.forces.training") for line in lines)
+    assert "unknown key 'lrr', did you mean 'lr'? known keys: augment" in str(caught.value)
     assert "runs.forces.training.optimizer: 'adam', expected one of 'adamw', 'sgd' or 'muon'" in lines[0]
 
 

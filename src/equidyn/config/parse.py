@@ -1,6 +1,7 @@
 """A part of a config against its typed model; what is wrong as text: key, value found, what was expected."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from equidyn.config.sections import Section
 from equidyn.errors import ConfigError, optional_packages
@@ -59,7 +60,9 @@ def _line(error: dict, section: type[Section], place: str) -> str:
     *parents, last = error["loc"] or ("",)
     if error["type"] == "extra_forbidden":
         known = sorted(keys_of(_section_at(section, parents)))
-        return f"config, {_place(place, parents)}: unknown key {last!r}; known keys: {', '.join(known)}"
+        near = get_close_matches(str(last), known, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ";"
+        return f"config, {_place(place, parents)}: unknown key {last!r}{hint} known keys: {', '.join(known)}"
     if error["type"] == "missing":
         meaning = _section_at(section, parents).model_fields
         what = next((f.description for n, f in meaning.items() if (f.alias or n) == last), None)
