@@ -88,13 +88,9 @@ def test_what_is_below_for_some_items_alone_does_not_count():
 
 
 def test_a_rescaled_input_is_the_baseline_where_it_is_better():
-    low = {**row(10, 1, 0.5), "trivial_loss": 0.9}
-    assert (
-        counted(row(10, 1, 0.5))
-        and not counted(low)
-        and verdict([low]) == "not testable at this scale"
-        and counted({**low, "trivial_loss": 1.2})
-    )
+    low = against(row(10, 1, 0.5), 0.9, "rescaled input")  # 1.0 against 0.9
+    assert counted(row(10, 1, 0.5)) and not counted(low) and verdict([low]) == "not testable at this scale"
+    assert counted(against(low, 1.2, "rescaled input"))
 
 
 def test_a_network_that_is_its_linear_denoiser_has_learned_nothing_that_counts():

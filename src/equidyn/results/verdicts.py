@@ -25,14 +25,11 @@ HOLDS, DIP, FAILS, INCONCLUSIVE, UNTESTABLE, NOT_RUN = VERDICTS = (
 )
 
 
-def baseline(row: dict) -> float:
-    """Loss of the best predictor that has learned nothing."""
-    return min(row["baseline_loss"], row["trivial_loss"])
-
-
 def counted(row: dict) -> bool:
-    """Whether the total loss lies at least a tenth below ``baseline``, with the whole 95 % interval."""
-    return row["baseline_ratio_hi"] * row["baseline_loss"] < LEARNED * baseline(row)
+    """Whether the total loss lies at least a tenth below that of the best predictor that has learned next to
+    nothing, with the whole 95 % interval of their paired ratio.
+    """
+    return row["baseline_ratio_hi"] < LEARNED
 
 
 def first_step(curve: list[dict], percent: float, ratio: float = math.inf) -> float | None:

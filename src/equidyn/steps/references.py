@@ -8,6 +8,7 @@ from equidyn.baselines.chain_denoiser import ChainDenoiser
 from equidyn.baselines.evaluate import Predictor, sums_of_losses
 from equidyn.baselines.mean_density import MeanDensity, WienerFilter
 from equidyn.baselines.pair_potential import PairPotential
+from equidyn.baselines.rescaled_input import RescaledInput
 from equidyn.data.select import subset
 from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.measure import Batch
@@ -68,12 +69,16 @@ def _of_voxels(task) -> dict[str, Predictor]:
         return (task.clean(items.numpy()) for items in _some(torch.from_numpy(task.train)).split(AT_ONCE))
 
     mean = MeanDensity.fit(clean)
-    return {"mean density": mean, "Wiener filter": WienerFilter.fit(clean, task.sigma, mean)}
+    wiener = WienerFilter.fit(clean, task.sigma, mean)
+    rescaled = RescaledInput("noisy", task.rescaling)
+    return {"rescaled input": rescaled, "mean density": mean, "Wiener filter": wiener}
 
 
 def _of_flow(task) -> dict[str, Predictor]:
     items = _some(task.train)
-    return {"linear denoiser": ChainDenoiser.fit(task.positions[items], task.mask[items])}
+    rescaled = RescaledInput("x_t", task.rescaling, by="t")
+    denoiser = ChainDenoiser.fit(task.positions[items], task.mask[items])
+    return {"rescaled input": rescaled, "linear denoiser": denoiser}
 
 
 def _of_others(task) -> dict[str, Predictor]:

@@ -101,7 +101,7 @@ class Flow:
         self.conditions_sc = tuple(
             f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values())
         )
-        self._trivial_losses = {}
+        self._trivial_losses, self._rescalings = {}, {}
 
     def _chains(self, items: torch.Tensor):
         """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest
@@ -242,7 +242,13 @@ class Flow:
             self._trivial_losses[t] = self._trivial(t)
         return self._trivial_losses[t]
 
-    def _trivial(self, t: float) -> float:
+    def rescaling(self, t: float) -> float:
+        """a of the best v = a x_t at this time, fitted on training chains."""
+        if t not in self._rescalings:
+            self._rescalings[t] = self._fit_rescaling(t)
+        return self._rescalings[t]
+
+    def _fit_rescaling(self, t: float) -> float:
         dot = power = 0.0
         for items in torch.from_numpy(subset(self.train.numpy(), N_FIT)).split(100):
             x_t, velocity, _, _ = self._noised(items, t, seeds.FLOW_FIT_NOISE)
@@ -250,11 +256,14 @@ class Flow:
                 dot + (x_t.double() * velocity).sum().item(),
                 power + x_t.double().square().sum().item(),
             )
-        loss = count = 0.0
+        return dot / power
+
+    def _trivial(self, t: float) -> float:
+        loss, count, a = 0.0, 0, self.rescaling(t)
         for items in self.test.split(100):
             x_t, velocity, mask, _ = self._noised(items, t, seeds.FLOW_NOISE)
             loss, count = (
-                loss + (velocity.double() - dot / power * x_t).square().sum().item(),
+                loss + (velocity.double() - a * x_t).square().sum().item(),
                 count + 3 * mask.sum().item(),
             )
         return loss / count

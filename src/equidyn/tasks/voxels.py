@@ -177,12 +177,17 @@ class Voxels:
         """Clean grids [n_items, c, g, g, g]."""
         return model(**inputs)
 
+    @property
+    def rescaling(self) -> float:
+        """a of the best clean grid = a · noisy grid."""
+        return self.power / (self.power + self.sigma**2)
+
     def trivial_loss(self, condition: str = "") -> float | None:
         """Held-out loss of a · noisy grid with the best a on the training set, s/(s + σ²) for clean grids of
         mean square s.
         """
         if not hasattr(self, "_trivial"):
-            data, a = self._frozen(), self.power / (self.power + self.sigma**2)
+            data, a = self._frozen(), self.rescaling
             self._trivial = (
                 (a * (data["grid"] + self.sigma * data["noise"]) - data["grid"])
                 .double()

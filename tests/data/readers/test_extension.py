@@ -92,7 +92,7 @@ def test_bad_settings_of_such_a_dataset_are_named(data, change, message):
         ("READER = {'source': 'a'}", ConfigError, "expected READER = "),
         ("READER = {'source': 'a', 'kind': 'images'}", ConfigError, "expected READER = "),
         ("READER = {'source': 'a', 'kind': 'forces'}", DataError, "reader is None, expected reader = Reader"),
-        ("x = 1", ConfigError, "declares no model, figure or reader"),
+        ("x = 1", ConfigError, "declares no task, model, figure or reader"),
     ],
 )
 def test_files_without_a_reader_are_refused(tmp_path, text, error, message):
