@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_verdicts import row
 
+from equidyn.results.claims import curvature as of_curvature
 from equidyn.results.claims.head import replicates
 from equidyn.results.claims.statistics import correlation, correlation_of_seeds, effective_number
 from equidyn.results.claims.table import claims
@@ -42,9 +43,6 @@ def curvature(intervals, run="r"):
                 {**common, **ratios, "step": step, "term": term, "largest": 2.0, "condition_number": 10.0}
             )
     return rows
-
-
-CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
 
 
 CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
@@ -246,3 +244,11 @@ def test_head(power, n, gap, expected):
         if r["claim"] == "C9"
     ]
     assert above[0]["verdict"] == "not testable at this scale"
+
+
+def test_a_ratio_that_is_not_positive_has_no_inverse():
+    """An effective rank of nothing, as of a Hessian that is zero: no number, no verdict, no crash."""
+    row = dict(effective_rank_ratio=0.0, effective_rank_ratio_lo=0.0, effective_rank_ratio_hi=0.0)
+    value, lo, hi = of_curvature._ratio(row, "effective_rank", of_curvature.CONDITIONED)
+    assert math.isnan(value) and math.isnan(lo) and hi == math.inf
+    assert of_curvature.better([(value, lo, hi)], (value, lo, hi)) == "inconclusive"

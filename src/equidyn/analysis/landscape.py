@@ -2,7 +2,8 @@
 numbers or with fresh draws at every point.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,51 +71,61 @@ def landscape(
     check_eval(model)
     block = Block(model, block) if isinstance(block, str) else block
     directions = np.asarray(directions, dtype=np.float64)
+    _check(n, directions, block)
+
+    def terms(drawn: torch.Tensor) -> tuple[float, float]:
+        return _terms(model, predict, batches, (actions, output), drawn, group_order)
+
+    axis = span * np.arange(-(n // 2), n // 2 + 1) / (n // 2)
+    saved = [p.detach().clone() for p in block.parameters]
+    values = np.full((4, n, n), np.nan)
+    try:
+        for k, (i, j) in enumerate(np.ndindex(n, n)):
+            steps = block.scatter(axis[i] * directions[0] + axis[j] * directions[1])
+            for p, old, step in zip(block.parameters, saved, steps):
+                p.copy_(old + step)
+            values[:2, i, j] = terms(rotations)
+            if fresh is not None:
+                with _dropping_out(model, dropout, seed=k):
+                    values[2:, i, j] = terms(fresh(k))
+    finally:
+        for p, old in zip(block.parameters, saved):
+            p.copy_(old)
+    return Landscape(axis, axis, *values[:2], *(values[2:] if fresh is not None else ()))
+
+
+def _check(n: int, directions: np.ndarray, block: Block) -> None:
     if n < 3 or n % 2 == 0:
         raise ArgumentError(f"landscape: n = {n}, expected an odd number of points per axis, at least 3")
     if directions.shape != (2, len(block)):
         raise ArgumentError(
             f"landscape: directions have shape {list(directions.shape)}, expected [2, {len(block)}]"
         )
-    axis = span * np.arange(-(n // 2), n // 2 + 1) / (n // 2)
-    saved = [p.detach().clone() for p in block.parameters]
-    dropouts = (
-        {m: m.p for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)}
-        if dropout > 0
-        else {}
-    )
-    values = np.full((4, n, n), np.nan)
 
-    def evaluate(drawn):
-        parts = []
-        for batch, chunk in chunks(batches, drawn):
-            twisted = twisted_predictions(
-                lambda inputs: predict(model, inputs), batch, actions, output, chunk
-            )
-            parts.append(accumulate(twisted, batch.target, batch.mask, group_order))
-        result = summarise(ItemSums.join(parts))
-        return result.twirled, result.equivariance
 
+def _terms(model, predict, batches, symmetry, drawn, group_order) -> tuple[float, float]:
+    """(P̂, Ê) of the model as it stands."""
+    parts = []
+    for batch, chunk in chunks(batches, drawn):
+        twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, *symmetry, chunk)
+        parts.append(accumulate(twisted, batch.target, batch.mask, group_order))
+    result = summarise(ItemSums.join(parts))
+    return result.twirled, result.equivariance
+
+
+@contextmanager
+def _dropping_out(model: torch.nn.Module, probability: float, seed: int) -> Iterator[None]:
+    """Draws of their own; with a probability, the model's dropout layers have it and are in train mode."""
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd)]
+    before = {layer: layer.p for layer in layers if probability > 0}
     try:
-        for k, (i, j) in enumerate(np.ndindex(n, n)):
-            for p, old, step in zip(
-                block.parameters, saved, block.scatter(axis[i] * directions[0] + axis[j] * directions[1])
-            ):
-                p.copy_(old + step)
-            values[:2, i, j] = evaluate(rotations)
-            if fresh is not None:
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(k)
-                    for module in dropouts:
-                        module.p = dropout
-                        module.train()
-                    values[2:, i, j] = evaluate(fresh(k))
-                    for module in dropouts:
-                        module.eval()
+        for layer in before:
+            layer.p = probability
+            layer.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
     finally:
-        for p, old in zip(block.parameters, saved):
-            p.copy_(old)
-        for module, probability in dropouts.items():
-            module.p = probability
-            module.eval()
-    return Landscape(axis, axis, *values[:2], *(values[2:] if fresh is not None else ()))
+        for layer, p in before.items():
+            layer.p = p
+            layer.eval()

@@ -72,6 +72,7 @@ class EdgeAttributes(nn.Module):
         )
 
     def forward(self, g: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Edges [n, m, H] of the graph g."""
         source = torch.cat([self.order_source(g["order"]), self.atom_source(g["numbers"])], -1)  # (n, ·)
         target = torch.cat([self.order_target(g["order"]), self.atom_target(g["numbers"])], -1)  # (n, ·)
         distance = self.distance(g["gaussians"])  # (n, m, ·)
@@ -120,6 +121,7 @@ class NeighbourAttention(nn.Module):
         self.angle_scale = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Edges x [n, m, H] of the graph g to updates of them [n, m, H]."""
         n, m, width = x.shape
         q, k, v = (
             self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
@@ -149,6 +151,7 @@ class Block(nn.Module):
     def forward(
         self, node: torch.Tensor, edge: torch.Tensor, g: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nodes [n, H] and edges [n, m, H] of the graph g, after the block."""
         h = self.norm_node(node)
         ends = joined(self.ends, h, h, g["neighbours"])  # (n, m, H)
         message = self.message(torch.cat([self.attributes(g), ends], -1))
@@ -169,6 +172,7 @@ class Readout(nn.Module):
         )
 
     def forward(self, node: torch.Tensor, edge: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nodes [n, H] and edges [n, m, H], as the output reads them."""
         return node + self.ffn_node(self.norm_node(node)), edge + self.ffn_edge(self.norm_edge(edge))
 
 

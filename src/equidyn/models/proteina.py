@@ -54,6 +54,7 @@ class AdaptiveNorm(nn.Module):
         self.scale, self.shift = nn.Linear(conditioning, width), nn.Linear(conditioning, width, bias=False)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor, spread: Callable = lambda y: y) -> torch.Tensor:
+        """Tokens x [b, N, D] under the conditioning c [b, C], which ``spread`` brings to the tokens."""
         c = self.norm_condition(c)
         return self.norm(x) * spread(torch.sigmoid(self.scale(c))) + spread(self.shift(c))
 
@@ -67,6 +68,7 @@ class OutputScale(nn.Linear):
         nn.init.constant_(self.bias, -2.0)
 
     def forward(self, c: torch.Tensor) -> torch.Tensor:
+        """Scales [b, D] of the conditioning c [b, C]."""
         return torch.sigmoid(super().forward(c))
 
 
@@ -83,6 +85,7 @@ class SwiGLU(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., D] to [..., D]."""
         gate, value = self.up(x).chunk(2, -1)
         return self.down(F.silu(gate) * value)
 
@@ -104,6 +107,7 @@ class PairBiasAttention(nn.Module):
         self.norm_pair, self.to_bias = nn.LayerNorm(pair), nn.Linear(pair, heads, bias=False)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """Residues x [b, N, D], with a bias [b, h, N, N] of the logits, to updates of them [b, N, D]."""
         x = self.norm(x)
         q, k, v = self.qkv(x).chunk(3, -1)
         q, k, v = (
@@ -130,6 +134,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, c: torch.Tensor, bias: torch.Tensor, spread: Callable) -> torch.Tensor:
+        """Tokens x [b, N, D] under the conditioning c and a bias [b, h, N, N] of attention's logits."""
         x = x + spread(self.scale(c)) * self.attention(self.norm(x, c, spread), bias)
         return x + spread(self.scale2(c)) * self.transition(self.norm2(x, c, spread))
 
@@ -146,6 +151,7 @@ class TriangleMultiplication(nn.Module):
         self.out, self.gate = nn.Linear(hidden, pair), nn.Linear(pair, pair)
 
     def forward(self, pair: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Pairs [b, n, n, P], of which those with ``valid`` [b, n, n, 1] take part, to updates of them."""
         z = self.norm(pair)
         left = self.left(z) * torch.sigmoid(self.left_gate(z)) * valid  # (b, n, n, hidden)
         right = self.right(z) * torch.sigmoid(self.right_gate(z)) * valid
@@ -168,6 +174,7 @@ class PairUpdate(nn.Module):
         )
 
     def forward(self, pair: torch.Tensor, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Pairs [b, n, n, P] after an update by the tokens x [b, n, D]."""
         rows, columns = self.outer(self.norm(x)).chunk(2, -1)  # (b, n, P)
         pair = pair + rows[:, :, None] + columns[:, None]
         pair = pair + self.outgoing(pair, valid)

@@ -51,6 +51,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv3d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to [b, c', d, d, d]."""
         h = self.conv1(F.silu(self.norm1(x)))  # (b, c', d, d, d)
         return self.conv2(self.dropout(F.silu(self.norm2(h)))) + self.shortcut(x)
 
@@ -63,6 +64,7 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to the same shape."""
         b, c, *grid = x.shape
         tokens = x.flatten(2).transpose(1, 2)  # (b, d³, c)
         q, k, v = self.qkv(tokens)[:, None].chunk(3, -1)  # (b, 1, d³, c)
@@ -79,6 +81,7 @@ class Stage(nn.Module):
         self.attention = Attention(width_out) if attention else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to [b, c', d, d, d]."""
         return self.attention(self.block(x))
 
 
@@ -158,6 +161,7 @@ class IsotropicBlur(nn.Module):
         self.register_buffer("kernel", torch.einsum("i,j,k->ijk", line, line, line)[None, None])
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Grids [b, c, g, g, g] to blurred ones."""
         b, c, *grid = noisy.shape
         return F.conv3d(noisy.reshape(b * c, 1, *grid), self.kernel, padding=1).reshape(b, c, *grid)
 
@@ -170,6 +174,7 @@ class Symmetrized(nn.Module):
         self.model = model
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Grids [b, c, g, g, g] to the mean of the model's over the 24 rotations, summed in float64."""
         total = torch.zeros_like(noisy, dtype=torch.float64)
         for rotation in cube():
             total += Grid().inverse(rotation, self.model(Grid().apply(rotation, noisy)).to(torch.float64))

@@ -54,6 +54,7 @@ class RunCalculator(Calculator):
         self.reference = self._reference()
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Energy [eV] and forces [eV/Å] of one molecule, as ase asks for them."""
         super().calculate(atoms, properties, system_changes)
         device = next(self.model.parameters()).device
         numbers = torch.from_numpy(self.atoms.numbers.astype(np.uint8))[None].to(device)

@@ -96,23 +96,19 @@ def judge(where: str, items: list[Item], force_unit: float) -> Outcome:
     if turned >= MOST:
         return outcome(
             "refused",
-            f"energies of {n} pairs of neighbouring frames rise where their forces do work, expected to "
-            f"fall; "
-            f"likely: gradients, the negative of forces",
+            f"energies of {n} pairs of neighbouring frames rise where their forces do work, expected "
+            f"to fall; likely: gradients, the negative of forces",
         )
     if one_factor >= MOST:
         return outcome(
             "refused",
             f"energies of {n} pairs of neighbouring frames differ by {slope:.3g} times the work of "
-            f"their forces, "
-            f"expected about 1; forces read as {unit_name(force_unit)}, likely: they are in "
+            f"their forces, expected about 1; forces read as {unit_name(force_unit)}, likely: they are in "
             f"{likely_unit(1 / slope, force_unit)}, or the energies are in another unit",
         )
     return outcome(
         "refused",
         f"energies of {n} pairs of neighbouring frames do not follow their forces ({share:.0%} differ "
-        f"by the work, "
-        f"within a factor of 2), expected most; likely: labels of another frame or order of atoms, or "
-        f"energies of "
-        f"another method, reference, charge or state than the forces",
+        f"by the work, within a factor of 2), expected most; likely: labels of another frame or order of "
+        f"atoms, or energies of another method, reference, charge or state than the forces",
     )

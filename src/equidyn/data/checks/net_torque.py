@@ -81,8 +81,7 @@ def judge(where: str, found: np.ndarray) -> Outcome:
     text = (
         f"forces do not belong to their positions: their torque is {torque:.2g} of that of unrelated forces "
         f"(median of {len(strong)} frames, {wrong(strong).sum()} of them clearly; their net force "
-        f"{net:.2g}), expected "
-        f"below {SMALL}; likely: positions "
-        f"in another orientation than the forces, labels of another frame, or another order of atoms"
+        f"{net:.2g}), expected below {SMALL}; likely: positions in another orientation than the forces, "
+        f"labels of another frame, or another order of atoms"
     )
     return Outcome("net-torque", "refused", where, len(strong), text, numbers)

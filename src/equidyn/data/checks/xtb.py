@@ -134,10 +134,8 @@ def judge(where: str, compared: list[Compared], force_unit: float) -> Outcome:
         return outcome(
             "refused",
             f"strong forces are not those of GFN2-xTB in size and direction ({len(against)} of "
-            f"{len(strong)} items, "
-            f"cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers or forces in "
-            f"another order, labels "
-            f"of another frame, or a charge that the file does not state",
+            f"{len(strong)} items, cosine {cosine:.2g}), expected above {ALIGNED}; likely: atomic numbers "
+            f"or forces in another order, labels of another frame, or a charge that the file does not state",
         )
     ratios = np.array([c.ratio for c in aligned if c.cosine > 0])
     if not len(ratios):

@@ -143,6 +143,7 @@ def perceived(
 
 
 def unit_name(factor: float) -> str:
+    """The unit of forces whose factor to eV/Å is the nearest."""
     return min(FORCE_UNITS, key=lambda name: abs(np.log(FORCE_UNITS[name] / factor)))
 
 

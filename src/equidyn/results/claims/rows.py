@@ -83,6 +83,7 @@ def claim_row(
 
 
 def place_of(run: str, condition: str) -> str:
+    """``run forces, t=0.9``."""
     return f"run {run}" + (f", {condition}" if condition else "")
 
 
@@ -103,6 +104,7 @@ def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict
 
 
 def groups_of(table: list[dict]) -> list[tuple[str, str]]:
+    """Runs with their conditions, in order of appearance."""
     return list(dict.fromkeys((r["run"], r.get("condition", "")) for r in table))
 
 
