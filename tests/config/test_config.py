@@ -298,3 +298,22 @@ def test_a_dataset_or_model_that_does_not_fit_the_task_is_found_before_anything_
 def test_numbers_that_pass_a_schema_but_not_a_program(path, value, message):
     with pytest.raises(ConfigError, match=message):
         validate(broken(path, value))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(share=0.5, cone=30.0), "datasets.d: both share and cone, expected at most one"),
+        (dict(poses="as-made", share=0.5), "datasets.d.poses: 'as-made' beside share or cone, expected haar"),
+        (dict(share=1.5), "datasets.d.share: 1.5, expected at most 1"),
+        (dict(cone=0), "datasets.d.cone: 0, expected more than 0"),
+        (dict(of="d"), "datasets.d.of: 'd', expected one of"),
+    ],
+)
+def test_poses_in_part_are_checked(change, message):
+    config = copy.deepcopy(CONFIG)
+    config["datasets"]["d"] = dict(source="turned", of="molecules", poses="haar", share=0.5)
+    validate(config)
+    config["datasets"]["d"] |= change
+    with pytest.raises(ConfigError, match=message):
+        validate(config)

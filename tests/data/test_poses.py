@@ -110,3 +110,35 @@ def test_a_dataset_in_other_poses_has_the_same_labels_and_split(tmp_path, monkey
     assert (tmp_path / "haar/split.csv").read_bytes() == (tmp_path / "aligned/split.csv").read_bytes()
     with pytest.raises(DataError, match="of 'none', but there is no .*none.h5"):
         build({"source": "turned", "of": "none", "poses": "haar", "seed": 0}, str(tmp_path / "x.h5"))
+
+
+def test_part_of_a_turn_lies_between_none_and_all():
+    """Shares are nested, cones grow about the same axes, and both ends are what they are called."""
+    n = 4000
+    few, more = (poses.draw_part(n, 3, share=share) for share in (0.25, 0.75))
+    turned_few, turned_more = (~np.isclose(r, np.eye(3)).all((1, 2)) for r in (few, more))
+    assert abs(turned_few.mean() - 0.25) < 0.03 and abs(turned_more.mean() - 0.75) < 0.03
+    assert (turned_few <= turned_more).all() and np.array_equal(few[turned_few], more[turned_few])
+    narrow, wide = (poses.draw_part(n, 3, cone=cone) for cone in (30.0, 180.0))
+    angles = np.rad2deg(np.arccos(np.clip((np.trace(narrow, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    assert angles.max() <= 30 + 1e-4 and angles.mean() > 20  # most of the measure is at the rim
+    assert np.allclose(np.linalg.det(wide), 1) and np.abs(wide.mean(0)).max() < 0.04  # E[R] = 0 under Haar
+    assert np.abs(np.einsum("nij,nkl->ijkl", wide, wide) / n - _second_moment()).max() < 0.05
+    assert np.array_equal(poses.draw_part(5, 3, share=0.0), np.broadcast_to(np.eye(3), (5, 3, 3)))
+
+
+def _second_moment():
+    """E[R_ij R_kl] = δ_ik δ_jl / 3 under the Haar measure."""
+    return np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) / 3
+
+
+def test_a_share_moves_the_moments_of_poses_in_proportion():
+    rng, n = np.random.default_rng(4), 6000
+    x, lengths = structures(n, rng)
+    made, half, all_of_it = (
+        poses.anisotropy([(poses.turn(x, lengths, poses.draw_part(n, 5, share=share)), lengths)])
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert half.gyration[0] == pytest.approx((made.gyration[0] + all_of_it.gyration[0]) / 2, abs=0.02)
+    assert half.fourth == pytest.approx((made.fourth + all_of_it.fourth) / 2, abs=0.02)
+    assert not all_of_it.aligned

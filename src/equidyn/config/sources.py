@@ -109,6 +109,18 @@ class Turned(Section):
     source: Literal["turned"]
     of: str = Field(description="dataset whose structures, labels and split these are")
     poses: Literal["as-made", "haar"] = Field(description="as above")
+    share: float = Field(
+        ABSENT,
+        ge=0,
+        le=1,
+        description="with `poses: haar`: the share of structures that are turned, the others as made",
+    )
+    cone: float = Field(
+        ABSENT,
+        gt=0,
+        le=180,
+        description="with `poses: haar`: the largest angle in degrees, the axis at random; not beside share",
+    )
 
 
 class Labelled(Files):

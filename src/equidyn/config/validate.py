@@ -95,6 +95,10 @@ def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
     known = sorted(name for name, other in datasets.items() if other["source"] != "turned")
     if dataset["of"] not in known:
         raise ConfigError(f"{place}.of: {dataset['of']!r}, expected one of {known}")
+    if "share" in dataset and "cone" in dataset:
+        raise ConfigError(f"{place}: both share and cone, expected at most one of the two")
+    if {"share", "cone"} & set(dataset) and dataset["poses"] != "haar":
+        raise ConfigError(f"{place}.poses: {dataset['poses']!r} beside share or cone, expected haar")
 
 
 def _check_fit(place: str, task: Task, dataset_name: str, dataset: dict, fitting: list[str]) -> None:

@@ -38,6 +38,28 @@ def draw(poses: str, n: int, seed: int) -> np.ndarray | None:
     return Rotation.random(n, rng=np.random.default_rng([seed, 3])).as_matrix().reshape(n, 3, 3)
 
 
+def draw_part(n: int, seed: int, share: float = 1.0, cone: float = 180.0) -> np.ndarray:
+    """Rotations [n, 3, 3] between none and Haar's: of a share of the structures, or by at most an angle.
+
+    A larger share turns those of a smaller one, too, by the same rotations. Within a cone the axis is uniform
+    and the angle ω has Haar's density, which grows as 1 − cos ω, cut off at the cone; a wider one turns every
+    structure about the same axis by more.
+
+    Parameters
+    ----------
+    share : of structures that are turned, 0 to 1;  cone : largest angle in degrees, 0 to 180
+    """
+    rng = np.random.default_rng([seed, 3, 1])
+    axes, quantiles, chances = rng.normal(size=(n, 3)), rng.random(n), rng.random(n)
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    angles = np.linspace(0, np.deg2rad(cone), 10_001)
+    integral = angles - np.sin(angles)  # of the density up to each angle
+    drawn = np.interp(quantiles * integral[-1], integral, angles)
+    rotations = Rotation.from_rotvec(drawn[:, None] * axes).as_matrix().reshape(n, 3, 3)
+    rotations[chances >= share] = np.eye(3)
+    return rotations
+
+
 def turn(vectors: np.ndarray, lengths: np.ndarray, rotations: np.ndarray | None) -> np.ndarray:
     """R x for every row x of the structures: [rows, 3] in the dtype of ``vectors``, computed in float64.
 

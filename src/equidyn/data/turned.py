@@ -15,6 +15,7 @@ from equidyn.data.listing import rejections
 from equidyn.errors import DataError
 
 VECTORS = ("positions", "forces")  # keys that turn with a structure
+PARTS = ("share", "cone")  # of turning: of the structures, or of all angles
 LISTS = ("split.csv", "split.json")
 
 
@@ -22,7 +23,8 @@ def turn(settings: dict, out: str, code: str, workers: int, folder: Path) -> dic
     """Write the structures of the dataset ``settings["of"]``, beside ``out``, in the poses that are asked
     for.
 
-    Poses as made are those of the source: a file that was turned is turned back, to rounding.
+    Poses as made are those of the source: a file that was turned is turned back, to rounding. With ``share``
+    or ``cone`` the structures are turned from there in part, see ``poses.draw_part``.
 
     Raises
     ------
@@ -39,6 +41,8 @@ def turn(settings: dict, out: str, code: str, workers: int, folder: Path) -> dic
     made_with = json.loads(attributes["settings"])
     back = poses.draw(attributes["poses"], n, made_with["seed"])
     wanted = poses.draw(settings["poses"], n, settings["seed"])
+    if part := {key: settings[key] for key in PARTS if key in settings}:
+        wanted = poses.draw_part(n, settings["seed"], **part)
     if back is not None:
         back = back.transpose(0, 2, 1)
         wanted = back if wanted is None else wanted @ back

@@ -67,6 +67,10 @@ DECOMPOSITION = {
     "pose_deviation": Column(
         "1", "of training poses from isotropic, in the standard deviations of isotropic ones"
     ),
+    "pose_second": Column(
+        "1", "largest diagonal element of their mean gyration tensor over its trace: 1/3 if isotropic"
+    ),
+    "pose_fourth": Column("1", "mean Σ u_k⁴ of their longest axes u: 0.6 if isotropic, 1 along one axis"),
     "floor": Column("loss", "equivariance error of an exactly equivariant control: rounding, interpolation"),
     "n_items": N_ITEMS,
     "n_rotations": N_ROTATIONS,

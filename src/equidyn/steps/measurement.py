@@ -46,8 +46,10 @@ class Plan:
 def about_training(settings: dict, data: Path) -> dict:
     """Columns that say whether training could show rotations: augmentation, and poses of the data."""
     _, found = store.poses_of(data)
-    deviation = float("nan") if found is None else found.deviation
-    return dict(augment=float(settings["training"]["augment"]), pose_deviation=deviation)
+    told = dict.fromkeys(("pose_deviation", "pose_second", "pose_fourth"), float("nan"))
+    if found is not None:
+        told = dict(pose_deviation=found.deviation, pose_second=max(found.gyration), pose_fourth=found.fourth)
+    return dict(augment=float(settings["training"]["augment"]), **told)
 
 
 class Measurement:

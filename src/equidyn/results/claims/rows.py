@@ -68,7 +68,7 @@ def claim_row(
     place: str | None = None,
 ) -> dict:
     """A row of ``columns.CLAIMS``; statement and place are those of ``STATEMENTS`` unless given."""
-    known, where = STATEMENTS[claim]
+    known, where = STATEMENTS.get(claim, ("", ""))  # C1 and C2 say theirs
     return dict(
         claim=claim,
         statement=statement or known,

@@ -8,11 +8,10 @@ from equidyn.results.claims.curvature import c7
 from equidyn.results.claims.curves import c1, c2, c10
 from equidyn.results.claims.gradients import c8
 from equidyn.results.claims.head import c9
+from equidyn.results.claims.poses import c2_poses
 from equidyn.results.claims.replicates import of_seeds, of_times, replicated
 from equidyn.results.claims.rows import STATEMENTS, claim_row
-from equidyn.results.verdicts import (
-    NOT_RUN,
-)
+from equidyn.results.verdicts import NOT_RUN
 
 
 def claims(
@@ -33,6 +32,7 @@ def claims(
     for point in replicated(tables.runs(rows), points):
         found = [row for run in point.runs for row in _c2_of_run(rows, run, paper, len(point.runs))]
         result += [of_seeds(found)] if found else []
+    result += c2_poses(rows, points)
     result += c3_to_c6(rows, paper, points)
     result += c7(rows, paper, more.get("curvature", []))
     result += c8(rows, paper, more.get("gradients", []), points)

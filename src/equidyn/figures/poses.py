@@ -1,0 +1,60 @@
+"""Equivariance error against how alike the training poses are, at equal loss and at the end."""
+
+import json
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from equidyn.figures import style
+from equidyn.figures.style import plt
+from equidyn.results import tables
+from equidyn.results.claims.poses import groups, points_of
+from equidyn.results.verdicts import counted
+
+FIGURES = [
+    {
+        "name": "poses",
+        "task": "forces",
+        "place": 22,
+        "claim": "C2",
+        "caption": "Equivariance error, without augmentation, against how alike the training poses are"
+        " (largest mean gyration over trace; 1/3: isotropic): at equal loss, and at the end of training; a"
+        " point per seed, its bar the 95 % interval over molecules; squares: turned by angles up to a cone,"
+        " circles: a share turned",
+        "axes": ["dataset"],
+    }
+]
+
+
+ISOTROPIC = "largest mean gyration of training structures over trace (1/3: isotropic)"
+
+
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
+    """Figure with a row of two panels per group of runs that differ in dataset and seed alone."""
+    found = groups(rows, json.loads(extra[0])["points"])
+    size = (style.WIDE, 2.6 * max(1, len(found)) + 0.3)
+    figure, axes = plt.subplots(max(1, len(found)), 2, figsize=size, sharey="row", squeeze=False)
+    for (left, right), (group, members) in zip(axes, found.items()):
+        level, equal = points_of(rows, members)
+        _scatter(left, equal)
+        _scatter(right, [point | _end(tables.curve(rows, point["run"])[-1]) for point in equal])
+        left.set(title=f"{group}, all at {level:.2f} × the zero predictor", ylabel="equivariance error, %")
+        right.set(title="at the end of training")
+    figure.supxlabel(f"{ISOTROPIC}\n{style.HOLLOW}".replace("count,\n", "count, "))
+    return figure
+
+
+def _end(row: dict) -> dict:
+    return dict(percent=row["percent"], lo=row["percent_lo"], hi=row["percent_hi"], counts=counted(row))
+
+
+def _scatter(axis: Axes, found: list[dict]) -> None:
+    for point in found:
+        cone = "cone" in point["dataset"]
+        colour = style.QUANTITY["twirled" if cone else "equivariance"]
+        bar = [[point["percent"] - point["lo"]], [point["hi"] - point["percent"]]]
+        look = dict(fmt="s" if cone else "o", ms=3.5, lw=0.6, color=colour)
+        look |= dict(mfc=colour if point["counts"] else "white")
+        axis.errorbar([point["second"]], [point["percent"]], bar, **look)
+    style.two_percent(axis, "right")
+    axis.set_yscale("log")

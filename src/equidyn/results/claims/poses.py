@@ -1,0 +1,100 @@
+"""C2's condition: whether runs without augmentation keep more equivariance error where their training poses
+are more alike.
+
+The rule, stated before the experiment was run: at equal loss, the lowest that all runs of a group reach, the
+logarithm of the percentage against the largest mean gyration of the training poses (column ``pose_second``)
+has a slope whose 95 % interval lies above zero (`holds`), below (`does not hold here`), or includes it
+(`inconclusive`); seeds are runs like others.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from equidyn.results import tables
+from equidyn.results.claims.rows import claim_row
+from equidyn.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE, at_loss, lowest_ratio
+
+AXIS = "dataset"
+STATEMENT = "without augmentation, more alike poses leave more equivariance error"
+
+
+def groups(rows: list[dict], points: dict) -> dict[str, dict[str, list[str]]]:
+    """Groups of the matrix whose runs differ in dataset (and seed) alone: dataset → runs, one per seed."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run in tables.runs(rows):
+        axes = points.get(run, {}).get("axes", {})
+        if AXIS in axes and set(axes) <= {AXIS, "seed"}:
+            found.setdefault(points[run]["group"], {}).setdefault(axes[AXIS], []).append(run)
+    return {group: members for group, members in found.items() if len(members) > 1}
+
+
+def points_of(rows: list[dict], members: dict[str, list[str]]) -> tuple[float, list[dict]]:
+    """The loss, over the zero predictor's, at which runs are compared, and what each has there: dataset,
+    run, second and fourth moment of its poses, percent with its interval, whether it counts.
+    """
+    curves = {run: tables.curve(rows, run) for runs in members.values() for run in runs}
+    level = max(lowest_ratio(curve) for curve in curves.values())
+    found = []
+    for dataset, runs in members.items():
+        for run in runs:
+            at = at_loss(curves[run], level)
+            moments = {name: curves[run][0][f"pose_{name}"] for name in ("second", "fourth")}
+            found.append(dict(vars(at), dataset=dataset, run=run, **moments))
+    return level, found
+
+
+def slope(found: list[dict]) -> tuple[float, float, float]:
+    """d ln(percent) / d (second moment), with its 95 % interval (Student's t, one point a run); nan where
+    there are fewer than three degrees of alignment or a run does not count.
+    """
+    x = np.array([p["second"] for p in found])
+    if len(set(x.round(6))) < 3 or not all(p["counts"] and p["percent"] > 0 for p in found):
+        return math.nan, math.nan, math.nan
+    fit = stats.linregress(x, np.log([p["percent"] for p in found]))
+    half = float(stats.t.ppf(0.975, len(x) - 2)) * fit.stderr
+    return float(fit.slope), float(fit.slope - half), float(fit.slope + half)
+
+
+def c2_poses(rows: list[dict], points: dict) -> list[dict]:
+    """A row per group; ours: how many times larger the percentage is at its most aligned poses than at its
+    least, from the slope.
+    """
+    return [_row(rows, group, members) for group, members in groups(rows, points).items()]
+
+
+def _row(rows: list[dict], group: str, members: dict[str, list[str]]) -> dict:
+    level, found = points_of(rows, members)
+    values = slope(found)
+    reach = max(p["second"] for p in found) - min(p["second"] for p in found)
+    ends = [math.exp(reach * value) if not math.isnan(value) else "" for value in values]
+    task = tables.curve(rows, found[0]["run"])[0]["task"]
+    told = [f"{dataset} {_moments(found, dataset)}: {_percents(found, dataset)}" for dataset in members]
+    conditions = "; ".join(
+        [
+            f"group {group}, all at {level:.3g} x the zero predictor",
+            "second and fourth moment of training poses, percent of every seed: " + ", ".join(told),
+        ]
+    )
+    return claim_row("C2", judged(values), conditions, *ends, "", STATEMENT, f"training poses, {task}")
+
+
+def judged(values: tuple[float, float, float]) -> str:
+    """The verdict on a slope and its interval, see the module."""
+    _, lo, hi = values
+    if math.isnan(lo):
+        return UNTESTABLE
+    if lo > 0:
+        return HOLDS
+    return FAILS if hi < 0 else INCONCLUSIVE
+
+
+def _moments(found: list[dict], dataset: str) -> str:
+    one = next(p for p in found if p["dataset"] == dataset)
+    return f"({one['second']:.3f}, {one['fourth']:.3f})"
+
+
+def _percents(found: list[dict], dataset: str) -> str:
+    chosen = [p for p in found if p["dataset"] == dataset]
+    return " ".join(f"{p['percent']:.3g} [{p['lo']:.3g}, {p['hi']:.3g}]" for p in chosen) + " %"
