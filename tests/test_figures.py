@@ -154,3 +154,23 @@ def test_axes_of_a_matrix_are_on_the_page_a_colour_per_point(run, axis, values):
     labels = [text.get_text() for text in left.get_legend().get_texts() if "paper" not in text.get_text()]
     assert len(labels) == 1 + len(values) and not any("seed" in label for label in labels)
     plt.close(figure)
+
+
+def test_poses_are_drawn_a_point_per_seed_cones_apart(tmp_path):
+    seconds = {"haar": 0.333, "share-50": 0.48, "cone-57": 0.48, "as-made": 0.62}
+    rows, points = replicated_table("forces", "dataset", list(seconds))
+    for row in rows:
+        dataset = points.get(row["run"], {}).get("axes", {}).get("dataset", "haar")
+        row.update(pose_second=seconds[dataset], pose_fourth=0.6)
+        row.update(percent_lo=0.8 * row["percent"], percent_hi=1.2 * row["percent"])
+    figure = importlib.import_module("equidyn.figures.poses").draw(rows, [], [json.dumps({"points": points})])
+    assert not off_the_page(figure)
+    figure.savefig(tmp_path / "poses.png", dpi=100)
+    for axis in figure.axes:
+        drawn = [bar.lines[0] for bar in axis.containers]
+        assert len(drawn) == 12 and sum(line.get_marker() == "s" for line in drawn) == 3
+        assert {round(float(line.get_xdata()[0]), 3) for line in drawn} == set(seconds.values())
+    plt.close(figure)
+    empty = importlib.import_module("equidyn.figures.poses").draw(rows, [], [json.dumps({"points": {}})])
+    assert not off_the_page(empty)
+    plt.close(empty)
