@@ -4,6 +4,7 @@ import json
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -58,3 +59,6 @@ def _scatter(axis: Axes, found: list[dict]) -> None:
         axis.errorbar([point["second"]], [point["percent"]], bar, **look)
     style.two_percent(axis, "right")
     axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
