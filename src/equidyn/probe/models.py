@@ -72,24 +72,40 @@ def _batches(given: Iterable) -> Iterator[Batch]:
         raise ArgumentError("heldout: no items, expected batches of inputs and targets")
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a torch model is measured; the keyword arguments of ``measure``.
+
+    Attributes
+    ----------
+    rotations, group, seed : poses per item, drawn anew for every item and the same at every call
+    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
+    name, step : of the model and its training, recorded in the row
+    limit_percent, meant_equivariant : of the verdict
+    in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
+    """
+
+    rotations: int = 8
+    group: str = "so3"
+    quadrature: str = RANDOM
+    seed: int = 0
+    name: str = ""
+    step: int | None = None
+    limit_percent: float = 2.0
+    meant_equivariant: bool = False
+    in_double: bool = True
+
+
 def measure(
     model: Callable,
     heldout: Iterable | HeldOut,
     inputs: dict[str, Action] | None = None,
     output: Action | None = None,
     *,
-    rotations: int = 8,
-    group: str = "so3",
-    quadrature: str = RANDOM,
-    seed: int = 0,
     predict: Callable | None = None,
     quantity: str = "output",
     unit: str = "",
-    name: str = "",
-    step: int | None = None,
-    limit_percent: float = 2.0,
-    meant_equivariant: bool = False,
-    in_double: bool = True,
+    **settings,
 ) -> Result:
     """Split the loss of a torch model into twirled prediction error and equivariance error.
 
@@ -97,11 +113,8 @@ def measure(
     ----------
     model : a module (measured in eval mode, which is undone) or any other callable
     heldout, inputs, output, predict, quantity, unit : as in ``HeldOut``, or one in the place of them all
-    rotations, group, seed : poses per item, drawn anew for every item and the same at every call
-    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
-    step : of training, recorded in the row
-    limit_percent, meant_equivariant : of the verdict
-    in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
+    settings : those of ``Settings``: ``rotations`` (8 per item), ``group`` (so3, o3, cube), ``quadrature``,
+        ``seed``, ``name``, ``step``, ``limit_percent`` (2), ``meant_equivariant``, ``in_double``
 
     Returns
     -------
@@ -124,32 +137,32 @@ def measure(
     >>> print(f"{found['output'].percent:.1f} %, {found['output'].verdict}; {model.training}")
     66.7 %, above 2 %; True
     """
+    how = Settings(**settings)
     if not isinstance(heldout, HeldOut):
         if inputs is None or output is None:
             raise ArgumentError("measure: expected inputs= and output=, how each field turns")
         heldout = HeldOut(heldout, inputs, output, predict, quantity, unit)
-    drawn = poses(group, rotations, len(heldout), seed, quadrature)
+    drawn = poses(how.group, how.rotations, len(heldout), how.seed, how.quadrature)
     started = time.monotonic()
     with undisturbed(model), torch.no_grad():
         parts = chunks(heldout.batches, drawn.rotations)
         sums = ItemSums.join([_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts])
-        floors = _floors(model, heldout, drawn, in_double)
+        floors = _floors(model, heldout, drawn, how.in_double)
+    seconds = round(time.monotonic() - started, 3)
+    return _result(how, how.name or type(model).__name__, heldout, drawn, sums, floors, seconds)
+
+
+def _result(
+    how: Settings, name: str, heldout: HeldOut, drawn: Poses, sums: ItemSums, floors: dict, seconds: float
+) -> Result:
+    """One row from the sums of all items."""
+    verdict = (how.limit_percent, how.meant_equivariant)
+    about = About(name, heldout.quantity, heldout.unit, drawn.name, seconds, *verdict, how.step)
     clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
-    about = About(
-        name or type(model).__name__,
-        heldout.quantity,
-        heldout.unit,
-        drawn.name,
-        round(time.monotonic() - started, 3),
-        limit_percent,
-        meant_equivariant,
-        step,
-    )
     row = row_of(about, sums, clusters, True, floors)
-    how = dict(
-        rotations=drawn.name, n_rotations=len(drawn.rotations), seed=seed, clusters="clusters of items"
-    )
-    return Result([row], _records(sums, clusters, heldout.quantity), broken_at_the_identity(row), how)
+    made = dict(rotations=drawn.name, n_rotations=len(drawn.rotations), seed=how.seed)
+    made |= dict(clusters="clusters of items")
+    return Result([row], _records(sums, clusters, heldout.quantity), broken_at_the_identity(row), made)
 
 
 def _of_batch(
