@@ -16,7 +16,7 @@ from equidyn.errors import MissingPackageError, optional_packages
 
 DOCUMENTED = ("symmetry.actions", "symmetry.decomposition", "symmetry.groups", "symmetry.measure")
 DOCUMENTED += ("probe.calculators", "probe.measurement", "probe.models", "probe.training")
-DOCUMENTED += ("probe.twirled", "probe.averaging")
+DOCUMENTED += ("probe.twirled", "probe.averaging", "probe.picture")
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
