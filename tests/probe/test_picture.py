@@ -31,12 +31,13 @@ def drawn(figure):
 
 def boxes(axis):
     """Extents of the labels of an axis that are seen."""
-    labels = [label for label in axis.get_ticklabels(which="both") if label.get_visible() and label.get_text()]
-    return [label.get_window_extent() for label in labels]
+    labels = axis.get_ticklabels(which="both")
+    return [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
 
 
 RANGES = [(0.67, 1.57), (3.9, 6.7), (1e-15, 2.4e-15), (7e-15, 7e-14), (1e-9, 1e-1), (28.0, 107.0)]
-RANGES += [(5.50, 5.62), (0.9999, 1.0), (0.99999999, 1.0), (1.0, 1.0), (9e-7, 1.1e-6), (1e-18, 1e3), (9990.0, 10010.0)]
+RANGES += [(5.50, 5.62), (0.9999, 1.0), (0.99999999, 1.0), (1.0, 1.0)]
+RANGES += [(9e-7, 1.1e-6), (1e-18, 1e3), (9990.0, 10010.0)]
 
 
 @pytest.mark.parametrize("low, high", RANGES)
