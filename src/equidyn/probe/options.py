@@ -156,6 +156,13 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
     how.add_argument(
         "--special-poses", action="store_true", help="also with the shortest bond exactly along each axis"
     )
+    how.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="orientations in one call of a calculator with calculate_many(frames, properties) (32)",
+    )
     how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
     return how
 
