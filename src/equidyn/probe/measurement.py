@@ -13,13 +13,13 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.atoms import by_atom
-from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import RANDOM, Poses, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
 from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
 from equidyn.probe.structures import Structure, Structures
+from equidyn.symmetry.averaging import losses_of_means
 from equidyn.symmetry.content import by_angle
 from equidyn.symmetry.decomposition import accumulate
 from equidyn.symmetry.quadrature import accumulate_weighted
@@ -213,7 +213,8 @@ def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: in
     if drawn.name in ("haar", "cube"):
         made["angle"] = by_angle(stack, rotations)
     random = drawn.weights is None and label is not None
-    made["averaged"] = losses_of_means(stack, target) if random else {}
+    losses = losses_of_means(stack, target) if random else {}
+    made["averaged"] = {str(n): loss.item() for n, loss in losses.items()}
     if stack.ndim == 2:  # energies
         made |= dict(
             mean=drawn.mean(stack).item(), label=target.item() if label is not None else float("nan")

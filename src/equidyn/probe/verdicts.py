@@ -2,9 +2,8 @@
 
 import math
 
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
-EXACT = 10.0  # times the floor: within that an error is rounding
 ROUNDING = 1e-3  # r.m.s. share of a prediction; what differs by more at the identity is not rounding
 
 AT_FLOOR = "exact (at the floor)"
