@@ -11,11 +11,13 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 import ase.io
@@ -32,6 +34,7 @@ Written by `make gallery` (`benchmarks/gallery.py`), CPU, one thread; each model
 Structures: held-out molecules of the default dataset, one frame of each (EMT: crystals of metals). A share of
 the loss is given only to models that were trained on such labels, GFN2-xTB (ours, and PET, trained here by
 metatrain); for the others the error stands by itself, as their labels are of another method.
+Voxel cases (`benchmarks/gallery_*.py`) are turned by all 24 rotations of the cube, which a grid has exactly.
 How to read the columns: [measure-your-model.md](measure-your-model.md).
 
 """
@@ -45,7 +48,7 @@ class Case:
 
     name: str
     what: str
-    calculator: str
+    calculator: str  # or, of a voxel case, the file beside this one with ``load`` and ``heldout``
     kwargs: dict
     packages: tuple[str, ...] = ()
     boxed: bool = True
@@ -93,10 +96,18 @@ CASES = [
         "forces", "our EScAIP mini", "equidyn.steps.run_calculator:calculator",
         {"run": "forces"}, labelled=True, boxed=False,
     ),
+    Case(
+        "Topaz 3D denoiser", "3D U-Net, invented volumes of 48³ voxels under noise", "gallery_topaz.py",
+        {"model": "unet-3d-20a"}, ("topaz-em==0.3.20",),
+    ),
+    Case(
+        "gnina CNN", "3D network on densities of atoms, invented complexes", "gallery_gnina.py",
+        {}, ("molgrid==0.5.5", "numpy<2", "pytorch-ignite", "pandas", "scikit-learn"),
+        without_dependencies=("gninatorch==0.0.2",),
+    ),
 ]  # fmt: skip
 NOT_RUN = """
-Not run: Topaz's 3D denoiser and gnina's CNN (voxels in, no ASE calculator; `equidyn measure --model` needs a
-loader of each), MACE, Orb, UMA, PET-MAD (no weights in their packages; the commands are in
+Not run: MACE, Orb, UMA, PET-MAD (no weights in their packages; the commands are in
 [measure-your-model.md](measure-your-model.md), tried against stand-ins).
 """
 
@@ -137,15 +148,14 @@ def environment(case: Case, work: Path) -> Path:
     """Folder of the programs of the case's environment, made where it is not there; ours use this one."""
     if case.calculator.startswith("equidyn."):
         return Path(sys.executable).parent
-    name = (
-        "-".join(package.partition("==")[0] for package in (*case.packages, *case.without_dependencies))
-        or "ase"
-    )
-    folder = work / "environments" / name
+    packages = (*case.packages, *case.without_dependencies)
+    folder = work / "environments" / ("-".join(re.split("[=<]", one)[0] for one in packages) or "ase")
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(folder / "bin/pip"), "install", "--quiet"]
+        constraint = work / "torch.txt"  # that of this environment: its build serves this machine
+        constraint.write_text(f"torch=={metadata.version('torch')}\n")
+        pip = [str(folder / "bin/pip"), "install", "--quiet", "--constraint", str(constraint)]
         subprocess.run([*pip, f"{ROOT}[calculators]", *case.packages], check=True)
         if case.without_dependencies:
             subprocess.run([*pip, "--no-deps", *case.without_dependencies], check=True)
@@ -164,18 +174,8 @@ def measure(case: Case, work: Path, runs: Path, rotations: int) -> str:
     kwargs = dict(case.kwargs)
     if "run" in kwargs:
         kwargs["run"] = str((runs / kwargs["run"]).resolve())
-    structures = "metals" if case.name == "EMT" else "boxed" if case.boxed else "molecules"
-    asked = ["measure", "--calculator", case.calculator, "--kwargs", json.dumps(kwargs), "--name", case.name]
-    asked += [
-        "--structures",
-        f"{structures}.extxyz",
-        "--rotations",
-        str(rotations),
-        "--out",
-        f"out/{case.name}",
-    ]
-    if case.labelled:
-        asked += ["--forces-key", "REF_forces", "--energy-key", "REF_energy", "--cluster-key", "mol_id"]
+    asked = ["measure", "--kwargs", json.dumps(kwargs), "--name", case.name, "--out", f"out/{case.name}"]
+    asked += _of_voxels(case) if case.calculator.endswith(".py") else _of_atoms(case, rotations)
     done = subprocess.run(
         [str(programs / "equidyn"), *asked, *case.more], capture_output=True, text=True, **how
     )
@@ -183,15 +183,32 @@ def measure(case: Case, work: Path, runs: Path, rotations: int) -> str:
     return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
+def _of_voxels(case: Case) -> list[str]:
+    """Options of ``equidyn measure`` for a network on grids."""
+    file = ROOT / "benchmarks" / case.calculator
+    asked = ["--model", f"{file}:load", "--data", f"{file}:heldout"]
+    return [*asked, "--group", "cube", "--rotations", "24"]
+
+
+def _of_atoms(case: Case, rotations: int) -> list[str]:
+    """Options of ``equidyn measure`` for a calculator."""
+    structures = "boxed" if case.boxed else "molecules"
+    structures = "metals" if case.name == "EMT" else structures
+    asked = ["--calculator", case.calculator, "--structures", f"{structures}.extxyz"]
+    asked += ["--rotations", str(rotations)]
+    if case.labelled:
+        asked += ["--forces-key", "REF_forces", "--energy-key", "REF_energy", "--cluster-key", "mol_id"]
+    return asked
+
+
 def lines(case: Case, folder: Path) -> str:
     """The table's lines of one case, from its folder."""
     summary = json.loads((folder / "summary.json").read_text())
     with open(folder / "decomposition.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    left = {"python", "numpy", "scipy"}
-    versions = " ".join(
-        f"{name} {version}" for name, version in summary["versions"].items() if name not in left
-    )
+    found = {k: v for k, v in summary["versions"].items() if k not in ("python", "numpy", "scipy")}
+    pins = [one.split("==") for one in (*case.packages, *case.without_dependencies) if "==" in one]
+    versions = " ".join(f"{name} {version}" for name, version in (dict(pins) | found).items())
     return "".join(_line(case, row, versions, summary["date"]) for row in rows)
 
 

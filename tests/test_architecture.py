@@ -35,7 +35,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "tasks": {"symmetry", "geometry", "data"},
     "training": set(),
     "analysis": {"symmetry", "geometry", "guards"},
-    "results": {"guards", "data"},
+    "results": {"symmetry", "guards", "data"},
     "figures": {"results", "guards", "symmetry"},
     "cost": {"results", "guards", "data", "geometry", "models", "training"},
     "probe": {"symmetry"},

@@ -16,7 +16,8 @@ from equidyn.errors import MissingPackageError, optional_packages
 
 DOCUMENTED = ("symmetry.actions", "symmetry.decomposition", "symmetry.groups", "symmetry.measure")
 DOCUMENTED += ("probe.calculators", "probe.measurement", "probe.models", "probe.training")
-DOCUMENTED += ("probe.twirled", "probe.averaging")
+DOCUMENTED += ("probe.twirled", "probe.averaging", "probe.picture", "symmetry.averaging")
+DOCUMENTED += ("symmetry.transformations",)
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)

@@ -70,6 +70,12 @@ def test_seeds_stand_in_one_place():
             assert not re.search(r"20_?25\d_?\d{3}", path.read_text()), path
 
 
+def test_what_counts_as_learned_stands_in_one_place():
+    """For our own runs and for models from outside."""
+    homes = [p for p in SOURCE.rglob("*.py") if re.search(r"^LEARNED\b.*=", p.read_text(), re.M)]
+    assert homes == [SOURCE / "symmetry/limits.py"]
+
+
 def test_the_workflow_takes_names_of_modules_from_the_package():
     for path in (REPOSITORY / "workflow").rglob("*.smk"):
         assert not re.search(

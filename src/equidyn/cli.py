@@ -37,7 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 BAD_INPUT = {"measure": 2, "compare": 2, "twirl": 2}  # exit code; that of measure keeps 1 for --fail-above
 
 
-def _measure(run: Path | None, dataset: Path | None, **options) -> None:
+def _measure(run: Path | None, dataset: Path | None, symmetries: Path | None, **options) -> None:
+    if run is not None and symmetries is not None:
+        from equidyn.steps.symmetries import measure_symmetries
+
+        measure_symmetries(run, dataset, symmetries)
+        sys.exit(0)
+    if symmetries is not None:
+        from equidyn.errors import ArgumentError
+
+        raise ArgumentError("--symmetries: a table of a run of the workflow, expected --run with it")
     if run is not None:
         from equidyn.steps.measure_run import measure_run
 
@@ -53,7 +62,12 @@ def _compare(**options) -> None:
     sys.exit(command(**options))
 
 
-def _twirl(**options) -> None:
+def _twirl(run: Path | None, dataset: Path | None, **options) -> None:
+    if run is not None:
+        from equidyn.steps.twirl_run import twirl_run
+
+        twirl_run(run, dataset, options["out"])
+        sys.exit(0)
     from equidyn.probe.command import twirl
 
     sys.exit(twirl(**options))

@@ -61,6 +61,18 @@ def test_one_batch_by_hand_agrees_bit_for_bit():
         assert getattr(found, name) == getattr(expected, name), name
 
 
+def test_without_targets_there_is_an_error_and_no_share():
+    model, (inputs, target) = my_net.train().eval(), my_net.items(30, 1)
+    actions = dict(x=Vector(), kind=Fixed())
+    plain = equidyn.measure(model, [(inputs, None)], actions, Vector(), rotations=4)["output"]
+    known = equidyn.measure(model, [(inputs, target)], actions, Vector(), rotations=4)["output"]
+    assert plain.verdict == verdicts.UNLABELLED and math.isnan(plain.total) and math.isnan(plain.percent)
+    for name in ("equivariance", "rms", "relative_equivariance", "size", "floor"):
+        assert getattr(plain, name) == getattr(known, name), name
+    with pytest.raises(ArgumentError, match="some with a target and some without"):
+        equidyn.HeldOut([(inputs, None), (inputs, target)], actions, Vector())
+
+
 def test_the_probe_changes_nothing_in_a_run():
     probe = equidyn.Probe(my_net.heldout(), rotations=3, every=7)
     watched, plain = my_net.train(probe), my_net.train()

@@ -15,6 +15,7 @@ import equidyn
 from equidyn.errors import EquidynError
 from equidyn.probe import averaging
 from equidyn.symmetry.actions import Fixed, Vector
+from equidyn.symmetry.averaging import expected
 
 
 def forces_of(calculator, atoms):
@@ -104,8 +105,8 @@ def test_what_is_recommended_keeps_the_tolerance():
     for share, tolerance in ((0.05, 0.01), (0.5, 0.1), (0.001, 0.01)):
         n = averaging.recommended(share, tolerance)
         twirled, equivariance = 1 - share, share
-        assert averaging.expected(twirled, equivariance, n, None) <= twirled * (1 + tolerance) * (1 + 1e-12)
-        assert n == 1 or averaging.expected(twirled, equivariance, n - 1, None) > twirled * (1 + tolerance)
+        assert expected(twirled, equivariance, n, None) <= twirled * (1 + tolerance) * (1 + 1e-12)
+        assert n == 1 or expected(twirled, equivariance, n - 1, None) > twirled * (1 + tolerance)
     assert averaging.recommended(1.0) == 0
 
 

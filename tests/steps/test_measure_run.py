@@ -76,6 +76,18 @@ def test_a_checkpoint_is_a_calculator_with_units(run):
     assert np.ptp(loaded.task.energy.numpy()) > 100
 
 
+def test_a_checkpoint_takes_many_structures_at_once(run):
+    from ase.build import molecule
+
+    made, given = calculator(str(run), double=True), [molecule(name) for name in ("CH4", "H2O", "CH3OH")]
+    together = made.calculate_many(given)
+    for atoms, found in zip(given, together):
+        atoms.calc = made
+        assert found["forces"].shape == (len(atoms), 3)
+        assert np.allclose(found["forces"], atoms.get_forces(), rtol=1e-9, atol=1e-9)
+        assert found["energy"] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+
+
 def test_a_checkpoint_is_measured_like_any_calculator(run):
     from ase import Atoms
 

@@ -14,7 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from equidyn.declarations import own_tasks  # noqa: E402
-from equidyn.results.verdicts import LEARNED, counted  # noqa: E402
+from equidyn.results.verdicts import counted  # noqa: E402
+from equidyn.symmetry.limits import LEARNED  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.verdicts import LEARNED, counted
+from equidyn.results.verdicts import counted
+from equidyn.symmetry.limits import LEARNED
 
 FIGURES = [
     {

@@ -9,9 +9,9 @@ import torch
 from equidyn.probe.records import clusters_of
 from equidyn.probe.result import Result, write
 from equidyn.probe.rows import number
+from equidyn.symmetry.averaging import SIZES, expected
 from equidyn.symmetry.decomposition import ratio_interval
 
-SIZES = (1, 2, 4, 8, 24)  # of averages that are measured, as far as there are rotations
 TOLERANCE = 0.01  # excess of the loss over that of the whole average
 
 
@@ -42,32 +42,6 @@ class Average:
 
 
 COLUMNS = [column.name for column in fields(Average)]
-
-
-def losses_of_means(stack: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    """n → squared loss, summed over elements, of means over n of the twisted predictions [n_rotations, 1,
-    ...]; the average over as many separate groups of n as there are.
-    """
-    found = {}
-    for n in SIZES:
-        groups = len(stack) // n
-        if groups:
-            means = stack[: groups * n].unflatten(0, (groups, n)).mean(1)
-            found[str(n)] = (means - target).square().flatten(1).sum(1).mean().item()
-    return found
-
-
-def expected(twirled: float, equivariance: float, n: int, order: int | None) -> float:
-    """P + E/n for n independent rotations; for n of a finite group without replacement, less by the finite
-    population factor.
-
-    Examples
-    --------
-    >>> expected(1.0, 0.8, 4, None), expected(1.0, 0.8, 24, 24)
-    (1.2, 1.0)
-    """
-    left = 1.0 if order is None else (order - n) / (order - 1)
-    return twirled + equivariance / n * left
 
 
 def recommended(share: float, tolerance: float = TOLERANCE) -> int:

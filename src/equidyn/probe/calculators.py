@@ -2,10 +2,13 @@
 
 Positions and cell turn together, in float64; nothing is wrapped or moved to the origin. Every evaluation has
 fresh atoms and a reset calculator, because ase's calculators remember their last result.
+
+A calculator that can take many structures at once says so by a method ``calculate_many``, see ``Batched``.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +24,21 @@ if TYPE_CHECKING:
 SHIFT = 3.0  # Å, of translations at the identity
 KINDS = ("repeats", "translations", "permutations", "rounding")  # of evaluations that should not differ
 TIMES = 2  # evaluations of each kind, beside the plain one
+BATCH = 32  # structures in one call of ``calculate_many``, at most
+
+
+class Batched(Protocol):
+    """What a calculator may have beside the methods of ase; then poses are evaluated in batches."""
+
+    def calculate_many(self, frames: list["Atoms"], properties: list[str]) -> list[dict]:
+        """Results of each structure, in their order: as ``Calculator.results`` has them, so total energies in
+        eV, forces [n_atoms, 3] in eV/Å, stresses [6] (Voigt) or [3, 3] in eV/Å³, dipoles [3] in e Å.
+
+        Parameters
+        ----------
+        frames : at least one; of any sizes, although the poses of one structure are what comes
+        properties : names out of energy, forces, stress and dipole; more may be returned
+        """
 
 
 def turned(atoms: "Atoms", rotation: np.ndarray) -> "Atoms":
@@ -42,8 +60,44 @@ def turned(atoms: "Atoms", rotation: np.ndarray) -> "Atoms":
     return fresh
 
 
+def predictions(
+    calculator: "Calculator", frames: Sequence["Atoms"], names: Sequence[str], batch_size: int = BATCH
+) -> Iterator[dict[str, np.ndarray]]:
+    """Predictions of each structure, float64, by quantity; in batches where the calculator is ``Batched``.
+
+    Raises
+    ------
+    DataError
+        predictions that are not finite, have another shape or are missing; another number of results than of
+        structures
+    Exception
+        whatever the calculator raises
+    """
+    if not hasattr(calculator, "calculate_many"):
+        for atoms in frames:
+            yield evaluate(calculator, atoms, names)
+        return
+    for start in range(0, len(frames), batch_size):
+        batch = list(frames[start : start + batch_size])
+        results = calculator.calculate_many(batch, list(names))
+        if len(results) != len(batch):
+            raise DataError(f"calculate_many: {len(results)} results for {len(batch)} structures")
+        for atoms, found in zip(batch, results):
+            yield _of_results(atoms, found, names)
+
+
+def _of_results(atoms: "Atoms", results: dict, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """As ``evaluate``, through the same methods of ase, from results that are there already."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    missing = [name for name in names if results.get(name) is None]
+    if missing:
+        raise DataError(f"calculate_many: no {', '.join(missing)} in results {sorted(results)}")
+    return _asked(SinglePointCalculator(atoms, **{name: results[name] for name in names}), atoms, names)
+
+
 def evaluate(calculator: "Calculator", atoms: "Atoms", names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Predictions of one structure, float64, by quantity.
+    """Predictions of one structure by the methods of ase, float64, by quantity.
 
     Raises
     ------
@@ -52,70 +106,87 @@ def evaluate(calculator: "Calculator", atoms: "Atoms", names: Sequence[str]) -> 
     Exception
         whatever the calculator raises
     """
-    return {name: checked(name, value, len(atoms)) for name, value in raw(calculator, atoms, names).items()}
-
-
-def raw(calculator: "Calculator", atoms: "Atoms", names: Sequence[str]) -> dict:
-    """What the calculator itself returns, by quantity."""
     if hasattr(calculator, "reset"):
         calculator.reset()
+    return _asked(calculator, atoms, names)
+
+
+def _asked(calculator: "Calculator", atoms: "Atoms", names: Sequence[str]) -> dict[str, np.ndarray]:
     atoms.calc = calculator
-    return {name: QUANTITIES[name].ask(atoms) for name in names}
+    return {name: checked(name, QUANTITIES[name].ask(atoms), len(atoms)) for name in names}
 
 
 def twisted(
-    calculator: "Calculator", atoms: "Atoms", names: Sequence[str], rotations: torch.Tensor
+    calculator: "Calculator",
+    atoms: "Atoms",
+    names: Sequence[str],
+    rotations: torch.Tensor,
+    batch_size: int = BATCH,
 ) -> dict[str, torch.Tensor]:
     """ρ(R)⁻¹ f(R x) by quantity, float64 [n_rotations, 1, ...]; ``rotations`` [n_rotations, 3, 3].
 
     Raises
     ------
     DataError, Exception
-        as ``evaluate``, naming the rotation
+        as ``predictions``, naming the rotation
     """
     stacks: dict[str, list] = {name: [] for name in names}
+    frames = [turned(atoms, rotation.numpy()) for rotation in rotations]
+    found = predictions(calculator, frames, names, batch_size)
     for number, rotation in enumerate(rotations):
         try:
-            found = evaluate(calculator, turned(atoms, rotation.numpy()), names)
+            values = next(found)
         except DataError as error:
             raise DataError(f"rotation {number}: {error}") from error
-        for name, value in found.items():
+        for name, value in values.items():
             stacks[name].append(QUANTITIES[name].action.inverse(rotation, torch.from_numpy(value)))
     return {name: torch.stack(values)[:, None] for name, values in stacks.items()}
 
 
+@dataclass(frozen=True)
+class _Twin:
+    """A structure that should give the prediction of another one, when that is brought ``back``."""
+
+    kind: str
+    atoms: "Atoms"
+    back: Callable[[str, np.ndarray], np.ndarray] = lambda name, value: value
+
+
 def at_the_identity(
-    calculator: "Calculator", atoms: "Atoms", names: Sequence[str], seed: int | list[int]
+    calculator: "Calculator",
+    atoms: "Atoms",
+    names: Sequence[str],
+    seed: int | list[int],
+    batch_size: int = BATCH,
 ) -> dict[str, dict[str, torch.Tensor]]:
     """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...].
 
-    `repeats` of the same atoms; the structure moved (`translations`), its atoms in another order
-    (`permutations`), turned by ``groups.SMALL`` on a detour and the prediction turned back (`rounding`). Of
-    what breaks symmetry so small a turn sees next to nothing, of rounding all: every digit behind the sixth
-    is another.
+    `repeats` of the same atoms, each by itself also where others come in batches; the structure moved
+    (`translations`), its atoms in another order (`permutations`), turned by ``groups.SMALL`` on a detour and
+    the prediction turned back (`rounding`). Of what breaks symmetry so small a turn sees next to nothing, of
+    rounding all: every digit behind the sixth is another.
     """
-    plain = evaluate(calculator, atoms.copy(), names)
-    random = np.random.default_rng(seed)
-    turns = groups.detours(TIMES, seed)
+    twins = list(_twins(atoms, np.random.default_rng(seed), groups.detours(TIMES, seed)))
+    frames = [atoms.copy(), *(twin.atoms for twin in twins)]
+    plain, *others = predictions(calculator, frames, names, batch_size)
+    for _ in range(TIMES):
+        others += predictions(calculator, [atoms.copy()], names)
+        twins.append(_Twin("repeats", atoms))
     found = {kind: {name: [plain[name]] for name in names} for kind in KINDS}
-    for first, second in turns:
-        makers: dict[str, Callable] = {
-            "repeats": lambda: (atoms.copy(), None),
-            "translations": lambda: (_moved(atoms, random), None),
-            "permutations": lambda: _shuffled(atoms, random),
-        }
-        for kind, make in makers.items():
-            changed, order = make()
-            for name, value in evaluate(calculator, changed, names).items():
-                if order is not None and name in PER_ATOM:
-                    value = value[np.argsort(order)]
-                found[kind][name].append(value)
-        for name, value in twisted(calculator, turned(atoms, first.numpy()), names, second[None]).items():
-            found["rounding"][name].append(QUANTITIES[name].action.inverse(first, value[0, 0]).numpy())
+    for twin, values in zip(twins, others):
+        for name, value in values.items():
+            found[twin.kind][name].append(twin.back(name, value))
     return {
         kind: {name: torch.from_numpy(np.stack(values)) for name, values in stacks.items()}
         for kind, stacks in found.items()
     }
+
+
+def _twins(atoms: "Atoms", random: np.random.Generator, turns: list) -> Iterator[_Twin]:
+    for first, second in turns:
+        yield _Twin("translations", _moved(atoms, random))
+        yield _shuffled(atoms, random)
+        yield _detour(atoms, first, second)
 
 
 def _moved(atoms: "Atoms", random: np.random.Generator) -> "Atoms":
@@ -124,6 +195,19 @@ def _moved(atoms: "Atoms", random: np.random.Generator) -> "Atoms":
     return fresh
 
 
-def _shuffled(atoms: "Atoms", random: np.random.Generator) -> tuple["Atoms", np.ndarray]:
+def _shuffled(atoms: "Atoms", random: np.random.Generator) -> _Twin:
     order = random.permutation(len(atoms))
-    return atoms[order], order
+    place = np.argsort(order)
+
+    def back(name: str, value: np.ndarray) -> np.ndarray:
+        return value[place] if name in PER_ATOM else value
+
+    return _Twin("permutations", atoms[order], back)
+
+
+def _detour(atoms: "Atoms", first: torch.Tensor, second: torch.Tensor) -> _Twin:
+    def back(name: str, value: np.ndarray) -> np.ndarray:
+        inverse = QUANTITIES[name].action.inverse
+        return inverse(first, inverse(second, torch.from_numpy(value))).numpy()
+
+    return _Twin("rounding", turned(turned(atoms, first.numpy()), second.numpy()), back)

@@ -11,12 +11,11 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import torch
 from scipy.stats import t as student_t
 
 from equidyn.errors import DataError
-from equidyn.probe.records import Record, read_records
+from equidyn.probe.records import Record, clusters_of, read_records
 from equidyn.probe.result import write
 from equidyn.probe.rows import NAN, number
 
@@ -146,11 +145,11 @@ def _paired(quantity: str | None, records: list[list[Record]]) -> tuple[float, f
         return None
     if [kept[0][i].formula for i in order] != [kept[1][i].formula for i in order]:
         return None
-    _, clusters = np.unique([kept[0][index].cluster for index in order], return_inverse=True)
+    clusters = clusters_of([kept[0][index] for index in order])
     n, shares, deleted = int(clusters.max()) + 1, [], []
     for one in pairs:
         sums = torch.tensor([[s["equivariance"], s["total"]] for s in one], dtype=torch.float64)
-        by_cluster = torch.zeros(n, 2, dtype=torch.float64).index_add_(0, torch.from_numpy(clusters), sums)
+        by_cluster = torch.zeros(n, 2, dtype=torch.float64).index_add_(0, clusters, sums)
         left = by_cluster.sum(0) - by_cluster
         shares.append((100 * by_cluster.sum(0)[0] / by_cluster.sum(0)[1]).item())
         deleted.append(100 * left[:, 0] / left[:, 1])

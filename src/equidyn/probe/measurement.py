@@ -13,13 +13,13 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.atoms import by_atom
-from equidyn.probe.averaging import losses_of_means
 from equidyn.probe.poses import RANDOM, Poses, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
 from equidyn.probe.rows import About, beside_composition, broken_at_the_identity, number, row_of
 from equidyn.probe.structures import Structure, Structures
+from equidyn.symmetry.averaging import losses_of_means
 from equidyn.symmetry.content import by_angle
 from equidyn.symmetry.decomposition import accumulate
 from equidyn.symmetry.quadrature import accumulate_weighted
@@ -50,6 +50,11 @@ class Settings:
     limit_percent: float = 2.0
     meant_equivariant: bool = False
     name: str = ""
+    batch_size: int = calculators.BATCH
+
+    def __post_init__(self):
+        if self.batch_size < 1:
+            raise ArgumentError(f"batch_size: {self.batch_size}, expected at least 1 structure at once")
 
 
 def measure_calculator(
@@ -79,7 +84,8 @@ def measure_calculator(
         has them), ``rotations`` (8 per structure), ``group`` (so3, o3, cube), ``quadrature`` (haar, cube,
         icosahedron, lebedev:DEGREE), ``special_poses`` (also with a bond along each axis), ``seed`` (0),
         ``cluster_key``, ``limit`` (that many structures, drawn at random), ``limit_percent`` (2, of the
-        verdict), ``meant_equivariant``, ``name``
+        verdict), ``meant_equivariant``, ``name``, ``batch_size`` (32, of a calculator that takes many
+        structures at once, see ``probe.calculators.Batched``)
 
     Returns
     -------
@@ -116,7 +122,7 @@ def measure_calculator(
     drawn = poses(chosen.group, chosen.rotations, len(found.chosen), chosen.seed, chosen.quadrature)
     records = InMemory() if records is None else records
     of_floor = _of_floor(len(found.chosen), chosen.seed)
-    run = _Run(calculator, names, drawn, chosen.seed, of_floor, chosen.special_poses)
+    run = _Run(calculator, names, drawn, chosen.seed, of_floor, chosen.special_poses, chosen.batch_size)
     measured = _all(run, found, records, progress or (lambda *_: None))
     return _result(calculator, chosen, found, names, drawn, measured)
 
@@ -150,6 +156,7 @@ class _Run:
     seed: int
     of_floor: set[int]
     special_poses: bool
+    batch_size: int
 
     def record(self, place: int, structure: Structure) -> Record:
         """Measure one structure; ``place`` among the chosen ones decides its poses."""
@@ -157,10 +164,8 @@ class _Run:
         made = Record(structure.index, atoms.get_chemical_formula(), structure.cluster, len(atoms), 0.0)
         rotations = self.poses.of(place)
         try:
-            twisted = calculators.twisted(self.calculator, atoms, self.names, rotations)
-            extreme = None
-            if self.special_poses:
-                extreme = calculators.twisted(self.calculator, atoms, self.names, special(atoms.positions))
+            twisted = self._twisted(atoms, rotations)
+            extreme = self._twisted(atoms, special(atoms.positions)) if self.special_poses else None
             if place in self.of_floor:
                 made.floor = self._floor(atoms, place)
         except Exception as error:  # of any type: the calculator is not ours
@@ -176,9 +181,12 @@ class _Run:
         made.seconds = round(time.monotonic() - started, 4)
         return made
 
+    def _twisted(self, atoms: "Atoms", rotations: torch.Tensor) -> dict[str, torch.Tensor]:
+        return calculators.twisted(self.calculator, atoms, self.names, rotations, self.batch_size)
+
     def _floor(self, atoms: "Atoms", place: int) -> dict[str, dict[str, float]]:
         seed = [self.seed, 3, place]
-        agreeing = calculators.at_the_identity(self.calculator, atoms, self.names, seed)
+        agreeing = calculators.at_the_identity(self.calculator, atoms, self.names, seed, self.batch_size)
         found: dict[str, dict[str, float]] = {}
         for kind, values in agreeing.items():
             for name, stack in values.items():  # [3, ...]
@@ -205,7 +213,8 @@ def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: in
     if drawn.name in ("haar", "cube"):
         made["angle"] = by_angle(stack, rotations)
     random = drawn.weights is None and label is not None
-    made["averaged"] = losses_of_means(stack, target) if random else {}
+    losses = losses_of_means(stack, target) if random else {}
+    made["averaged"] = {str(n): loss.item() for n, loss in losses.items()}
     if stack.ndim == 2:  # energies
         made |= dict(
             mean=drawn.mean(stack).item(), label=target.item() if label is not None else float("nan")
@@ -239,6 +248,8 @@ def _result(calculator, settings: Settings, found: Structures, names, drawn: Pos
         seed=settings.seed,
         clusters=found.clusters,
     )
+    if hasattr(calculator, "calculate_many"):
+        about["batch_size"] = settings.batch_size
     name = settings.name or type(calculator).__name__
     seconds = round(sum(record.seconds for record in measured), 3)
     rows = []

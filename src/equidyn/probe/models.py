@@ -5,6 +5,7 @@ afterwards what they were.
 """
 
 import copy
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,8 @@ class HeldOut:
     Attributes
     ----------
     batches : each a ``Batch``, or (inputs, target) or (inputs, target, mask) with inputs a dict of tensors
-        [n_items, ...]; a fixed list, so that every measurement sees the same
+        [n_items, ...]; a fixed list, so that every measurement sees the same. Target None, of all batches,
+        where it is not known: then there is an equivariance error, but no share of a loss
     inputs : how each input turns, by name; one that must not turn is ``Fixed()``
     output : how the prediction and the target turn
     predict : ``predict(model, inputs)`` → prediction; None calls ``model(**inputs)``
@@ -49,7 +51,11 @@ class HeldOut:
     unit: str = ""
 
     def __post_init__(self):
-        self.batches = list(_batches(self.batches))
+        given = list(self.batches)
+        known = [isinstance(one, Batch) or one[1] is not None for one in given]
+        if any(known) and not all(known):
+            raise ArgumentError("batches: some with a target and some without, expected all or none")
+        self.labelled, self.batches = all(known), list(_batches(given))
         if self.predict is None:
             self.predict = lambda model, inputs: model(**inputs)
 
@@ -62,6 +68,8 @@ def _batches(given: Iterable) -> Iterator[Batch]:
     for one in given:
         if not isinstance(one, Batch):
             inputs, target, mask = (*one, None) if len(one) == 2 else one
+            if target is None:  # stands for the number of items alone
+                target = torch.full((len(next(iter(inputs.values()))),), float("nan"))
             one = Batch(dict(inputs), target, mask, torch.arange(seen, seen + len(target)))
         lengths = {name: len(value) for name, value in one.inputs.items() if len(value) != len(one)}
         if lengths:
@@ -72,24 +80,40 @@ def _batches(given: Iterable) -> Iterator[Batch]:
         raise ArgumentError("heldout: no items, expected batches of inputs and targets")
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a torch model is measured; the keyword arguments of ``measure``.
+
+    Attributes
+    ----------
+    rotations, group, seed : poses per item, drawn anew for every item and the same at every call
+    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
+    name, step : of the model and its training, recorded in the row
+    limit_percent, meant_equivariant : of the verdict
+    in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
+    """
+
+    rotations: int = 8
+    group: str = "so3"
+    quadrature: str = RANDOM
+    seed: int = 0
+    name: str = ""
+    step: int | None = None
+    limit_percent: float = 2.0
+    meant_equivariant: bool = False
+    in_double: bool = True
+
+
 def measure(
     model: Callable,
     heldout: Iterable | HeldOut,
     inputs: dict[str, Action] | None = None,
     output: Action | None = None,
     *,
-    rotations: int = 8,
-    group: str = "so3",
-    quadrature: str = RANDOM,
-    seed: int = 0,
     predict: Callable | None = None,
     quantity: str = "output",
     unit: str = "",
-    name: str = "",
-    step: int | None = None,
-    limit_percent: float = 2.0,
-    meant_equivariant: bool = False,
-    in_double: bool = True,
+    **settings,
 ) -> Result:
     """Split the loss of a torch model into twirled prediction error and equivariance error.
 
@@ -97,11 +121,8 @@ def measure(
     ----------
     model : a module (measured in eval mode, which is undone) or any other callable
     heldout, inputs, output, predict, quantity, unit : as in ``HeldOut``, or one in the place of them all
-    rotations, group, seed : poses per item, drawn anew for every item and the same at every call
-    quadrature : of poses that are the same for all items instead, such as ``icosahedron`` or ``lebedev:7``
-    step : of training, recorded in the row
-    limit_percent, meant_equivariant : of the verdict
-    in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
+    settings : those of ``Settings``: ``rotations`` (8 per item), ``group`` (so3, o3, cube), ``quadrature``,
+        ``seed``, ``name``, ``step``, ``limit_percent`` (2), ``meant_equivariant``, ``in_double``
 
     Returns
     -------
@@ -124,32 +145,32 @@ def measure(
     >>> print(f"{found['output'].percent:.1f} %, {found['output'].verdict}; {model.training}")
     66.7 %, above 2 %; True
     """
+    how = Settings(**settings)
     if not isinstance(heldout, HeldOut):
         if inputs is None or output is None:
             raise ArgumentError("measure: expected inputs= and output=, how each field turns")
         heldout = HeldOut(heldout, inputs, output, predict, quantity, unit)
-    drawn = poses(group, rotations, len(heldout), seed, quadrature)
+    drawn = poses(how.group, how.rotations, len(heldout), how.seed, how.quadrature)
     started = time.monotonic()
     with undisturbed(model), torch.no_grad():
         parts = chunks(heldout.batches, drawn.rotations)
         sums = ItemSums.join([_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts])
-        floors = _floors(model, heldout, drawn, in_double)
+        floors = _floors(model, heldout, drawn, how.in_double)
+    seconds = round(time.monotonic() - started, 3)
+    return _result(how, how.name or type(model).__name__, heldout, drawn, sums, floors, seconds)
+
+
+def _result(
+    how: Settings, name: str, heldout: HeldOut, drawn: Poses, sums: ItemSums, floors: dict, seconds: float
+) -> Result:
+    """One row from the sums of all items."""
+    verdict = (how.limit_percent, how.meant_equivariant)
+    about = About(name, heldout.quantity, heldout.unit, drawn.name, seconds, *verdict, how.step)
     clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
-    about = About(
-        name or type(model).__name__,
-        heldout.quantity,
-        heldout.unit,
-        drawn.name,
-        round(time.monotonic() - started, 3),
-        limit_percent,
-        meant_equivariant,
-        step,
-    )
-    row = row_of(about, sums, clusters, True, floors)
-    how = dict(
-        rotations=drawn.name, n_rotations=len(drawn.rotations), seed=seed, clusters="clusters of items"
-    )
-    return Result([row], _records(sums, clusters, heldout.quantity), broken_at_the_identity(row), how)
+    row = row_of(about, sums, clusters, heldout.labelled, floors)
+    made = dict(rotations=drawn.name, n_rotations=len(drawn.rotations), seed=how.seed)
+    made |= dict(clusters="clusters of items")
+    return Result([row], _records(sums, clusters, heldout), broken_at_the_identity(row), made)
 
 
 def _of_batch(
@@ -159,18 +180,26 @@ def _of_batch(
     twisted = twisted_predictions(
         lambda given: heldout.predict(model, given), batch, heldout.inputs, heldout.output, rotations
     )
+    target = batch.target
+    if not heldout.labelled:
+        first = next(twisted)
+        target, twisted = torch.zeros_like(first), itertools.chain([first], twisted)
     if drawn.weights is None:
-        found = accumulate(twisted, batch.target, batch.mask, drawn.order)
+        found = accumulate(twisted, target, batch.mask, drawn.order)
     else:
-        found = accumulate_weighted(twisted, batch.target, drawn.weights, batch.mask)
+        found = accumulate_weighted(twisted, target, drawn.weights, batch.mask)
     return ItemSums(*(getattr(found, key).cpu() for key in SUMS), found.n_rotations, found.group_order)
 
 
-def _records(sums: ItemSums, clusters: torch.Tensor, quantity: str) -> list[Record]:
-    records, nothing = [], dict(labelled=True, worst=float("nan"), worst_rotation=[float("nan")] * 9)
+def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[Record]:
+    records, nothing = (
+        [],
+        dict(labelled=heldout.labelled, worst=float("nan"), worst_rotation=[float("nan")] * 9),
+    )
     for item, cluster in enumerate(clusters.tolist()):
         values = {key: getattr(sums, key)[item].item() for key in SUMS}
-        records.append(Record(item, "", str(cluster), 0, float("nan"), {quantity: values | nothing}))
+        one = {heldout.quantity: values | nothing}
+        records.append(Record(item, "", str(cluster), 0, float("nan"), one))
     return records
 
 

@@ -69,10 +69,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the model should be exact: whatever lies above the floor is called a bug",
     )
-    ours = parser.add_argument_group("a run of this repository's workflow")
-    ours.add_argument("--run", type=Path, metavar="DIR", help="its folder, such as results/runs/forces")
+    ours = _run(parser)
     ours.add_argument(
-        "--dataset", type=Path, metavar="FILE", help="its dataset (default: the one beside runs/)"
+        "--symmetries",
+        type=Path,
+        metavar="FILE",
+        help="instead a table, CSV: rotation, inversion and, where meant, translation and permutation",
     )
     _data(parser)
     how = _how(parser, rotations=8)
@@ -87,6 +89,7 @@ def add_twirl(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of ``twirl``."""
     _describe(parser, TWIRL_DESCRIPTION, TWIRL_EXAMPLES)
     _model(parser)
+    _run(parser)
     _data(parser)
     how = _how(parser, rotations=24)
     how.add_argument(
@@ -113,6 +116,15 @@ def _model(parser: argparse.ArgumentParser):
     model.add_argument("--kwargs", default="{}", metavar="JSON", help="arguments for it, as JSON")
     model.add_argument("--name", default="", help="name of the model in tables and figures")
     return model
+
+
+def _run(parser: argparse.ArgumentParser):
+    ours = parser.add_argument_group("a run of this repository's workflow")
+    ours.add_argument("--run", type=Path, metavar="DIR", help="its folder, such as results/runs/forces")
+    ours.add_argument(
+        "--dataset", type=Path, metavar="FILE", help="its dataset (default: the one beside runs/)"
+    )
+    return ours
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +167,13 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
     )
     how.add_argument(
         "--special-poses", action="store_true", help="also with the shortest bond exactly along each axis"
+    )
+    how.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="orientations in one call of a calculator with calculate_many(frames, properties) (32)",
     )
     how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
     return how

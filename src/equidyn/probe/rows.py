@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from equidyn.probe.verdicts import EXACT, ROUNDING, verdict
+from equidyn.probe.verdicts import ROUNDING, verdict
 from equidyn.symmetry.decomposition import ItemSums, ratio_interval, summarise
+from equidyn.symmetry.limits import EXACT
 
 NAN = float("nan")
 

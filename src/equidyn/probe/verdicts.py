@@ -2,9 +2,9 @@
 
 import math
 
-EXACT = 10.0  # times the floor: within that an error is rounding
+from equidyn.symmetry.limits import EXACT, LEARNED
+
 ROUNDING = 1e-3  # r.m.s. share of a prediction; what differs by more at the identity is not rounding
-LEARNED = 0.9  # times the loss of having learned nothing; as in the verdicts on our own runs
 
 AT_FLOOR = "exact (at the floor)"
 NOTHING = "predicts zero everywhere: nothing to judge"

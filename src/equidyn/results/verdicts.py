@@ -9,7 +9,8 @@ judged with the 95 % interval of the percentage.
 import math
 from dataclasses import dataclass
 
-LEARNED = 0.9  # × the baseline: a curve passes 1.0 while its output is still next to nothing
+from equidyn.symmetry.limits import LEARNED
+
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
 WINDOW = (1_000, 10_000)  # steps within which the paper's percentages fall

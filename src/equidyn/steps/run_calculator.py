@@ -16,6 +16,7 @@ from equidyn.steps.run import Run, checkpoints_in
 from equidyn.training import checkpoint
 
 with optional_packages():
+    from ase import Atoms
     from ase.calculators.calculator import Calculator, all_changes
 
 
@@ -56,20 +57,36 @@ class RunCalculator(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Energy [eV] and forces [eV/Å] of one molecule, as ase asks for them."""
         super().calculate(atoms, properties, system_changes)
+        self.results = self.calculate_many([self.atoms])[0]
+
+    def calculate_many(self, frames: list[Atoms], properties=("energy", "forces")) -> list[dict]:
+        """Results of several structures from one pass, padded to the largest."""
         device = next(self.model.parameters()).device
-        numbers = torch.from_numpy(self.atoms.numbers.astype(np.uint8))[None].to(device)
-        positions = torch.from_numpy(self.atoms.positions)[None].to(device, self.dtype)
-        mask = torch.ones_like(numbers, dtype=torch.bool)
+        numbers, positions, mask = (part.to(device) for part in self._padded(frames))
         near, near_mask = neighbour_list(positions, mask, self.model.cutoff, self.model.n_neighbours)
         with torch.no_grad():
             energy, forces = self.model(
                 numbers=numbers, positions=positions, mask=mask, neighbours=near, neighbour_mask=near_mask
             )
-        scaled = energy.double().item() * self.task.energy_scale
-        self.results = dict(
-            energy=scaled + float(self.reference[self.atoms.numbers].sum()),
-            forces=forces[0].double().cpu().numpy() * self.task.force_scale,
-        )
+        energy, forces = (energy.double() * self.task.energy_scale).tolist(), forces.double().cpu().numpy()
+        return [
+            dict(
+                energy=energy[k] + float(self.reference[atoms.numbers].sum()),
+                forces=forces[k, : len(atoms)] * self.task.force_scale,
+            )
+            for k, atoms in enumerate(frames)
+        ]
+
+    def _padded(self, frames: list[Atoms]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Numbers uint8 [n, a], positions [n, a, 3] and mask [n, a]."""
+        n, width = len(frames), max(map(len, frames))
+        numbers, mask = torch.zeros(n, width, dtype=torch.uint8), torch.zeros(n, width, dtype=torch.bool)
+        positions = torch.zeros(n, width, 3, dtype=self.dtype)
+        for k, atoms in enumerate(frames):
+            numbers[k, : len(atoms)] = torch.from_numpy(atoms.numbers.astype(np.uint8))
+            positions[k, : len(atoms)] = torch.from_numpy(atoms.positions).to(self.dtype)
+            mask[k, : len(atoms)] = True
+        return numbers, positions, mask
 
     def _reference(self) -> np.ndarray:
         """Energy of each element [110]: what the task took off the energies of its training items."""

@@ -17,7 +17,6 @@ from equidyn.results.claims.rows import (
 from equidyn.results.verdicts import (
     FAILS,
     HOLDS,
-    LEARNED,
     NOT_RUN,
     UNTESTABLE,
     WINDOW,
@@ -26,6 +25,7 @@ from equidyn.results.verdicts import (
     first_step,
     within,
 )
+from equidyn.symmetry.limits import LEARNED
 
 WINDOW_TEXT = "-".join(f"{step // 1000}k" for step in WINDOW)
 
