@@ -11,7 +11,9 @@ import yaml
 from common import REPOSITORY
 
 from equidyn.config import validate
-from equidyn.declarations import figures, model_in, models, own_models
+from equidyn.config.parse import keys_of
+from equidyn.config.sections import Training
+from equidyn.declarations import Task, figures, model_in, models, own_models, tasks
 from equidyn.errors import ConfigError, UnknownNameError
 from equidyn.models import registry
 
@@ -63,7 +65,7 @@ def test_what_is_no_declaration_is_named(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         models((str(file),))
     assert str(file) in str(caught.value)
-    with pytest.raises(ConfigError, match="nowhere.py: not readable"):
+    with pytest.raises(ConfigError, match="extensions: no file .*nowhere.py. in .*, expected a path"):
         model_in(tmp_path / "nowhere.py")
 
 
@@ -73,9 +75,9 @@ FIGURE = dict(name="my_figure", task="forces", caption="What one sees", claim="C
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(name="My-Figure"), "name 'My-Figure'"),
-        (dict(caption=None), "figure with caption"),
-        (dict(colour="red"), "figure with colour"),
+        (dict(name="My-Figure"), "name 'My-Figure', expected lower-case letters and underscores"),
+        (dict(caption=None), "figure with caption None, expected str"),
+        (dict(colour="red"), "figure with unknown key .colour."),
         (dict(name="percent"), "figure 'percent', expected another name"),
         (dict(name="percent", task=""), "figure 'percent', expected another name"),
         (dict(name="head", task="flow"), "figure 'head', expected another name"),  # that of all tasks
@@ -90,6 +92,74 @@ def test_figures_outside_the_package_are_checked(tmp_path, change, message):
     file.write_text(f"FIGURES = {[{**FIGURE, **change}]!r}\n")
     with pytest.raises(ConfigError, match=message):
         figures((str(file),))
+
+
+TASK = dict(name="moons", title="Moons", unit="m", kind="forces", rotations="haar") | {"class": "Moons"}
+
+
+@pytest.mark.parametrize(
+    "change, gone, message",
+    [
+        ({}, "kind", "TASK with no 'kind'; expected TASK ="),
+        (dict(colour=1), "", "TASK with unknown key 'colour'"),
+        (dict(rotations="so3"), "", "TASK with rotations 'so3', expected one of haar, cube"),
+        (dict(kind="grids"), "", "TASK with kind 'grids', expected one of forces, molecules, backbones"),
+        (dict(name="moons2"), "", "TASK with name 'moons2', expected lower-case"),
+        (dict(unit=1), "", "TASK with unit 1, expected str"),
+        ({"class": "Moon"}, "", "no class 'Moon', expected one of Moons"),
+        (dict(name="forces"), "", "task 'forces', expected another name"),
+    ],
+)
+def test_tasks_outside_the_package_are_checked(tmp_path, change, gone, message):
+    file = tmp_path / "task.py"
+    file.write_text(f"TASK = {TASK!r}\nclass Moons: pass\n")
+    found = tasks((str(file),))["moons"]
+    assert (found.class_name, found.training, found.grids) == ("Moons", (), False)
+    stated = {key: value for key, value in {**TASK, **change}.items() if key != gone}
+    file.write_text(f"TASK = {stated!r}\nclass Moons: pass\n")
+    with pytest.raises(ConfigError, match=message):
+        tasks((str(file),))
+
+
+def test_a_task_outside_lists_the_keys_that_it_has_beside_the_common_ones(tmp_path):
+    file = tmp_path / "task.py"
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()) | {"extensions": [str(file)]}
+    training = {k: v for k, v in config["defaults"]["forces"]["training"].items() if k in COMMON}
+    measure = config["defaults"]["forces"]["measure"]
+    model = {"import": "torch.nn:Linear"}
+    config["defaults"]["moons"] = dict(model=model, training={**training, "phase": 0.5}, measure=measure)
+    config["runs"]["mine"] = {"task": "moons", "dataset": "molecules"}
+    file.write_text(f"TASK = {TASK | {'training': ['phase']}!r}\nclass Moons: pass\n")
+    validate(config)
+    file.write_text(f"TASK = {TASK!r}\nclass Moons: pass\n")
+    with pytest.raises(ConfigError, match="defaults.moons.training: unknown key 'phase'.* may list more"):
+        validate(config)
+    file.write_text(f"TASK = {TASK | {'training': ['phase']}!r}\nclass Moons: pass\n")
+    config["runs"]["mine"]["training"] = {"micro_bacth": 2}
+    with pytest.raises(ConfigError, match="runs.mine.training: .*'micro_bacth', did you mean 'micro_batch'"):
+        validate(config)
+    config["runs"]["mine"] = {"task": "moons", "dataset": "backbones"}
+    with pytest.raises(ConfigError, match="source 'chains', expected one of conformers, extxyz, npz, spice"):
+        validate(config)
+
+
+def test_a_task_outside_must_have_what_is_asked_of_it():
+    from equidyn.tasks import protocol
+
+    class Moons:
+        name, group = "moons", "cube"
+
+    declared = Task("moons", "Moons", "Moons", "m", "forces", "haar", REPOSITORY / "moons.py")
+    with pytest.raises(ConfigError, match="moons.py: Moons has no actions, output, losses, condit"):
+        protocol.check(Moons(), declared)
+    for member in protocol.MEMBERS:
+        if not hasattr(Moons, member):
+            setattr(Moons, member, None)
+    with pytest.raises(ConfigError, match="group 'cube', expected 'moons' and 'haar' as TASK says"):
+        protocol.check(Moons(), declared)
+
+
+COMMON = keys_of(Training)
 
 
 @pytest.mark.parametrize("change, message", [(dict(task="moons"), "'moons'"), (dict(claim="C11"), "'C11'")])
@@ -159,9 +229,9 @@ def test_own_models_have_what_their_tasks_ask_for():
 
 def test_an_extension_is_part_of_a_runs_settings(tmp_path):
     """Its digest is, so that a change in it trains anew; a run that imports has no architecture."""
-    from test_config import CONFIG
-
     from equidyn.config import resolve_run, validate
+
+    CONFIG = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
 
     file = tmp_path / "net.py"
     shutil.copy(NET, file)

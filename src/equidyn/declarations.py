@@ -32,12 +32,13 @@ KINDS = ("forces", "molecules", "backbones")  # of datasets
 ROTATIONS = ("haar", "cube")  # of every checkpoint
 OF_TASK = {"name": str, "class": str, "title": str, "unit": str, "kind": str, "rotations": str}
 OPTIONAL_OF_TASK = {"sources": list, "grids": bool, "tables": list, "picture": str, "note": str}
+OPTIONAL_OF_TASK |= {"training": list, "measure": list}
 EXPECTED_TASK = (
     'TASK = {"name": …, "class": …, "title": …, "unit": …, "kind": …, "rotations": …} at the top level, with '
     f"a kind of {', '.join(KINDS)} and rotations of {', '.join(ROTATIONS)}"
 )
 EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
-NAME = re.compile(r"[a-z][a-z_]*\Z")
+NAME, NAMES = re.compile(r"[a-z][a-z_]*\Z"), "lower-case letters and underscores"
 CLAIM = re.compile(r"(C([1-9]|10))?\Z")  # empty: a figure that belongs to none
 LAST = 100  # place of a figure that states none
 ORDER = ("forces", "voxels", "flow")  # of tasks, wherever they are listed
@@ -51,7 +52,8 @@ class Task:
     checkpoint: the ``group`` of its class. ``sources`` are those of datasets that fit, all of its kind where
     none is stated; with ``grids`` it is measured on a file of held-out grids; ``tables`` are made of each
     shown run beside the decomposition; ``picture`` is its figure on the report's first screen, ``note`` a
-    sentence under its results there.
+    sentence under its results there; ``training`` and ``measure`` name keys of these sections that a task
+    from outside the package has beside the common ones.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Task:
     tables: tuple[str, ...] = ()
     picture: str = ""
     note: str = ""
+    training: tuple[str, ...] = ()
+    measure: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -242,10 +246,15 @@ def source_in(file: str | Path) -> Source | None:
 
 def _parsed(file: str | Path) -> ast.Module:
     """A file outside the package, which must declare something."""
+    if not Path(file).is_file():
+        raise ConfigError(
+            f"config, extensions: no file {str(file)!r} in {Path.cwd()}, expected a path from where the "
+            f"command runs, not from the config"
+        )
     try:
         tree = ast.parse(Path(file).read_text())
     except (OSError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"{file}: not readable as Python ({error}), expected {EXPECTED}") from error
+        raise ConfigError(f"{file}: not readable as Python ({error})") from error
     if not {"TASK", "MODEL", "FIGURES", "READER"} & set(_assigned(tree)):
         ways = f"{EXPECTED}, or {EXPECTED_FIGURES}, or {EXPECTED_READER}, or {EXPECTED_TASK}"
         raise ConfigError(f"{file}: declares no task, model, figure or reader, expected {ways}")
@@ -276,11 +285,11 @@ def _figures(module: str, tree: ast.Module) -> list[Figure]:
         raise ConfigError(f"{module}: FIGURES is no list of literals, expected {EXPECTED_FIGURES}")
     found = []
     for one in stated:
-        types = OF_FIGURE | OPTIONAL
-        wrong = [key for key in {*OF_FIGURE, *one} if not isinstance(one.get(key), types.get(key, ()))]
-        if wrong or not NAME.match(one["name"]):
-            what = ", ".join(sorted(map(str, wrong))) or f"name {one['name']!r}"
-            raise ConfigError(f"{module}: figure with {what}, expected {EXPECTED_FIGURES}")
+        wrong = _wrong_keys(one, OF_FIGURE, OPTIONAL)
+        if not wrong and not NAME.match(one["name"]):
+            wrong = f"name {one['name']!r}, expected {NAMES}"
+        if wrong:
+            raise ConfigError(f"{module}: figure with {wrong}; expected {EXPECTED_FIGURES}")
         if not CLAIM.match(one["claim"]):
             raise ConfigError(f"{module}: figure with claim {one['claim']!r}, expected C1 to C10 or none")
         found.append(Figure(**{**one, "axes": tuple(one.get("axes", ()))}, module=module))
@@ -298,16 +307,30 @@ def _task(file: Path, tree: ast.Module) -> Task | None:
         stated = None
     if not isinstance(stated, dict):
         raise ConfigError(f"{file}: TASK is no literal, expected {EXPECTED_TASK}")
-    types = OF_TASK | OPTIONAL_OF_TASK
-    wrong = [key for key in {*OF_TASK, *stated} if not isinstance(stated.get(key), types.get(key, ()))]
+    wrong = _wrong_keys(stated, OF_TASK, OPTIONAL_OF_TASK)
+    for key, known in (("kind", KINDS), ("rotations", ROTATIONS)):
+        if not wrong and stated[key] not in known:
+            wrong = f"{key} {stated[key]!r}, expected one of {', '.join(known)}"
+    if not wrong and not NAME.match(stated["name"]):
+        wrong = f"name {stated['name']!r}, expected {NAMES}"
     if wrong:
-        raise ConfigError(f"{file}: TASK with {', '.join(sorted(wrong))}, expected {EXPECTED_TASK}")
-    if stated["kind"] not in KINDS or stated["rotations"] not in ROTATIONS or not NAME.match(stated["name"]):
-        found = {key: stated[key] for key in ("name", "kind", "rotations")}
-        raise ConfigError(f"{file}: TASK with {found}, expected {EXPECTED_TASK}")
+        raise ConfigError(f"{file}: TASK with {wrong}; expected {EXPECTED_TASK}")
     class_name = _class_in(tree, stated.pop("class"), file)
-    lists = {key: tuple(stated.pop(key, ())) for key in ("sources", "tables")}
+    lists = {key: tuple(stated.pop(key, ())) for key in ("sources", "tables", "training", "measure")}
     return Task(**stated, **lists, class_name=class_name, file=file)
+
+
+def _wrong_keys(stated: dict, needed: dict[str, type], optional: dict[str, type]) -> str:
+    """What is wrong with the keys of a declaration, in words; empty where nothing is."""
+    types = needed | optional
+    told = [f"no {key!r}" for key in needed if key not in stated]
+    told += [f"unknown key {key!r}" for key in stated if key not in types]
+    told += [
+        f"{key} {value!r}, expected {types[key].__name__}"
+        for key, value in stated.items()
+        if key in types and not isinstance(value, types[key])
+    ]
+    return ", ".join(told)
 
 
 def _class_in(tree: ast.Module, name: str, file: Path) -> str:

@@ -45,3 +45,13 @@ def test_of_many_runs_the_lowest_and_the_highest_are_told():
         "Broken symmetry makes from 1 % [0.9, 1.1] (r0) to 7 % [6.3, 7.7] (r6) of the held-out loss where it "
         "counts, 7 curves."
     )
+
+
+def test_an_interval_that_includes_none_is_no_answer():
+    """40 % [-44, 124] says nothing of how much is broken, and must not read as if it did."""
+    wide = [row(10, 40, 0.5, "w", spread=2.1)]
+    assert text(named("w", wide)) == "Not told apart from none: w, 40 % [-44, 124]."
+    assert text(named("a", GOOD) + named("w", wide)) == (
+        "Broken symmetry makes 1 % [0.9, 1.1] of the held-out loss of a. Not told apart from none: w, 40 % "
+        "[-44, 124]."
+    )

@@ -59,10 +59,8 @@ def check(value, section: type[Section], place: str = "", partial: bool = False)
 def _line(error: dict, section: type[Section], place: str) -> str:
     *parents, last = error["loc"] or ("",)
     if error["type"] == "extra_forbidden":
-        known = sorted(keys_of(_section_at(section, parents)))
-        near = get_close_matches(str(last), known, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ";"
-        return f"config, {_place(place, parents)}: unknown key {last!r}{hint} known keys: {', '.join(known)}"
+        known = keys_of(_section_at(section, parents))
+        return f"config, {_place(place, parents)}: {unknown_key(last, known)}"
     if error["type"] == "missing":
         meaning = _section_at(section, parents).model_fields
         what = next((f.description for n, f in meaning.items() if (f.alias or n) == last), None)
@@ -71,6 +69,14 @@ def _line(error: dict, section: type[Section], place: str) -> str:
     if last == "[key]":  # of a dictionary whose names are bound
         return f"config, {_place(place, parents[:-1])}: name {error['input']!r}, expected {_expected(error)}"
     return f"config, {_place(place, error['loc'])}: {error['input']!r}, expected {_expected(error)}"
+
+
+def unknown_key(key: object, known: Iterable[str]) -> str:
+    """That there is no such key, the nearest one, and all of them."""
+    known = sorted(known)
+    near = get_close_matches(str(key), known, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    return f"unknown key {key!r}{hint} known keys: {', '.join(known)}"
 
 
 def _expected(error: dict) -> str:

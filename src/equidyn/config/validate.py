@@ -10,9 +10,9 @@ from equidyn.config.declared import (
     fitting_sources,
 )
 from equidyn.config.matrix import expand
-from equidyn.config.parse import check
+from equidyn.config.parse import check, keys_of, unknown_key
 from equidyn.config.resolve import origin, resolve_run
-from equidyn.config.sections import RUNS, SETTINGS, Config, OutsideRun, OutsideSettings
+from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
 from equidyn.defaults import LABELS
@@ -40,6 +40,7 @@ def validate(config: dict) -> None:
         if task not in tasks:
             raise ConfigError(f"config, defaults.{task}: expected one of {', '.join(tasks)}")
         check(settings, SETTINGS.get(task, OutsideSettings), f"defaults.{task}", partial=True)
+        _check_own_keys(f"config, defaults.{task}", settings, tasks[task])
     _check_keys_of_runs(config, tasks)
     if "matrix" in config:
         config, _ = expand(config)
@@ -67,6 +68,21 @@ def _check_keys_of_runs(config: dict, tasks: dict[str, Task]) -> None:
         if isinstance(task, str) and task not in tasks:
             raise ConfigError(f"config, {place}.task: {task!r}, expected one of {', '.join(tasks)}")
         check(run, RUNS.get(task, OutsideRun) if isinstance(task, str) else OutsideRun, place, partial=True)
+        _check_own_keys(f"config, {place}", run, tasks[task])
+
+
+def _check_own_keys(place: str, sections: dict, task: Task) -> None:
+    """Keys that a task from outside the package has beside the common ones: those that it declares."""
+    if task.name in SETTINGS:
+        return
+    for name, common, own in (("training", Training, task.training), ("measure", Measure, task.measure)):
+        known = [*keys_of(common), *own]
+        for key in sections.get(name, {}):
+            if key not in known:
+                raise ConfigError(
+                    f"{place}.{name}: {unknown_key(key, known)} (TASK of {task.file} may list more as "
+                    f"{name!r})"
+                )
 
 
 def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str, Model]) -> None:

@@ -61,7 +61,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel("training time, s")
         axis.set_title(f"{style.heading(run)}{', ' + condition if condition else ''}\n{title}", fontsize=7.5)
-    axes[0][0].set_ylabel(f"held-out loss, {style.unit(rows[0]['task'])}")
+    axes[0][0].set_ylabel(style.loss_label(rows[0]["task"]))
     figure.legend(
         *axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=min(2, len(names))
     )

@@ -78,7 +78,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel("step (0 drawn at 0.5)")
         axis.set_title(style.heading(run), fontsize=7.5)
-    axes[0][0].set_ylabel(f"held-out loss, {style.unit(rows[0]['task'])}")
+    axes[0][0].set_ylabel(style.loss_label(rows[0]["task"]))
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
     curves = [tables.curve(rows, run) for run in names]
     floor = max(

@@ -75,6 +75,11 @@ def unit(task: str) -> str:
     return declared.unit if declared else ""
 
 
+def loss_label(task: str) -> str:
+    """Of an axis with losses of a task."""
+    return "held-out loss" + (f", {unit(task)}" if unit(task) else "")
+
+
 def colour(run: str) -> str:
     """The run's own colour in every figure; runs without one share four more by a stable hash of the name."""
     return RUN.get(run) or OTHERS[sum(run.encode()) % len(OTHERS)]

@@ -31,9 +31,12 @@ class ForcesModel(Model, Protocol):
         neighbours: torch.Tensor,
         neighbour_mask: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy [b] and forces [b, a, 3], both in training units (the task scales them).
+        """Energy [b] and forces [b, a, 3], both in training units: the task multiplies forces by their r.m.s.
+        over the training set, energies by the spread of what is left of them without the elements' own.
 
-        numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a, m].
+        numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool; neighbours [b, a, m], indices into the a
+        atoms of the same item, also where their mask [b, a, m] is false. ``geometry.neighbours.flatten``
+        makes flat atoms, directions and distances of them.
         """
 
 

@@ -26,10 +26,19 @@ def answer(rows: list[dict], task: str) -> list[Part]:
         if not condition.endswith("sc")  # a second look at the same model
     ]
     exact = [r for r in last if r["equivariance"] <= 10 * r["floor"]]
-    told = [r for r in last if counted(r) and r not in exact]
+    counting = [r for r in last if counted(r) and r not in exact]
+    told = [r for r in counting if r["percent_lo"] > 0]
+    unsure = [r for r in counting if r not in told]
     rest = [r for r in last if not counted(r) and r not in exact]
-    parts = _numbers(told) if told else [Part("No percentage counts: no run learned enough to tell.")]
-    if rest and told:
+    parts = _numbers(told) if told else []
+    if not counting:
+        parts = [Part("No percentage counts: no run learned enough to tell.")]
+    if unsure:
+        parts.append(Part(f"{' ' * bool(told)}Not told apart from none: "))
+        for k, row in enumerate(unsure):
+            parts += [Part(f"{', ' * (k > 0)}{_name(row)}, "), Part(percent_text(row), row["run"])]
+        parts.append(Part("."))
+    if rest and counting:
         parts.append(Part(f" Not learned enough to tell: {_names(rest)}."))
     if exact:
         parts.append(Part(f" Exactly equivariant, to rounding: {_names(exact)}."))
