@@ -48,7 +48,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
 }  # fmt: skip
 NEEDED = dict.fromkeys(("errors", "seeds", "provenance", "defaults", "extensions"), set())
 NEEDED |= dict.fromkeys(("files", "device", "declarations"), {"errors"})
-NEEDED["config"] = {"errors", "declarations", "defaults"}
+NEEDED["config"] = {"errors", "declarations", "defaults", "provenance"}
 
 
 def name_of(path: Path) -> str:

@@ -247,6 +247,8 @@ def test_an_extension_is_part_of_a_runs_settings(tmp_path):
     before = resolve_run(config, "outside")["model"]
     assert before["extension"]["file"] == str(file) and "extension" not in resolve_run(config, name)["model"]
     assert resolve_run(config, "imported")["model"] == imported["model"]
+    file.write_text(file.read_text() + "\n# a comment changes nothing\n")
+    assert resolve_run(config, "outside")["model"]["extension"] == before["extension"]
     file.write_text(file.read_text() + "\nEXTRA = 1\n")
     assert resolve_run(config, "outside")["model"]["extension"] != before["extension"]
     with pytest.raises(ConfigError, match="outside.model.architecture: 'springs', expected one of"):

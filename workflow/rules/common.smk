@@ -1,5 +1,4 @@
 # Names, folders and helpers shared by all rules.
-import hashlib
 import json
 import os
 import shlex
@@ -17,7 +16,7 @@ from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
 from equidyn.declarations import own_models, own_tasks
-from equidyn.provenance import code_digest
+from equidyn.provenance import code_digest, file_digest
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
 shell.prefix(
@@ -221,8 +220,7 @@ def code_of_figure(wildcards):
     """Digest of what draws a figure: of a module of this package, or of a file outside it."""
     script, module = f"{SCRIPTS}/figure.py", figure_of(wildcards).module
     if module in EXTENSIONS:
-        own = hashlib.sha256(Path(module).read_bytes()).hexdigest()[:16]
-        return f"{code_digest(script)} {own}"
+        return f"{code_digest(script)} {file_digest(module)}"
     return code_digest(script, f"equidyn.figures.{module}")
 
 

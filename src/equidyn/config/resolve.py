@@ -1,13 +1,13 @@
 """All settings of one run or dataset, from the config's defaults and its own keys."""
 
 import copy
-import hashlib
 from pathlib import Path
 
 from equidyn.config.declared import declared_sources
 from equidyn.declarations import model_in, task_in
 from equidyn.defaults import DEVICE
 from equidyn.errors import ConfigError
+from equidyn.provenance import file_digest
 
 
 def merge(base: dict, *overrides: dict) -> dict:
@@ -60,7 +60,7 @@ def _resolve_model(config: dict, model: dict) -> dict:
 
 
 def _with_digest(file: str | Path) -> dict[str, str]:
-    return {"file": str(file), "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+    return {"file": str(file), "digest": file_digest(file)}
 
 
 def of_training(settings: dict) -> dict:
