@@ -233,12 +233,13 @@ def test_config_of_the_source():
         clip=1.0, ema=0.9, n_checkpoints=2, log_every=1, augment=1.0, self_conditioning=0.5,
     )  # fmt: skip
     run = dict(task="flow", dataset="chains", model=dict(architecture="proteina", size="tiny"))
+    run |= dict(sample=dict(n_chains=2, steps=2))
     config = {**CONFIG, "runs": {"r": {**run, "training": training, "measure": measure}}}
     validate(config)
     for wrong, message in (
-        ({"chains": 3}, "chains.chains: 3 is not of type 'string'"),
-        ({"files": ["x"]}, "'files' was unexpected"),
-        ({"min_residues": 10}, "min_residues: 10 is less than"),
+        ({"chains": 3}, "chains.chains: 3, expected text"),
+        ({"files": ["x"]}, "unknown key 'files'"),
+        ({"min_residues": 10}, "min_residues: 10, expected at least 20"),
         ({"identity": 0}, "identity"),
     ):
         datasets = {"chains": {**CONFIG["datasets"]["chains"], **wrong}}
