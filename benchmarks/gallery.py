@@ -97,7 +97,7 @@ CASES = [
         {"run": "forces"}, labelled=True, boxed=False,
     ),
     Case(
-        "Topaz 3D denoiser", "3D U-Net, invented volumes of 48³ voxels under noise", "gallery_topaz.py",
+        "Topaz 3D denoiser", "3D U-Net, invented volumes of 32³ voxels under noise", "gallery_topaz.py",
         {"model": "unet-3d-20a"}, ("topaz-em==0.3.20",),
     ),
     Case(

@@ -21,7 +21,7 @@ from equidyn.probe.models import HeldOut
 from equidyn.symmetry.actions import Grid, Scalar
 
 MODEL = "crossdock_default2018"
-N_COMPLEXES, AROUND, AWAY = 12, 8, 7.5  # molecules of a receptor; Å from the middle to the middle of each
+N_COMPLEXES, AROUND, AWAY = 8, 8, 7.5  # molecules of a receptor; Å from the middle to the middle of each
 TYPES = {  # element → beginnings of gnina's names
     "H": None,
     "C": "AliphaticCarbonXSHydrophobe",
@@ -81,7 +81,7 @@ def density(maker, frames: list, seed: int) -> torch.Tensor:
     arrays = (np.array(positions, np.float32), np.array(types, np.float32), np.array(radii, np.float32))
     made = molgrid.CoordinateSet(*arrays, n_types)
     grid = torch.zeros(maker.grid_dimensions(n_types))
-    maker.forward((0.0, 0.0, 0.0), made, grid)
+    maker.forward(molgrid.float3(0.0, 0.0, 0.0), made, grid)
     return grid
 
 

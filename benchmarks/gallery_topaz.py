@@ -19,7 +19,7 @@ import torch
 from equidyn.probe.models import HeldOut
 from equidyn.symmetry.actions import Grid
 
-GRID, PADDING = 48, 8  # voxels of an edge, and what the program adds around
+GRID, PADDING = 32, 8  # voxels of an edge, and what the program adds around
 N_VOLUMES, N_BLOBS, WIDTH = 6, 25, 2.0  # width: standard deviation of a blob, voxels
 NOISE = 2.0  # standard deviation, in that of the clean volume
 HEADER = 1024  # bytes

@@ -66,11 +66,12 @@ def test_the_denoiser_is_measured_through_its_command(program, monkeypatch):
 def test_a_complex_has_a_ligand_in_the_middle_of_others(monkeypatch):
     names = ["AliphaticCarbonXSHydrophobe", "NitrogenXSDonorAcceptor", "OxygenXSDonorAcceptor"]
     typer = SimpleNamespace(
-        num_types=lambda: 3, get_type_names=lambda: names, get_type_radii=lambda: [1.9, 1.8, 1.7]
+        num_types=lambda: 3, get_type_names=lambda: names, get_type_radii=lambda: [2.0, 1.75, 1.5]
     )
     molgrid, gninatorch = ModuleType("molgrid"), ModuleType("gninatorch")
     molgrid.defaultGninaReceptorTyper = molgrid.defaultGninaLigandTyper = typer
     molgrid.CoordinateSet = lambda *arrays: arrays
+    molgrid.float3 = lambda *centre: centre
     gninatorch.gnina = None
     monkeypatch.setitem(sys.modules, "molgrid", molgrid)
     monkeypatch.setitem(sys.modules, "gninatorch", gninatorch)
@@ -88,7 +89,7 @@ def test_a_complex_has_a_ligand_in_the_middle_of_others(monkeypatch):
     assert n_types == 6 and 0 < ligand.sum() < len(types) and set(types) <= set(range(6))
     assert np.linalg.norm(positions[ligand], axis=1).max() < 3
     apart = np.linalg.norm(positions[ligand][:, None] - positions[~ligand][None], axis=-1)
-    assert 1 < apart.min() < gallery_gnina.AWAY and set(np.round(radii, 1)) <= {1.9, 1.8, 1.7}
+    assert 1 < apart.min() < gallery_gnina.AWAY and set(radii) <= {2.0, 1.75, 1.5}
     turn = gallery_gnina.turn(np.random.default_rng(0))
     assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) == pytest.approx(1)
     monkeypatch.delitem(sys.modules, "benchmarks.gallery_gnina")

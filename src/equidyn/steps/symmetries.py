@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from equidyn import seeds
+from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import SYMMETRIES
 from equidyn.results.tables import write_table
 from equidyn.steps.measure_run import load_run
@@ -74,7 +75,7 @@ def measure_symmetries(run: Path, dataset: Path | None = None, out: Path | None 
 def line(row: dict) -> str:
     """A row in one line."""
     where = f"{row['run']}, step {row['step']}" + (f", {row['condition']}" if row["condition"] else "")
-    share = f"{row['percent']:.3g} % [{row['percent_lo']:.3g}, {row['percent_hi']:.3g}] of the loss"
+    share = f"{percent_text(row)} of the loss"
     relative = f"r.m.s. {100 * row['relative_equivariance'] ** 0.5:.3g} % of the prediction"
     exact = "; exact (at the floor)" if row["exact"] == "yes" else ""
     return f"{where}, {row['symmetry']} ({row['elements']}): {share}; {relative}{exact}"
