@@ -28,6 +28,7 @@ TYPES = {  # element → beginnings of gnina's names
     "N": "NitrogenXSDonorAcceptor",
     "O": "OxygenXSDonorAcceptor",
     "F": "Fluorine",
+    "P": "Phosphorus",
     "S": "Sulfur",
     "Cl": "Chlorine",
     "Br": "Bromine",
@@ -52,7 +53,8 @@ def load() -> Score:
 
 def heldout(molecules: str = "molecules.extxyz") -> HeldOut:
     """Densities of complexes, out of the file of molecules that the gallery writes."""
-    frames = [atoms for atoms in ase.io.read(Path(molecules), ":") if len(atoms) > 6]
+    found = ase.io.read(Path(molecules), ":")
+    frames = [atoms for atoms in found if len(atoms) > 6 and set(atoms.get_chemical_symbols()) <= set(TYPES)]
     maker = molgrid.GridMaker()
     grids = torch.stack([density(maker, frames, seed) for seed in range(N_COMPLEXES)])
     batches = [(dict(grid=part), None) for part in grids.split(4)]

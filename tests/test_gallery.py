@@ -33,7 +33,7 @@ def program(tmp_path, monkeypatch):
     path = tmp_path / "topaz"
     path.write_text(TOPAZ)
     path.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(gallery_topaz, "PROGRAM", [str(path)])
 
 
 def test_volumes_go_through_files_unchanged(tmp_path):
