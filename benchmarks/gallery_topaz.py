@@ -31,7 +31,8 @@ try:
 except RuntimeError:  # built for another torch: its operators, none of which is called here, are missing
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float least) -> Tensor")
 from topaz.main import main
 main()
 """
