@@ -245,8 +245,8 @@ def page(work: Path, failures: dict[str, str]) -> str:
             (ROOT / "docs/gallery").mkdir(exist_ok=True)
             shutil.copyfile(folder / "equivariance.png", ROOT / f"docs/gallery/{name}.png")
             figures += f"\n![{case.name}](gallery/{name}.png)\n"
-        elif case.name in failures:
-            missing += f"\nCould not run {case.name}: {failures[case.name]}\n"
+        else:
+            missing += f"\nNot measured: {case.name}, {failures.get(case.name, 'not tried here')}.\n"
     return text + missing + NOT_RUN + figures
 
 
