@@ -21,13 +21,14 @@ from equidyn.probe.models import HeldOut
 from equidyn.symmetry.actions import Grid, Scalar
 
 MODEL = "crossdock_default2018"
-N_COMPLEXES, AROUND, AWAY = 12, 8, 7.5  # molecules of a receptor; Å from the middle to the middle of each
+N_COMPLEXES, AROUND, AWAY = 8, 8, 7.5  # molecules of a receptor; Å from the middle to the middle of each
 TYPES = {  # element → beginnings of gnina's names
     "H": None,
     "C": "AliphaticCarbonXSHydrophobe",
     "N": "NitrogenXSDonorAcceptor",
     "O": "OxygenXSDonorAcceptor",
     "F": "Fluorine",
+    "P": "Phosphorus",
     "S": "Sulfur",
     "Cl": "Chlorine",
     "Br": "Bromine",
@@ -52,7 +53,8 @@ def load() -> Score:
 
 def heldout(molecules: str = "molecules.extxyz") -> HeldOut:
     """Densities of complexes, out of the file of molecules that the gallery writes."""
-    frames = [atoms for atoms in ase.io.read(Path(molecules), ":") if len(atoms) > 6]
+    found = ase.io.read(Path(molecules), ":")
+    frames = [atoms for atoms in found if len(atoms) > 6 and set(atoms.get_chemical_symbols()) <= set(TYPES)]
     maker = molgrid.GridMaker()
     grids = torch.stack([density(maker, frames, seed) for seed in range(N_COMPLEXES)])
     batches = [(dict(grid=part), None) for part in grids.split(4)]
@@ -81,7 +83,7 @@ def density(maker, frames: list, seed: int) -> torch.Tensor:
     arrays = (np.array(positions, np.float32), np.array(types, np.float32), np.array(radii, np.float32))
     made = molgrid.CoordinateSet(*arrays, n_types)
     grid = torch.zeros(maker.grid_dimensions(n_types))
-    maker.forward((0.0, 0.0, 0.0), made, grid)
+    maker.forward(molgrid.float3(0.0, 0.0, 0.0), made, grid)
     return grid
 
 

@@ -3,13 +3,14 @@
     equidyn measure --model benchmarks/gallery_topaz.py:load --data benchmarks/gallery_topaz.py:heldout \\
                     --group cube --rotations 24
 
-Topaz (package `topaz-em`, GPL) is called as a program and never imported. Volumes are invented: Gaussian
-blobs at random places of a ball, which look alike from everywhere, under white noise; the denoiser was
-trained on tomograms of cells. Volumes go through files of the format MRC2014.
+Topaz (package `topaz-em`, GPL) is called as a program, in a process of its own. Volumes are invented:
+Gaussian blobs at random places of a ball, which look alike from everywhere, under white noise; the denoiser
+was trained on tomograms of cells. Volumes go through files of the format MRC2014.
 """
 
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,10 +20,23 @@ import torch
 from equidyn.probe.models import HeldOut
 from equidyn.symmetry.actions import Grid
 
-GRID, PADDING = 48, 8  # voxels of an edge, and what the program adds around
+GRID, PADDING = 32, 8  # voxels of an edge, and what the program adds around
 N_VOLUMES, N_BLOBS, WIDTH = 6, 25, 2.0  # width: standard deviation of a blob, voxels
 NOISE = 2.0  # standard deviation, in that of the clean volume
 HEADER = 1024  # bytes
+START = """
+import sys, torch
+try:
+    import torchvision
+except RuntimeError:  # built for another torch: its operators, none of which is called here, are missing
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float least) -> Tensor")
+from topaz.main import main
+main()
+"""
+PROGRAM = [sys.executable, "-c", START]
 
 
 def load(model: str = "unet-3d-20a") -> "Denoiser":
@@ -42,7 +56,7 @@ class Denoiser(torch.nn.Module):
             paths = [Path(folder) / f"{k}.mrc" for k in range(len(noisy))]
             for path, volume in zip(paths, noisy):
                 write_mrc(path, volume[0].numpy())
-            asked = ["topaz", "denoise3d", *map(str, paths), "--output", f"{folder}/out", "--device", "-1"]
+            asked = [*PROGRAM, "denoise3d", *map(str, paths), "--output", f"{folder}/out", "--device", "-1"]
             asked += ["--model", self.model, "--patch-size", str(noisy.shape[-1])]
             asked += ["--patch-padding", str(PADDING), "--num-threads", "1"]
             done = subprocess.run(asked, capture_output=True, text=True)

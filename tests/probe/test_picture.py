@@ -76,6 +76,12 @@ def test_nothing_but_zeros_is_told():
     assert not figure.axes[0].get_lines() and not boxes(figure.axes[0].yaxis)
 
 
+def test_a_quantity_without_a_unit_has_none_in_its_labels():
+    axis = draw([row(unit="")], records(np.ones(4), np.ones(4))).axes[0]
+    labels = [axis.get_xlabel(), axis.get_ylabel()]
+    assert labels == ["r.m.s. prediction of a structure", "r.m.s. equivariance error"]
+
+
 def test_what_is_not_known_is_not_in_the_legend():
     figure = drawn(draw([row()], records(np.ones(4), np.ones(4), np.full(4, math.nan))))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["over all poses", "floor"]

@@ -48,6 +48,35 @@ def test_the_table_comes_back_to_the_last_digit(run, tmp_path, capsys):
         assert len(same) == 1
 
 
+def test_symmetries_of_a_run_have_the_row_of_its_table(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["measure", "--run", str(run), "--symmetries", str(tmp_path / "s.csv")])
+    assert ended.value.code == 0 and "raw, step 12, rotation (haar, 3): " in capsys.readouterr().out
+    rows = {row["symmetry"]: row for row in csv.DictReader(open(tmp_path / "s.csv"))}
+    wanted = dict(step="12", loss="mse", rotations="haar", items="held-out", weights="live")
+    table = csv.DictReader(open(run / "decomposition.csv"))
+    kept = next(row for row in table if all(row[name] == value for name, value in wanted.items()))
+    for name in set(kept) & set(rows["rotation"]) - {"seconds", "floor"}:
+        assert rows["rotation"][name] == kept[name], name
+    exact = {name: row["exact"] for name, row in rows.items()}
+    assert exact == dict(rotation="no", inversion="no", translation="yes", permutation="yes")
+
+
+def test_averages_of_a_run(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["twirl", "--run", str(run), "--out", str(tmp_path / "t.csv")])
+    assert ended.value.code == 0 and "raw, mean over 24: loss" in capsys.readouterr().out
+    rows = list(csv.DictReader(open(tmp_path / "t.csv")))
+    assert [row["n"] for row in rows] == ["1", "2", "4", "8", "24"]
+    assert float(rows[-1]["total"]) < float(rows[0]["total"])
+
+
+def test_symmetries_are_those_of_a_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["measure", "--symmetries", str(tmp_path / "s.csv")])
+    assert ended.value.code == 2 and "expected --run with it" in capsys.readouterr().err
+
+
 def test_a_changed_table_is_seen(run, tmp_path, capsys):
     text = (run / "decomposition.csv").read_text()
     row = [r for r in csv.DictReader(text.splitlines()) if r["step"] == "12" and r["loss"] == "mse"][0]

@@ -48,8 +48,9 @@ def _panel(axis, row: Row, items: list[dict]) -> None:
         axis.axhline(math.sqrt(row.floor), color=FLOOR, lw=1, ls="--", label="floor")
     axis.set_title(f"{row.quantity}: {row.verdict.split(':')[0]}", fontsize=8)
     told = "".join(f"\n{line}" for line in _not_drawn(row, len(items) - len(differ), len(items)))
-    axis.set_xlabel(f"r.m.s. prediction of a structure, {row.unit}{told}", fontsize=8)
-    axis.set_ylabel(f"r.m.s. equivariance error, {row.unit}", fontsize=8)
+    unit = f", {row.unit}" if row.unit else ""
+    axis.set_xlabel(f"r.m.s. prediction of a structure{unit}{told}", fontsize=8)
+    axis.set_ylabel(f"r.m.s. equivariance error{unit}", fontsize=8)
     for one in (axis.xaxis, axis.yaxis):
         _ticks(one, bool(differ))
     _plain(axis)

@@ -189,7 +189,7 @@ SYMMETRIES = {
     "percent_lo": Column("%", "lower end of its 95 % interval, jackknife over clusters"),
     "percent_hi": Column("%", "upper end of its 95 % interval"),
     "relative_equivariance": Column("1", "equivariance over the mean square of the prediction"),
-    "floor": Column("loss", "mean squared rounding error, by a float64 copy of the model"),
+    "floor": Column("loss", "variance of the rounding error over elements, by a float64 copy of the model"),
     "exact": Column("", "yes, where equivariance is within ten floors; no", text=True),
     "n_items": N_ITEMS,
     "n_transformations": Column("1", "elements per item"),
