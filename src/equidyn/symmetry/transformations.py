@@ -49,7 +49,7 @@ def inverted(action: Action, x: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> inverted(Vector(), torch.tensor([[1.0, 0.0, -2.0]]))
-    tensor([[-1., -0., 2.]])
+    tensor([[-1., -0.,  2.]])
     >>> inverted(Grid(), torch.arange(8.0).reshape(2, 2, 2)).flatten().tolist()
     [7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
     """
