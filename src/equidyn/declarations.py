@@ -17,6 +17,7 @@ module, too: the config's ``extensions``.
 import ast
 import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,17 +135,7 @@ def tasks(extensions: tuple[str, ...] = ()) -> dict[str, Task]:
     ConfigError
         a file that cannot be read or declares nothing, or a name that another has
     """
-    known = dict(own_tasks())
-    for file in extensions:
-        task = task_in(file)
-        if task is None:
-            continue
-        if task.name in known:
-            raise ConfigError(
-                f"{file}: task {task.name!r}, expected another name: {known[task.name].file} has it"
-            )
-        known[task.name] = task
-    return known
+    return _joined("task", own_tasks(), extensions, task_in)
 
 
 def task_in(file: str | Path) -> Task | None:
@@ -173,16 +164,21 @@ def models(extensions: tuple[str, ...] = ()) -> dict[str, Model]:
     ConfigError
         a file that cannot be read or declares no model, or a name that another has
     """
-    known = dict(own_models())
+    return _joined("model", own_models(), extensions, model_in)
+
+
+def _joined(what: str, own: dict, extensions: tuple[str, ...], declared_in: Callable) -> dict:
+    """What the package declares, and what files outside it do."""
+    known = dict(own)
     for file in extensions:
-        model = model_in(file)
-        if model is None:
+        found = declared_in(file)
+        if found is None:
             continue
-        if model.name in known:
+        if found.name in known:
             raise ConfigError(
-                f"{file}: model {model.name!r}, expected another name: {known[model.name].file} has it"
+                f"{file}: {what} {found.name!r}, expected another name: {known[found.name].file} has it"
             )
-        known[model.name] = model
+        known[found.name] = found
     return known
 
 
@@ -235,10 +231,7 @@ def source_in(file: str | Path) -> Source | None:
     value = _assigned(_parsed(file)).get("READER")
     if value is None:
         return None
-    try:
-        stated = ast.literal_eval(value)
-    except ValueError:
-        stated = None
+    stated = _literal(value)
     if not isinstance(stated, dict) or sorted(stated) != ["kind", "source"] or stated["kind"] not in KINDS:
         raise ConfigError(f"{file}: READER is {ast.unparse(value)}, expected {EXPECTED_READER}")
     return Source(stated["source"], stated["kind"], Path(file))
@@ -261,6 +254,14 @@ def _parsed(file: str | Path) -> ast.Module:
     return tree
 
 
+def _literal(value: ast.expr) -> object:
+    """The value of a literal; None of anything else."""
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return None
+
+
 def _assigned(tree: ast.Module) -> dict[str, ast.expr]:
     """Values that are assigned at the top level, by name."""
     return {
@@ -277,10 +278,7 @@ def _figures(module: str, tree: ast.Module) -> list[Figure]:
     value = _assigned(tree).get("FIGURES")
     if value is None:
         return []
-    try:
-        stated = ast.literal_eval(value)
-    except ValueError:
-        stated = None
+    stated = _literal(value)
     if not isinstance(stated, list) or not all(isinstance(one, dict) for one in stated):
         raise ConfigError(f"{module}: FIGURES is no list of literals, expected {EXPECTED_FIGURES}")
     found = []
@@ -301,10 +299,7 @@ def _task(file: Path, tree: ast.Module) -> Task | None:
     value = _assigned(tree).get("TASK")
     if value is None:
         return None
-    try:
-        stated = ast.literal_eval(value)
-    except ValueError:
-        stated = None
+    stated = _literal(value)
     if not isinstance(stated, dict):
         raise ConfigError(f"{file}: TASK is no literal, expected {EXPECTED_TASK}")
     wrong = _wrong_keys(stated, OF_TASK, OPTIONAL_OF_TASK)
@@ -345,10 +340,7 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
     values = _assigned(tree)
     if "MODEL" not in values:
         return None
-    try:
-        stated = ast.literal_eval(values["MODEL"])
-    except ValueError:
-        stated = None
+    stated = _literal(values["MODEL"])
     if not isinstance(stated, dict) or sorted(stated) != sorted(FIELDS):
         raise ConfigError(f"{file}: MODEL is {ast.unparse(values['MODEL'])}, expected {EXPECTED}")
     sizes = values.get("SIZES")

@@ -55,7 +55,10 @@ CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
         ({10: (1.1, 2), 100: (0.5, 3)}, "holds only at the dip"),
         ({10: (0.5, 2), 100: (1.1, 3)}, "inconclusive"),
         ({10: (0.5, 0.9), 100: (0.5, 0.9)}, "does not hold here"),
-        ({10: (1 - 1e-12, 1 + 1e-12)}, "inconclusive"),  # equal but for rounding
+        ({10: (0.99, 1.02)}, "inconclusive"),
+        ({10: (1 - 1e-12, 1 + 1e-12)}, "not testable at this scale"),  # equal whatever the molecules
+        ({10: (1.701, 1.702), 100: (1.8, 1.801)}, "not testable at this scale"),  # that of weights alone
+        ({10: (1.701, 1.702), 100: (1.7, 1.9)}, "holds"),
         ({1: (2, 3)}, "not testable at this scale"),
     ],
 )
@@ -64,7 +67,7 @@ def test_curvature_is_judged_by_intervals_over_molecules(intervals, expected):
     table = curvature(intervals)
     ranks, largest = [r for r in claims(CURVE, [], more={"curvature": table}) if r["claim"] == "C7"]
     assert ranks["verdict"] == largest["verdict"] == expected
-    if expected == "not testable at this scale":
+    if expected == "not testable at this scale" and 1 in intervals:  # nothing counts
         assert ranks["ours"] == largest["ours"] == ""
         return
     lo, hi = intervals[max(intervals)]

@@ -47,15 +47,14 @@ def schema() -> dict:
     definitions = top.setdefault("$defs", {})
 
     def reference(section: type[BaseModel], optional: bool = False) -> dict:
+        """Where a section is defined; ``optional``: with keys that may all be missing."""
         found = section.model_json_schema()
         for name, inner in found.pop("$defs", {}).items():
             definitions.setdefault(name, inner)
-        definitions.setdefault(section.__name__, found)
-        if not optional:
-            return {"$ref": f"#/$defs/{section.__name__}"}
-        partial = {**found, "properties": {k: _optional(v) for k, v in found["properties"].items()}}
-        partial["required"] = [key for key in found.get("required", []) if key in ("task", "dataset")]
-        definitions[section.__name__] = partial
+        if optional:
+            found["properties"] = {key: _optional(value) for key, value in found["properties"].items()}
+            found["required"] = [key for key in found.get("required", []) if key in ("task", "dataset")]
+        definitions[section.__name__] = found
         return {"$ref": f"#/$defs/{section.__name__}"}
 
     def by(key: str, sections: dict[str, type[BaseModel]], other: type[BaseModel], optional: bool) -> dict:
@@ -76,8 +75,6 @@ def schema() -> dict:
         task: reference(section, True) for task, section in SETTINGS.items()
     }
     top["properties"]["defaults"]["additionalProperties"] = reference(OutsideSettings, True)
-    for section in (*SETTINGS, *RUNS):
-        definitions.pop(section, None)
     return _without_nulls(_partial_parts(top))
 
 

@@ -61,6 +61,20 @@ def load_run(run: Path, dataset: Path | None = None) -> tuple[Run, Path]:
     return load(settings, data, grids if grids.is_file() else None), data
 
 
+def load_last(run: Path, dataset: Path | None = None) -> tuple[Run, int]:
+    """A run from its folder with the live weights of its last checkpoint, and their step.
+
+    Raises
+    ------
+    DataError
+        no such run, dataset or checkpoints
+    """
+    loaded, _ = load_run(run, dataset)
+    saved = checkpoint.load(checkpoints_in(run / "checkpoints")[-1])
+    loaded.model.load_state_dict(saved["live"])
+    return loaded, saved["step"]
+
+
 def line(row: dict) -> str:
     """A row in one line, with the verdict on it alone."""
     where = f"{row['run']}, step {row['step']}" + (f", {row['condition']}" if row["condition"] else "")

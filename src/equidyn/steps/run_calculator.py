@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from equidyn.data.padding import padded, padding_mask
 from equidyn.errors import ConfigError, optional_packages
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.steps.measure_run import load_run
@@ -79,14 +80,10 @@ class RunCalculator(Calculator):
 
     def _padded(self, frames: list[Atoms]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Numbers uint8 [n, a], positions [n, a, 3] and mask [n, a]."""
-        n, width = len(frames), max(map(len, frames))
-        numbers, mask = torch.zeros(n, width, dtype=torch.uint8), torch.zeros(n, width, dtype=torch.bool)
-        positions = torch.zeros(n, width, 3, dtype=self.dtype)
-        for k, atoms in enumerate(frames):
-            numbers[k, : len(atoms)] = torch.from_numpy(atoms.numbers.astype(np.uint8))
-            positions[k, : len(atoms)] = torch.from_numpy(atoms.positions).to(self.dtype)
-            mask[k, : len(atoms)] = True
-        return numbers, positions, mask
+        mask = padding_mask(np.cumsum([0, *map(len, frames)]))
+        numbers = np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8)
+        positions = np.concatenate([atoms.positions for atoms in frames])
+        return padded(numbers, mask), padded(positions, mask).to(self.dtype), mask
 
     def _reference(self) -> np.ndarray:
         """Energy of each element [110]: what the task took off the energies of its training items."""

@@ -1,7 +1,7 @@
 """``equidyn measure --run RUN --symmetries FILE``: how far a trained run is from each of its symmetries.
 
-Rotation and inversion of every task; translation and permutation where the task means them. Chains of `flow`
-have an order, and the task centres them, so that the network never sees a translation.
+Rotation and inversion of every task; translation and permutation where one of this package means them. Chains
+of `flow` have an order, and the task centres them, so that the network never sees a translation.
 """
 
 import copy
@@ -17,14 +17,13 @@ from equidyn import seeds
 from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import SYMMETRIES
 from equidyn.results.tables import write_table
-from equidyn.steps.measure_run import load_run
-from equidyn.steps.run import Run, checkpoints_in
+from equidyn.steps.measure_run import load_last
+from equidyn.steps.run import Run
 from equidyn.symmetry import groups, transformations
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise, valid
 from equidyn.symmetry.limits import EXACT
 from equidyn.symmetry.measure import Batch, check_eval
 from equidyn.symmetry.transformations import Transformation, twisted
-from equidyn.training import checkpoint
 
 SHIFT = 3.0  # Å, of translations of atoms
 FLOOR_ITEMS, FLOOR_ELEMENTS = 4, 4  # that the floor is taken from
@@ -59,12 +58,8 @@ def measure_symmetries(run: Path, dataset: Path | None = None, out: Path | None 
     DataError
         no such run, dataset or checkpoints
     """
-    loaded, _ = load_run(run, dataset)
-    saved = checkpoint.load(checkpoints_in(run / "checkpoints")[-1])
-    loaded.model.load_state_dict(saved["live"])
-    rows = [
-        row for condition in loaded.task.conditions for row in symmetry_rows(loaded, condition, saved["step"])
-    ]
+    loaded, step = load_last(run, dataset)
+    rows = [row for condition in loaded.task.conditions for row in symmetry_rows(loaded, condition, step)]
     for row in rows:
         print(line(row))
     if out is not None:
@@ -95,7 +90,8 @@ def symmetries_of(run: Run, n_items: int) -> list[Symmetry]:
         Symmetry("rotation", f"{task.group}, {n}", rotations, order),
         Symmetry("inversion", "with and without", lambda batch, start: both, order=2),
     ]
-    return found + OTHERS[task.name](n)
+    others = OTHERS.get(task.name, _of_none)  # a task from outside the package says nothing of others
+    return found + others(n)
 
 
 def _of_forces(n: int) -> list[Symmetry]:
@@ -136,7 +132,11 @@ def _device(batch: Batch) -> torch.device:
     return batch.target.device
 
 
-OTHERS = {"forces": _of_forces, "voxels": _of_voxels, "flow": lambda n: []}
+def _of_none(n: int) -> list[Symmetry]:
+    return []
+
+
+OTHERS = {"forces": _of_forces, "voxels": _of_voxels}
 
 
 @torch.no_grad()

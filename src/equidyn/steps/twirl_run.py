@@ -8,13 +8,12 @@ import torch
 from equidyn import seeds
 from equidyn.results.columns import TWIRLS
 from equidyn.results.tables import write_table
-from equidyn.steps.measure_run import load_run
-from equidyn.steps.run import Run, checkpoints_in
+from equidyn.steps.measure_run import load_last
+from equidyn.steps.run import Run
 from equidyn.symmetry import groups
 from equidyn.symmetry.averaging import SIZES, expected, losses_of_means
 from equidyn.symmetry.decomposition import ItemSums, accumulate, ratio_interval, summarise
 from equidyn.symmetry.measure import Batch, chunks, twisted_predictions
-from equidyn.training import checkpoint
 
 AT_ONCE = 4  # items whose predictions in all poses are held in memory
 
@@ -38,10 +37,8 @@ def twirl_run(run: Path, dataset: Path | None = None, out: Path | None = None) -
     DataError
         no such run, dataset or checkpoints
     """
-    loaded, _ = load_run(run, dataset)
-    saved = checkpoint.load(checkpoints_in(run / "checkpoints")[-1])
-    loaded.model.load_state_dict(saved["live"])
-    about = dict(run=loaded.settings["run"], task=loaded.task.name, step=saved["step"])
+    loaded, step = load_last(run, dataset)
+    about = dict(run=loaded.settings["run"], task=loaded.task.name, step=step)
     rows = []
     for condition in loaded.task.conditions:
         for row in twirl_rows(loaded, condition):

@@ -13,6 +13,7 @@ from equidyn.results.claims.rows import (
 from equidyn.results.verdicts import DIP, FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE
 
 CONDITIONED, SMOOTH = "better conditioned", "smoother"
+FIXED = 0.01  # width of an interval over molecules, relative to its ratio, below which no molecule matters
 
 
 def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]:
@@ -21,8 +22,10 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
     equivariance term. Above 1 either speaks for the claim.
 
     ours, lo, hi: the ratio at the last checkpoint that counts, with its 95 % interval over molecules. The
-    verdict is that of ``better``. Condition numbers are told only where ``unresolved`` finds nothing: of a
-    spectrum without a gap they repeat the threshold.
+    verdict is that of ``better``, but `not testable at this scale` where the ratio is ``fixed``: over a layer
+    that feeds a linear head both Hessians are the same features times a matrix of the head's weights, whose
+    ratio is known beforehand (docs/log.md, 2026-11-26). Condition numbers are told only where ``unresolved``
+    finds nothing: of a spectrum without a gap they repeat the threshold.
     """
     result = []
     for run, condition in groups_of(curvature):
@@ -46,6 +49,9 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
                 traces = [f"step {s:.0f} {_text(_ratio(r, 'trace', kind))}" for s, r in sorted(used.items())]
                 told += [f"traces, twirled / equivariance: {', '.join(traces)}"] if traces else []
             judged = better(list(ratios.values()), ratios.get(low))
+            if ratios and all(fixed(ratio) for ratio in ratios.values()):
+                judged = UNTESTABLE
+                told.append("the ratio is the same for all molecules: that of weights, not of a landscape")
             conditions = "; ".join([*common, *told])
             result.append(claim_row("C7", judged, conditions, *ours, paper_said, statement, where))
     return result
@@ -68,6 +74,12 @@ def better(ratios: list[tuple], at_dip: tuple | None) -> str:
     if at_dip is not None and at_dip[1] > 1:
         return DIP
     return FAILS if all(hi < 1 for _, _, hi in ratios) else INCONCLUSIVE
+
+
+def fixed(ratio: tuple[float, float, float]) -> bool:
+    """Whether a ratio (value, lo, hi) is the same for all molecules: its interval has next to no width."""
+    value, lo, hi = ratio
+    return hi - lo < FIXED * abs(value)
 
 
 def unresolved(row: dict) -> str:
