@@ -162,7 +162,7 @@ def test_a_task_outside_must_have_what_is_asked_of_it():
 COMMON = keys_of(Training)
 
 
-@pytest.mark.parametrize("change, message", [(dict(task="moons"), "'moons'"), (dict(claim="C11"), "'C11'")])
+@pytest.mark.parametrize("change, message", [(dict(task="moons"), "'moons'"), (dict(claim="C12"), "'C12'")])
 def test_a_figure_that_no_report_would_show_is_refused(tmp_path, change, message):
     file = tmp_path / "figure.py"
     config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text()) | {"extensions": [str(file)]}

@@ -40,7 +40,7 @@ EXPECTED_TASK = (
 )
 EXPECTED_READER = f'READER = {{"source": …, "kind": …}} with a kind of {", ".join(KINDS)}'
 NAME, NAMES = re.compile(r"[a-z][a-z_]*\Z"), "lower-case letters and underscores"
-CLAIM = re.compile(r"(C([1-9]|10))?\Z")  # empty: a figure that belongs to none
+CLAIM = re.compile(r"(C([1-9]|10|11))?\Z")  # empty: a figure that belongs to none
 LAST = 100  # place of a figure that states none
 ORDER = ("forces", "voxels", "flow")  # of tasks, wherever they are listed
 
@@ -289,7 +289,7 @@ def _figures(module: str, tree: ast.Module) -> list[Figure]:
         if wrong:
             raise ConfigError(f"{module}: figure with {wrong}; expected {EXPECTED_FIGURES}")
         if not CLAIM.match(one["claim"]):
-            raise ConfigError(f"{module}: figure with claim {one['claim']!r}, expected C1 to C10 or none")
+            raise ConfigError(f"{module}: figure with claim {one['claim']!r}, expected C1 to C11 or none")
         found.append(Figure(**{**one, "axes": tuple(one.get("axes", ()))}, module=module))
     return found
 

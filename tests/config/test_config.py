@@ -40,6 +40,12 @@ def broken(path, value):
         (("defaults", "forces", "training", "lr"), -1, "lr.*-1"),
         (("runs", "forces", "dataset"), "qm9", "'qm9', expected one of.*molecules"),
         (("datasets", "molecules", "temperature"), "hot", "temperature.*hot"),
+        (
+            ("runs", "forces-raw-aug", "training", "copies"),
+            5,
+            "copies: 5, expected a divisor of batch_size = 32",
+        ),
+        (("runs", "forces-raw", "training", "copies"), 4, "augment: 0.0 beside copies: 4, expected 1"),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
         (

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from equidyn.models import registry
@@ -28,3 +29,18 @@ def test_held_out_items_are_fixed_and_never_trained_on(task):
     clusters = torch.cat([b.clusters for b in first])
     assert len(clusters.unique()) == len(clusters) == 8
     assert not set(clusters.tolist()) & set(task.cluster[task.train].tolist())
+
+
+def test_penalty_is_the_equivariance_error_in_units_of_the_zero_predictor(task):
+    """None for the control; the loss grows by the weight times what is logged."""
+    task.settings["training"]["augment"] = 1.0
+    items = torch.arange(6)
+    for name, options in (("rawdir", {}), ("escaip", {"tied": True})):
+        model = registry.build(name, "tiny", 0, **options)
+        task.settings["training"].pop("equivariance_penalty", None)
+        plain, log = task.training_loss(model, items, 3)
+        task.settings["training"]["equivariance_penalty"] = 3.0
+        loss, more = task.training_loss(model, items, 3)
+        assert "equivariance" not in log and more.items() > log.items()
+        assert loss.item() == pytest.approx(plain.item() + 3.0 * more["equivariance"], rel=1e-6)
+        assert (more["equivariance"] < 1e-10) == (name == "escaip")

@@ -239,3 +239,28 @@ def test_gradient_in_parts_is_that_of_the_whole_batch(micro_batch):
         and loss == pytest.approx(model(x[items]).square().mean().item())
     )
     assert len(set(seeds)) == len(seeds) == -(-8 // (micro_batch or 8)) and seeds[0] == 7
+
+
+def test_copies_are_the_rows_of_fewer_items_and_one_is_what_was():
+    class Items:
+        n_train = 40
+
+    settings = {"batch_size": 12}
+    one = loop.rows_of(2, Items(), settings, 0)
+    assert torch.equal(one, loop.batch_items(2, 40, 12, 0))
+    assert torch.equal(one, loop.rows_of(2, Items(), settings | {"copies": 1}, 0))
+    four = loop.rows_of(2, Items(), settings | {"copies": 4}, 0)
+    assert len(four) == 12 and torch.equal(four.reshape(3, 4), four[::4, None].expand(3, 4))
+    epoch = torch.cat([loop.rows_of(step, Items(), settings | {"copies": 4}, 0)[::4] for step in range(13)])
+    assert len(epoch.unique()) == 39  # the incomplete batch is dropped
+
+
+@pytest.mark.parametrize("make", [small_voxels, small_flow])
+def test_the_penalty_of_the_other_tasks_is_what_it_adds(make, tmp_path):
+    task, architecture, _ = make(tmp_path)
+    items, model = torch.arange(2), registry.build(architecture, "tiny", 0).eval()  # no dropout
+    plain, log = task.training_loss(model, items, 3)
+    task.settings["training"]["equivariance_penalty"] = 0.5
+    loss, more = task.training_loss(model, items, 3)
+    assert loss.item() == pytest.approx(plain.item() + 0.5 * more["equivariance"], rel=1e-5)
+    assert more["equivariance"] > 0 and more.items() > log.items()

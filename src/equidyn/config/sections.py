@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from equidyn.defaults import BETAS, CHECKPOINTS_FROM, DEVICE, DROPOUT, EPS, OFF_GRID, OFFLINE
+from equidyn.defaults import (
+    BETAS,
+    CHECKPOINTS_FROM,
+    COPIES,
+    DEVICE,
+    DROPOUT,
+    EPS,
+    EQUIVARIANCE_PENALTY,
+    OFF_GRID,
+    OFFLINE,
+)
 
 ABSENT: Any = None  # as a default: the key may be left out; an explicit null is refused
 NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
@@ -115,6 +125,16 @@ class Training(Section):
         description="train on so many items only, drawn at random; a smaller subset is part of a larger one",
     )
     augment: Share = Field(description="probability that an item is rotated (Haar) with its target")
+    copies: Positive = Field(
+        COPIES,
+        description="rotated copies of each item in a batch of `batch_size` rows, which it divides; more "
+        "than one needs augment = 1",
+    )
+    equivariance_penalty: NotNegative = Field(
+        EQUIVARIANCE_PENALTY,
+        description="weight of the batch's equivariance error, in units of the zero predictor's loss (flow: "
+        "nm²), beside the loss; costs one more forward and backward pass",
+    )
 
 
 class ForcesTraining(Training):

@@ -15,7 +15,7 @@ from equidyn.config.resolve import origin, resolve_run
 from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
-from equidyn.defaults import LABELS
+from equidyn.defaults import COPIES, LABELS
 from equidyn.errors import ConfigError
 
 N_CHANNELS = 8  # of VoxMol by default
@@ -103,6 +103,7 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_fit(place, task, where, dataset, fitting_sources(config, task))
     _check_model(place, settings, where, dataset, models)
     _check_counts(place, settings, where, dataset)
+    _check_copies(f"{place}.training", settings["training"])
 
 
 def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
@@ -185,6 +186,19 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
+
+
+def _check_copies(place: str, training: dict) -> None:
+    copies = training.get("copies", COPIES)
+    if training["batch_size"] % copies:
+        raise ConfigError(
+            f"{place}.copies: {copies}, expected a divisor of batch_size = {training['batch_size']}"
+        )
+    if copies > 1 and training["augment"] < 1:
+        raise ConfigError(
+            f"{place}.augment: {training['augment']} beside copies: {copies}, expected 1: copies that "
+            f"are not rotated are one item several times"
+        )
 
 
 def check_downloads(config: dict, known: list[str]) -> None:

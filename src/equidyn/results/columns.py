@@ -213,7 +213,7 @@ TWIRLS = {
     "n_items": N_ITEMS,
 }
 CLAIMS = {
-    "claim": Column("", "C1 to C10", text=True),
+    "claim": Column("", "C1 to C11", text=True),
     "statement": Column("", "what the paper claims", text=True),
     "place": Column("", "where in the paper, and the task", text=True),
     "paper": Column("", "the paper's number", text=True),

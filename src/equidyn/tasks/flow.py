@@ -21,6 +21,7 @@ from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, 
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
+from equidyn.tasks.protocol import penalised
 
 TASK = {
     "name": "flow",
@@ -159,10 +160,13 @@ class Flow:
             auxiliary = distogram_loss(logits, x_1, mask, t)
         error = (x_1 - inputs["x_t"] - remaining * velocity).square() * mask[..., None]
         flow = error.sum((1, 2)) / (3 * mask.sum(1)) / ((1 - t) ** 2 + 1e-5)  # (b,)
-        return (flow + auxiliary).mean(), {
-            "flow_loss": flow.mean().item(),
-            "distogram_loss": auxiliary.mean().item(),
-        }
+        log = {"flow_loss": flow.mean().item(), "distogram_loss": auxiliary.mean().item()}
+        loss = (flow + auxiliary).mean()
+
+        def predict(turned):
+            return model(**turned)
+
+        return penalised(loss, log, self, predict, inputs, velocity, mask, step_seed)
 
     @torch.no_grad()
     def first_estimate(self, model: torch.nn.Module, inputs: dict) -> torch.Tensor:

@@ -14,6 +14,7 @@ from equidyn.geometry.neighbours import neighbour_list
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
+from equidyn.tasks.protocol import penalised
 
 TASK = {
     "name": "forces",
@@ -127,7 +128,12 @@ class Forces:
         force_loss = error.norm(dim=-1).mean() if training["loss"] == "l2" else error.square().mean()
         energy_loss = (energy - self.scaled_energy[items].to(energy.device)).abs().mean()
         loss = training["energy_weight"] * energy_loss + training["force_weight"] * force_loss
-        return loss, {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
+        log = {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
+
+        def predict(turned):
+            return model(**turned)[1]
+
+        return penalised(loss, log, self, predict, inputs, forces, inputs["mask"], step_seed)
 
     def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken

@@ -11,9 +11,14 @@ from typing import Protocol
 import torch
 
 from equidyn.declarations import Task as Declared
+from equidyn.defaults import EQUIVARIANCE_PENALTY
 from equidyn.errors import ConfigError
+from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Action
 from equidyn.symmetry.measure import Batch
+from equidyn.symmetry.penalty import equivariance_penalty
+
+PENALTY_STREAM = 5  # of a step's random numbers; tasks draw from 0 to 4
 
 
 class Task(Protocol):
@@ -50,6 +55,28 @@ class Task(Protocol):
         """Held-out loss of the best equivariant predictor that only rescales its input; None where that is
         zero output.
         """
+
+
+def penalised(
+    loss: torch.Tensor,
+    log: dict[str, float],
+    task: Task,
+    predict: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    inputs: dict[str, torch.Tensor],
+    prediction: torch.Tensor,
+    mask: torch.Tensor | None,
+    step_seed: int,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """A training loss and its log with the term ``training.equivariance_penalty``, where a run has one.
+
+    ``prediction`` is that of ``predict(inputs)``, in a unit in which the zero predictor's loss is about 1.
+    """
+    weight = task.settings["training"].get("equivariance_penalty", EQUIVARIANCE_PENALTY)
+    if weight == 0:
+        return loss, log
+    rotations = groups.draw_per_item(task.group, 1, len(prediction), [step_seed, PENALTY_STREAM])[0][0]
+    penalty = equivariance_penalty(predict, inputs, prediction, task.actions, task.output, rotations, mask)
+    return loss + weight * penalty, log | {"equivariance": penalty.item()}
 
 
 MEMBERS = (

@@ -21,6 +21,7 @@ from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
+from equidyn.tasks.protocol import penalised
 
 TASK = {
     "name": "voxels",
@@ -118,7 +119,12 @@ class Voxels:
         ):
             prediction = model(noisy)
         loss = (prediction.float() - clean).square().mean()
-        return loss / self.power, {"mse": loss.item()}
+        log, scaled = {"mse": loss.item()}, prediction.float() / self.power**0.5
+
+        def predict(turned):
+            return model(**turned) / self.power**0.5
+
+        return penalised(loss / self.power, log, self, predict, dict(noisy=noisy), scaled, None, step_seed)
 
     def _frozen(self):
         if not hasattr(self, "_held_out"):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from equidyn.defaults import COPIES
 from equidyn.errors import TrainingError
 from equidyn.files import exclusive
 from equidyn.training import checkpoint
@@ -67,6 +68,14 @@ def batch_items(
             batches = pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, min(batch_size, len(pool)))
             order[start : start + len(pool)] = rng.permutation(batches).reshape(-1)
     return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
+
+
+def rows_of(step: int, task: Any, settings: dict, seed: int) -> torch.Tensor:
+    """Indices of the rows of a batch: its items, each ``copies`` times (a task turns every row by itself)."""
+    copies = settings.get("copies", COPIES)
+    lengths = getattr(task, "lengths", None)
+    items = batch_items(step, task.n_train, settings["batch_size"] // copies, seed, lengths)
+    return items.repeat_interleave(copies)
 
 
 def accumulate_gradient(
@@ -146,7 +155,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         torch.manual_seed(
             (seed * 1_000_003 + step) % 2**63
         )  # dropout of a step depends on (seed, step) alone
-        items = batch_items(step, task.n_train, settings["batch_size"], seed, getattr(task, "lengths", None))
+        items = rows_of(step, task, settings, seed)
         optimizer.zero_grad(set_to_none=True)
         loss, log = accumulate_gradient(
             model, task, items, seed * 1_000_003 + step, settings.get("micro_batch")

@@ -26,6 +26,10 @@ STATEMENTS = {
         "variance of the force head",
     ),
     "C10": ("the penalty is small, so a non-equivariant model may win per GPU-hour", "discussion"),
+    "C11": (
+        "symmetry is learned ahead of the task: the percentage falls by a fifth or more as the loss halves",
+        "percent against loss",
+    ),
 }
 MIN_CORRELATED = 5  # checkpoints
 

@@ -1,5 +1,5 @@
-"""The paper's claims, a row per run or axis, with verdicts computed from tables by the rules of ``verdicts``
-and of each function's docstring.
+"""The paper's claims, and a question of ours (C11): a row per run or axis, with verdicts computed from tables
+by the rules of ``verdicts`` and of each function's docstring.
 """
 
 from equidyn.results import tables
@@ -8,6 +8,7 @@ from equidyn.results.claims.curvature import c7
 from equidyn.results.claims.curves import c1, c2, c10
 from equidyn.results.claims.gradients import c8
 from equidyn.results.claims.head import c9
+from equidyn.results.claims.plateau import c11
 from equidyn.results.claims.poses import c2_poses
 from equidyn.results.claims.replicates import of_seeds, of_times, replicated
 from equidyn.results.claims.rows import STATEMENTS, claim_row
@@ -17,7 +18,7 @@ from equidyn.results.verdicts import NOT_RUN
 def claims(
     rows: list[dict], paper: list[dict], points: dict | None = None, more: dict[str, list[dict]] | None = None
 ) -> list[dict]:
-    """Rows of ``columns.CLAIMS`` for the claims C1 to C10, in this order; a claim without data has one row,
+    """Rows of ``columns.CLAIMS`` for the claims C1 to C11, in this order; a claim without data has one row,
     `not run`.
 
     Parameters
@@ -38,6 +39,7 @@ def claims(
     result += c8(rows, paper, more.get("gradients", []), points)
     result += c9(rows, paper, more.get("head", []), points)
     result += c10(rows, points)
+    result += c11(rows, paper, points)
     missing = set(STATEMENTS) - {r["claim"] for r in result}
     result += [claim_row(claim, NOT_RUN, "needs runs that this config does not declare") for claim in missing]
     return sorted(result, key=lambda r: int(r["claim"][1:]))

@@ -1,0 +1,276 @@
+"""C11, a question of ours: is the symmetry learned ahead of the task, or only as well?
+
+Everything here was written down before the runs of ``config/plateau.yaml``. If a network only learns the
+symmetry as well as its task, equivariance error and total loss fall together and the percentage stays: a
+plateau.
+
+*Ahead.* ``fall`` is how many times smaller the percentage becomes while the total loss halves: 2^s with s the
+slope of ln(percent) against ln(total) over the steps that count. `holds` where its whole interval is at least
+``AHEAD``, `does not hold here` where all of it lies below, else `inconclusive`; `not testable at this scale`
+with fewer than ``MIN_STEPS`` steps that count or a loss that falls by less than ``MIN_RANGE`` over them. Live
+and averaged (EMA) weights have rows of their own, because live ones carry the noise of the optimizer, which
+falls with the learning rate.
+
+*Lifts.* What lowers the percentage at the end of training: the ratio of a point's percentage to that of its
+reference. `holds` (it lowers it) where the whole interval is below 1, `does not hold here` where it is above,
+`inconclusive` where it includes 1.
+
+*Learned.* The equivariance error on training items over that on held-out ones. `holds` (it is not learned,
+rather than learned and not generalized) where the whole interval is at least ``ALIKE``, `does not hold here`
+where all of it lies below, else `inconclusive`.
+
+Intervals are Student's over three seeds or more; with fewer, that of the slope over a run's own steps, which
+are not independent, and no row for the other two.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from equidyn.results import tables
+from equidyn.results.claims.replicates import Point, mean_over_seeds, of_times, replicated, seeds_text
+from equidyn.results.claims.rows import STATEMENTS, claim_row, percent_text, place_of, range_text
+from equidyn.results.verdicts import (
+    FAILS,
+    HOLDS,
+    INCONCLUSIVE,
+    MIN_POINTS,
+    UNTESTABLE,
+    at_loss,
+    counted,
+    lowest_ratio,
+)
+from equidyn.symmetry.limits import LEARNED
+
+AHEAD = 1.25  # times smaller per halving of the loss: by a fifth
+ALIKE = 0.8
+MIN_STEPS, MIN_RANGE = 3, 1.2
+FORCES_ZERO = 1.21  # (eV/Å)²: where the published run with broken augmentation stays, a constant's loss
+
+LIFTS = "lowers the percentage at the end of training"
+LEARNED_TOO = (
+    "equivariance error is as large on training items as on held-out ones: not learned, rather than learned "
+    "and not generalized"
+)
+STATEMENT, PLACE = STATEMENTS["C11"]
+
+
+def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
+    """Rows of the three questions for every point, or run, that has an equivariance to learn."""
+    found, made = [], replicated(tables.runs(rows), points)
+    own = {point.reference: point for point in made if not point.axes}
+    for point in made:
+        conditions = [c for c in tables.conditions(rows, point.runs[0]) if not c.endswith("sc")]
+        for weights in ("live", "ema"):
+            found += _joined([_ahead(rows, paper, point, c, weights) for c in conditions])
+        if len(point.runs) >= MIN_POINTS:
+            reference = own.get(point.reference)
+            if point.axes and reference and len(reference.runs) >= MIN_POINTS:
+                found += _joined([_lift(rows, point, reference, c) for c in conditions])
+            found += _joined([_learned(rows, point, c) for c in conditions])
+    return found
+
+
+def _joined(made: list[dict | None]) -> list[dict]:
+    """The rows of flow times as one."""
+    found = [row for row in made if row]
+    return [of_times(found)] if len(found) > 1 else found
+
+
+def curves_of(rows: list[dict], runs: list[str], condition: str, **which: str) -> list[list[dict]]:
+    """Curves of the runs that have an equivariance to learn at their end."""
+    curves = [tables.curve(rows, run, condition=condition, **which) for run in runs]
+    return [c for c in curves if c and c[-1]["equivariance"] > 10 * c[-1]["floor"]]
+
+
+def path(curve: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """ln(total / zero predictor's) and ln(percent) at the steps that count."""
+    rows = [r for r in curve if counted(r) and r["percent"] > 0 and r["equivariance"] > 10 * r["floor"]]
+    x = np.log([r["total"] / r["zero_loss"] for r in rows])
+    return x, np.log([r["percent"] for r in rows])
+
+
+def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Least-squares slope with the half width of its 95 % interval; nan where a path is too short."""
+    if len(x) < MIN_STEPS or np.ptp(x) < math.log(MIN_RANGE):
+        return math.nan, math.nan
+    fit = stats.linregress(x, y)
+    return float(fit.slope), float(stats.t.ppf(0.975, len(x) - 2)) * float(fit.stderr)
+
+
+def fall(curves: list[list[dict]]) -> tuple[float, float, float]:
+    """How many times smaller the percentage becomes while the loss halves, with its 95 % interval, see the
+    module; nan where a run's path is too short.
+    """
+    found = [slope(*path(curve)) for curve in curves]
+    slopes = [value for value, _ in found]
+    if not slopes or any(math.isnan(value) for value in slopes):
+        return math.nan, math.nan, math.nan
+    if len(slopes) >= MIN_POINTS:
+        ends = mean_over_seeds(slopes)
+    else:
+        value, half = found[0]
+        ends = value, value - half, value + half
+    return tuple(2.0**end for end in ends)
+
+
+def judged(lo: float, hi: float, least: float) -> str:
+    """Whether an interval lies at or above ``least``, below, or includes it."""
+    if math.isnan(lo):
+        return UNTESTABLE
+    if lo >= least:
+        return HOLDS
+    return FAILS if hi < least else INCONCLUSIVE
+
+
+def _ahead(rows, paper, point: Point, condition: str, weights: str) -> dict | None:
+    curves = curves_of(rows, point.runs, condition, weights=weights)
+    if not curves:
+        return None
+    values = fall(curves)
+    n = len(curves)
+    over = "over seeds" if n >= MIN_POINTS else "over the steps of one run, which are not independent"
+    told = [f"{place_of(point.runs[0], condition)}, {weights} weights, {seeds_text(n)}, interval {over}"]
+    told += [_path_text(curve) for curve in curves]
+    ours = [value if not math.isnan(value) else "" for value in values]
+    task, verdict = curves[0][-1]["task"], judged(*values[1:], AHEAD)
+    published = published_falls(paper, task, condition)
+    beside = range_text(published, " x per halving") if weights == "live" else ""
+    return claim_row("C11", verdict, "; ".join(told), *ours, beside, STATEMENT, f"{PLACE}, {task}, {weights}")
+
+
+def _path_text(curve: list[dict]) -> str:
+    rows = [r for r in curve if counted(r)]
+    if not rows:
+        return f"{curve[-1]['run']}: no step counts"
+    first, last = rows[0], rows[-1]
+    at = [f"{percent_text(r)} at {r['total'] / r['zero_loss']:.3g}" for r in (first, last)]
+    lowest = min(rows, key=lambda r: r["percent"])
+    return (
+        f"{curve[-1]['run']}: {at[0]} x the zero predictor (step {first['step']:.0f}) to {at[1]} x (step "
+        f"{last['step']:.0f}), lowest {lowest['percent']:.3g} % at step {lowest['step']:.0f}"
+    )
+
+
+def published_falls(paper: list[dict], task: str, condition: str) -> list[float]:
+    """``fall`` of the paper's runs with both percent and total, over steps whose total is at least a tenth
+    below the zero predictor's: inferred for forces, estimated for voxels, the first logged total for flow.
+    """
+    found: dict[str, dict[str, list[dict]]] = {}
+    for r in paper:
+        fits = not condition or r["run"].endswith(f" {condition}")
+        if r["task"] == task and fits and r["quantity"] in ("path_percent", "path_total"):
+            found.setdefault(r["run"], {}).setdefault(r["quantity"], []).append(r)
+    falls = []
+    for curve in found.values():
+        total = np.array([r["percent"] for r in curve["path_total"]])
+        percent = np.array([r["percent"] for r in curve["path_percent"]])
+        kept = total < LEARNED * published_zero(paper, task, total)
+        value, _ = slope(np.log(total[kept]), np.log(percent[kept]))
+        falls += [] if math.isnan(value) else [2.0**value]
+    return falls
+
+
+def published_zero(paper: list[dict], task: str, total: np.ndarray) -> float:
+    """The loss of the zero predictor on the paper's data, as far as it is known, see ``published_falls``."""
+    if task == "forces":
+        return FORCES_ZERO
+    estimates = [
+        r["percent"] for r in paper if (r["task"], r["quantity"]) == (task, "zero_predictor_estimate")
+    ]
+    return estimates[0] if estimates else float(total[0])
+
+
+def lift(ours: list[dict], reference: list[dict]) -> tuple[float, float, float]:
+    """Geometric mean of the percentages over that of the reference's, with Welch's 95 % interval over seeds;
+    nan where one does not count, or with fewer than three seeds.
+    """
+    few = min(len(ours), len(reference)) < MIN_POINTS
+    if few or not all(counted(r) and r["percent"] > 0 for r in [*ours, *reference]):
+        return math.nan, math.nan, math.nan
+    a, b = (np.log([r["percent"] for r in group]) for group in (ours, reference))
+    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return math.exp(a.mean() - b.mean()), math.exp(ends.low), math.exp(ends.high)
+
+
+def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
+    curves = curves_of(rows, point.runs, condition)
+    others = curves_of(rows, reference.runs, condition)
+    if len(curves) < MIN_POINTS or len(others) < MIN_POINTS:
+        return None
+    values = lift([c[-1] for c in curves], [c[-1] for c in others])
+    ema = [curves_of(rows, p.runs, condition, weights="ema") for p in (point, reference)]
+    averaged = lift(*([c[-1] for c in group] for group in ema))
+    told = [
+        f"{place_of(point.runs[0], condition)} against {reference.runs[0]}, {seeds_text(len(curves))} each",
+        _ends_text("live", curves, others),
+        f"EMA weights: ratio {averaged[0]:.3g} [{averaged[1]:.3g}, {averaged[2]:.3g}]",
+        _equal_text(curves, others),
+    ]
+    verdict = lift_verdict(values)
+    ours = [value if not math.isnan(value) else "" for value in values]
+    name, task = axes_text(point.axes), curves[0][-1]["task"]
+    return claim_row("C11", verdict, "; ".join(told), *ours, "", f"{name} {LIFTS}", f"what lifts it, {task}")
+
+
+def lift_verdict(values: tuple[float, float, float]) -> str:
+    """The verdict on a ratio and its interval, see the module."""
+    _, lo, hi = values
+    if math.isnan(lo):
+        return UNTESTABLE
+    if hi < 1:
+        return HOLDS
+    return FAILS if lo > 1 else INCONCLUSIVE
+
+
+def axes_text(axes: dict) -> str:
+    """``steps 4000``; what a run is told apart by."""
+    return ", ".join(f"{axis.split('.')[-1]} {value}" for axis, value in axes.items())
+
+
+def _ends_text(name: str, curves, others) -> str:
+    def text(group) -> str:
+        percents = " ".join(f"{c[-1]['percent']:.3g}" for c in group)
+        ratios = " ".join(f"{c[-1]['total'] / c[-1]['zero_loss']:.3g}" for c in group)
+        return f"{percents} % at {ratios} x the zero predictor"
+
+    return f"{name} weights at the end: {text(curves)}, reference {text(others)}"
+
+
+def _equal_text(curves, others) -> str:
+    """The same ratio where all have the same loss."""
+    level = max(lowest_ratio(curve) for curve in [*curves, *others])
+    ours, reference = ([at_loss(c, level) for c in group] for group in (curves, others))
+    if not all(p.counts and p.percent > 0 for p in [*ours, *reference]):
+        return f"at {level:.3g} x the zero predictor, which all reach, nothing counts"
+    a, b = (np.log([p.percent for p in group]) for group in (ours, reference))
+    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    ratio = math.exp(a.mean() - b.mean())
+    return (
+        f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{math.exp(ends.low):.3g}, "
+        f"{math.exp(ends.high):.3g}]"
+    )
+
+
+def learned(rows: list[dict], runs: list[str], condition: str) -> list[float]:
+    """Equivariance error on training items over that on held-out ones at the end, live weights, by seed."""
+    ratios = []
+    for run in runs:
+        seen = tables.curve(rows, run, condition=condition, items="training")
+        held = curves_of(rows, [run], condition)
+        if seen and held:
+            ratios.append(seen[-1]["equivariance"] / held[0][-1]["equivariance"])
+    return ratios
+
+
+def _learned(rows, point: Point, condition: str) -> dict | None:
+    ratios = learned(rows, point.runs, condition)
+    if len(ratios) < MIN_POINTS:
+        return None
+    task = tables.curve(rows, point.runs[0], condition=condition)[-1]["task"]
+    ends = [math.exp(value) for value in mean_over_seeds([math.log(ratio) for ratio in ratios])]
+    told = [f"{place_of(point.runs[0], condition)}, {seeds_text(len(ratios))}, live weights at the end"]
+    told += ["equivariance error, training / held-out items: " + " ".join(f"{r:.3g}" for r in ratios)]
+    verdict = judged(ends[1], ends[2], ALIKE)
+    return claim_row("C11", verdict, "; ".join(told), *ends, "", LEARNED_TOO, f"training items, {task}")

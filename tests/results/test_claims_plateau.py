@@ -1,0 +1,111 @@
+"""C11: whether the percentage falls with the loss, on hand-made tables."""
+
+import math
+
+import pytest
+from test_verdicts import row
+
+from equidyn.results.claims.plateau import fall, judged, learned, lift, lift_verdict, published_falls
+from equidyn.results.claims.table import claims
+
+LOSSES = (0.6, 0.4, 0.3, 0.2)
+
+
+def path(percent, run="r", losses=LOSSES):
+    """A curve whose percentage is a function of total over zero predictor."""
+    return [row(10 * (k + 1), percent(x), x, run) for k, x in enumerate(losses)]
+
+
+def runs(percent, seeds=(0, 1, 2), group="g", axes=None, training=1.0):
+    """Rows of live and EMA weights and of training items, and the points of a group with these seeds."""
+    rows, points = [], {}
+    for seed in seeds:
+        run = f"{group}-{seed}"
+        curve = path(lambda x, seed=seed: percent(x, seed), run)
+        seen = {**curve[-1], "items": "training"}
+        seen["equivariance"] *= training
+        rows += curve + [{**r, "weights": "ema"} for r in curve] + [seen]
+        own = {"axes": {**(axes or {}), "seed": seed}, "group": group, "reference": "g-0"}
+        points[run] = {**own, "reference_axes": {"seed": 0, **dict.fromkeys(axes or {})}}
+    return rows, points
+
+
+def found(rows, points, word):
+    return [r for r in claims(rows, [], points) if r["claim"] == "C11" and word in r["place"]]
+
+
+@pytest.mark.parametrize("exponent, fold", [(1.0, 2.0), (0.0, 1.0), (-0.5, 2**-0.5)])
+def test_the_fall_is_that_of_a_power_law(exponent, fold):
+    curves = [path(lambda x, k=k: (3 + k) * x**exponent) for k in range(3)]
+    assert fall(curves) == pytest.approx((fold, fold, fold))
+    assert fall(curves[:1])[0] == pytest.approx(fold)
+
+
+@pytest.mark.parametrize(
+    "percent, expected",
+    [
+        (lambda x, seed: 9 * x ** (1 + 0.05 * seed), "holds"),
+        (lambda x, seed: 9 * x ** (0.05 * seed), "does not hold here"),
+        (lambda x, seed: 9 * x**seed, "inconclusive"),
+    ],
+)
+def test_verdict_over_seeds(percent, expected):
+    made = found(*runs(percent), "percent against loss")
+    assert [r["verdict"] for r in made] == [expected] * 2 and {r["place"][-4:] for r in made} == {
+        "live",
+        " ema",
+    }
+    assert made[0]["lo"] <= made[0]["ours"] <= made[0]["hi"]
+
+
+def test_short_paths_are_not_judged():
+    for losses in ((0.6, 0.3), (0.3, 0.29, 0.28), (0.95, 0.93, 0.91)):  # few steps, small range, none counts
+        assert math.isnan(fall([path(lambda x: 9 * x, losses=losses)])[0])
+    made = found([r for r in path(lambda x: 9 * x, losses=(0.6, 0.3))], {}, "percent against loss")
+    assert [(r["verdict"], r["ours"]) for r in made] == [("not testable at this scale", "")]
+
+
+@pytest.mark.parametrize(
+    "factor, expected", [(0.5, "holds"), (2.0, "does not hold here"), (1.0, "inconclusive")]
+)
+def test_what_lifts(factor, expected):
+    rows, points = runs(lambda x, seed: 9 + 0.1 * seed)
+    more, others = runs(
+        lambda x, seed: factor * (9 + 0.1 * seed), group="wide", axes={"model.options.hidden": 128}
+    )
+    (made,) = found(rows + more, points | others, "what lifts")
+    assert made["verdict"] == expected and made["ours"] == pytest.approx(factor)
+    assert "hidden 128" in made["statement"]
+
+
+def test_a_lift_is_welchs_interval_of_the_ratio_and_nothing_without_loss_that_counts():
+    a, b = ([row(9, p, 0.2) for p in values] for values in ((2, 3, 4), (8, 9, 10)))
+    ratio, lo, hi = lift(a, b)
+    assert lo < ratio < hi < 1 and lift_verdict((ratio, lo, hi)) == "holds"
+    assert ratio == pytest.approx((24 / 720) ** (1 / 3))
+    assert math.isnan(lift(a, [row(9, 2, 0.95)] * 3)[0])
+
+
+@pytest.mark.parametrize("training, expected", [(1.0, "holds"), (0.3, "does not hold here")])
+def test_training_items(training, expected):
+    rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=training)
+    (made,) = found(rows, points, "training items")
+    assert made["verdict"] == expected and made["ours"] == pytest.approx(training)
+    assert learned(rows, ["g-0"], "") == [pytest.approx(training)]
+
+
+def test_published_paths_have_the_same_slope_where_their_loss_counts():
+    totals, paper = (30.0, 1.0, 0.5, 0.25), []
+    for step, total in enumerate(totals):
+        percent = 20.0 if total > 1.2 else 4 * total**2
+        for quantity, value in (("path_total", total), ("path_percent", percent)):
+            paper.append(dict(task="forces", run="default", quantity=quantity, step=step, percent=value))
+    assert published_falls(paper, "forces", "") == [pytest.approx(4.0)]
+    assert published_falls(paper, "voxels", "") == []
+
+
+def test_rule():
+    assert judged(1.3, 2.0, 1.25) == "holds" and judged(0.8, 1.2, 1.25) == "does not hold here"
+    assert judged(1.0, 1.4, 1.25) == "inconclusive" and judged(math.nan, math.nan, 1.25).startswith(
+        "not test"
+    )
