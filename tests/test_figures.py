@@ -18,9 +18,9 @@ RUNS = {
 }
 MATRIX = {"forces": ["forces-dense", "forces-dense-seed-1"], "voxels": ["voxels"], "flow": ["flow"]}
 MODULES = {
-    "forces": ["percent", "percent_linear", "losses", "contrast", "cost"],
-    "voxels": ["percent", "percent_linear", "losses", "contrast", "cost"],
-    "flow": ["times", "times_linear", "time_losses", "final_times", "cost"],
+    "forces": ["percent", "percent_linear", "losses", "cost", "plane"],
+    "voxels": ["percent", "percent_linear", "losses", "cost", "plane"],
+    "flow": ["times", "times_linear", "time_losses", "final_times", "cost", "plane"],
 }
 
 
@@ -164,3 +164,30 @@ def test_poses_are_drawn_a_point_per_seed_cones_apart(tmp_path):
     empty = importlib.import_module("equidyn.figures.poses").draw(rows, [], [json.dumps({"points": {}})])
     assert not off_the_page(empty)
     plt.close(empty)
+
+
+@pytest.mark.parametrize(
+    "run, axis, value", [("forces", "training.copies", 4), ("voxels-0.445", "training.steps", 9)]
+)
+def test_lifts_have_a_row_per_change_and_a_marker_per_seed(run, axis, value):
+    rows, points = replicated_table(run, axis, [value])
+    figure = importlib.import_module("equidyn.figures.lifts").draw(rows, [], [json.dumps({"points": points})])
+    assert not off_the_page(figure)
+    percent, loss, training = figure.axes
+    assert [label.get_text() for label in percent.get_yticklabels()] == ["reference", f"{axis[9:]} {value}"]
+    for axis in (percent, loss, training):
+        markers = [line for line in axis.lines if line.get_marker() == "o"]
+        assert sorted(line.get_ydata()[0] for line in markers) == [0, 1, 1, 1]
+    plt.close(figure)
+
+
+def test_what_does_not_count_is_grey_in_the_plane():
+    rows = tables.read([TABLES / "forces.csv"])
+    figure = importlib.import_module("equidyn.figures.plane").draw(rows, [])
+    (axis,) = figure.axes
+    drawn = [line for line in axis.lines if line.get_marker() == "o"]
+    counting = [r for r in tables.curve(rows, "forces") if r["baseline_ratio_hi"] < 0.9]
+    (live,) = [line for line in drawn if line.get_linestyle() == "-"]
+    shown = [y for y in live.get_ydata() if y == y]
+    assert shown == pytest.approx([r["percent"] for r in counting])
+    plt.close(figure)

@@ -1,9 +1,11 @@
 """A trained run through the same door: its table to the last digit, and as a calculator with units."""
 
 import csv
+import importlib
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from common import TRAINING
 
@@ -11,9 +13,11 @@ import equidyn
 from equidyn import cli
 from equidyn.errors import ConfigError, DataError
 from equidyn.steps.decompose import decompose
-from equidyn.steps.measure_run import load_run, measure_run
+from equidyn.steps.measure_run import load_last, load_run, measure_run
+from equidyn.steps.molecule import molecule
 from equidyn.steps.run_calculator import calculator
 from equidyn.steps.train import train
+from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Vector
 
 
@@ -33,6 +37,34 @@ def run(dataset, tmp_path_factory):
     train(folder / "config.yaml", data, folder)
     decompose(folder / "config.yaml", data, folder / "checkpoints", folder / "decomposition.csv")
     return folder
+
+
+def test_the_molecule_of_the_picture_is_a_held_out_one_with_its_twirl(run, tmp_path):
+    molecule(run / "config.yaml", load_run(run)[1], run / "checkpoints", tmp_path / "molecule.csv")
+    with open(tmp_path / "molecule.csv", newline="") as file:
+        rows = [{k: v if k == "run" else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    loaded, step = load_last(run)
+    task, model = loaded.task, loaded.model
+    counts = [int(task.mask[item].sum()) for item in task.test]
+    assert len(rows) in counts and {row["step"] for row in rows} == {step}
+
+    def forces(name):
+        return torch.tensor([[row[f"{name}_{axis}"] for axis in "xyz"] for row in rows])
+
+    batches = task.held_out(model)
+    batch = batches[len(batches) // 2][:1]
+    assert torch.equal(forces("target"), batch.target[0, : len(rows)])
+    turned = []
+    for rotation in groups.cube().float():
+        inputs = batch.inputs | dict(positions=batch.inputs["positions"] @ rotation.T)
+        turned.append(task.predict(model, inputs)[0, : len(rows)] @ rotation)
+    assert torch.allclose(forces("predicted"), turned[0], atol=1e-6)
+    assert torch.allclose(forces("twirled"), torch.stack(turned).mean(0), atol=1e-5)
+    assert not torch.allclose(forces("twirled"), forces("predicted"), atol=1e-3)
+    figure = importlib.import_module("equidyn.figures.molecule").draw(
+        [], [], [str(tmp_path / "molecule.csv")]
+    )
+    assert len(figure.axes) == 3
 
 
 def test_the_table_comes_back_to_the_last_digit(run, tmp_path, capsys):

@@ -61,9 +61,11 @@ HEAD_RUNS = [
     for run in DYNAMIC_RUNS
     if equidyn_config.resolve_run(config, run)["model"].get("architecture") == "escaip"
 ]
-# Runs that figures of single runs show: those written out; the many of a matrix appear in the figure of its axes.
+# Runs that figures of single runs show: those written out, or the references of a matrix alone; its many appear in the figures of its axes.
+REFERENCES = {point["reference"] for point in POINTS.values()}
 SHOWN_OF = {
-    task: [run for run in runs if run not in POINTS] or runs
+    task: [run for run in runs if run not in POINTS]
+    or [run for run in runs if run in REFERENCES]
     for task, runs in RUNS_OF.items()
 }
 

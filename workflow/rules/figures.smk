@@ -48,6 +48,29 @@ rule accuracy:
         "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
+rule molecule:
+    input:
+        config=f"{RESULTS}/runs/{{run}}/config.yaml",
+        data=dataset_of,
+        checkpoints=f"{RESULTS}/runs/{{run}}/checkpoints",
+    output:
+        f"{RESULTS}/runs/{{run}}/molecule.csv",
+    log:
+        f"{LOGS}/molecule/{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/molecule/{{run}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+    params:
+        script=f"{SCRIPTS}/molecule.py",
+        code=run_code("molecule.py"),
+    shell:
+        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+
+
 rule samples:
     input:
         config=f"{RESULTS}/runs/{{run}}/config.yaml",

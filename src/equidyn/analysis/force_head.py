@@ -78,6 +78,33 @@ def head_gram(model: nn.Module, batches: Iterable[dict], scale: float = 1.0) -> 
     return scale**2 * total / (3 * count)
 
 
+@torch.no_grad()
+def least_squares_head(
+    model: nn.Module, batches: Iterable[tuple[dict, torch.Tensor]], ridge: float = 1e-6
+) -> torch.Tensor:
+    """The head W [3, H], float64, that fits forces best at the model's fixed features, each row by itself.
+
+    Row k sees component k alone: F_ik ≈ A_ik · W_k with A_i = m_i Σ_j e_ij h_ijᵀ [3, H], so that W_k =
+    (E A_kᵀ A_k)⁻¹ E A_kᵀ F_k. In isotropic poses the three second moments are the same and the rows differ by
+    sampling alone; in aligned ones they differ for good, however many items there are.
+
+    Parameters
+    ----------
+    batches : inputs of ``forward`` with forces [b, a, 3] in the unit of the model's output
+    ridge : added to the diagonal, in units of its mean
+    """
+    moments, products = 0.0, 0.0
+    for inputs, forces in batches:
+        f = model.features(**inputs)
+        a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double())
+        a = a * f["magnitude"].double()[..., None]  # (n, 3, H)
+        moments = moments + torch.einsum("nch,ncg->chg", a, a)
+        products = products + torch.einsum("nch,nc->ch", a, forces[inputs["mask"]].double())
+    diagonal = ridge * moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+    identity = torch.eye(moments.shape[-1], dtype=moments.dtype, device=moments.device)
+    return torch.linalg.solve(moments + diagonal * identity, products)
+
+
 def head_quadratic(deviation: torch.Tensor, gram: torch.Tensor) -> float:
     """tr(ΔW G ΔWᵀ): the equivariance error of a head with this deviation [3, H] on features with this Gram
     matrix [H, H].

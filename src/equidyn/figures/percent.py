@@ -26,7 +26,7 @@ FIGURES = [
 ]
 
 PAPER = {"forces": ("default-rep1", "paper: 6M on SPICE"), "voxels": ("model-111M", "paper: 111M, σ = 0.9")}
-TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the contrast figure
+TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the plane
 
 
 def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:

@@ -159,6 +159,23 @@ ACCURACY = {
     "unit": Column("", "meV/Å, meV or 1", text=True),
     "n": Column("1", "components, atoms, molecules or peaks that it is a mean over"),
 }
+_VECTORS = (
+    ("position", "Å", "of the atom"),
+    ("target", "eV/Å", "true force"),
+    ("predicted", "eV/Å", "predicted force, as the molecule lies"),
+    ("twirled", "eV/Å", "the same averaged over the 24 rotations of the cube"),
+)
+MOLECULE = {
+    "run": RUN,
+    "step": STEP,
+    "atom": Column("1", "of one held-out molecule, from 0"),
+    "number": Column("1", "atomic number"),
+    **{
+        f"{name}_{axis}": Column(unit, f"{meaning}, {axis}")
+        for name, unit, meaning in _VECTORS
+        for axis in "xyz"
+    },
+}
 SAMPLES = {
     "chains": Column("", "generated, or held out", text=True),
     "n_chains": Column("1", "chains"),
@@ -254,6 +271,7 @@ TABLES = {  # by the name of the file
     "head.csv": HEAD,
     "chirality.csv": CHIRALITY,
     "accuracy.csv": ACCURACY,
+    "molecule.csv": MOLECULE,
     "samples.csv": SAMPLES,
     "symmetries.csv": SYMMETRIES,
     "twirls.csv": TWIRLS,

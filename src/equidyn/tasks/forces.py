@@ -24,7 +24,7 @@ TASK = {
     "kind": "forces",
     "sources": ["conformers", "extxyz", "npz", "spice"],
     "rotations": "haar",
-    "tables": ["accuracy.csv"],
+    "tables": ["accuracy.csv", "molecule.csv"],
     "picture": "percent",
     "note": "Cube rows use all 24 rotations of the cube: exact for a linear force head, the cube-subgroup "
     "value for other models. Rows l2 are the mean length of the force "

@@ -33,7 +33,7 @@ TASK = {
     "rotations": "cube",
     "grids": True,
     "tables": ["fields.h5", "accuracy.csv"],
-    "picture": "contrast",
+    "picture": "plane",
     "note": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). "
     "Rows haar turn the atoms by any rotation and interpolate back; "
     "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "

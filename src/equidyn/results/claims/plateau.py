@@ -154,26 +154,32 @@ def _path_text(curve: list[dict]) -> str:
 
 
 def published_falls(paper: list[dict], task: str, condition: str) -> list[float]:
-    """``fall`` of the paper's runs with both percent and total, over steps whose total is at least a tenth
-    below the zero predictor's: inferred for forces, estimated for voxels, the first logged total for flow.
-    """
-    found: dict[str, dict[str, list[dict]]] = {}
-    for r in paper:
-        fits = not condition or r["run"].endswith(f" {condition}")
-        if r["task"] == task and fits and r["quantity"] in ("path_percent", "path_total"):
-            found.setdefault(r["run"], {}).setdefault(r["quantity"], []).append(r)
+    """``fall`` of the paper's runs over steps whose total lies a tenth or more below the zero predictor's."""
     falls = []
-    for curve in found.values():
-        total = np.array([r["percent"] for r in curve["path_total"]])
-        percent = np.array([r["percent"] for r in curve["path_percent"]])
-        kept = total < LEARNED * published_zero(paper, task, total)
-        value, _ = slope(np.log(total[kept]), np.log(percent[kept]))
-        falls += [] if math.isnan(value) else [2.0**value]
+    for run, (x, y) in published_paths(paper, task).items():
+        if not condition or run.endswith(f" {condition}"):
+            value, _ = slope(np.log(x[x < LEARNED]), np.log(y[x < LEARNED]))
+            falls += [] if math.isnan(value) else [2.0**value]
     return falls
 
 
+def published_paths(paper: list[dict], task: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Total over zero predictor, and percent, by step of the paper's runs that have both. The zero predictor
+    is inferred for forces, estimated for voxels, and the first logged total for flow.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for r in paper:
+        if r["task"] == task and r["quantity"] in ("path_percent", "path_total"):
+            found.setdefault(r["run"], {}).setdefault(r["quantity"], []).append(r["percent"])
+    paths = {}
+    for run, curve in found.items():
+        total = np.array(curve["path_total"])
+        paths[run] = total / published_zero(paper, task, total), np.array(curve["path_percent"])
+    return paths
+
+
 def published_zero(paper: list[dict], task: str, total: np.ndarray) -> float:
-    """The loss of the zero predictor on the paper's data, as far as it is known, see ``published_falls``."""
+    """The loss of the zero predictor on the paper's data, see ``published_paths``."""
     if task == "forces":
         return FORCES_ZERO
     estimates = [

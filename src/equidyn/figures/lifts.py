@@ -1,0 +1,102 @@
+"""What lowers the percentage at the end of training: one change at a time, a marker per seed."""
+
+import json
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from equidyn.figures import style
+from equidyn.figures.axes import nearest
+from equidyn.figures.style import plt
+from equidyn.results import tables
+from equidyn.results.claims.plateau import axes_text, curves_of, learned
+from equidyn.results.claims.replicates import replicated
+from equidyn.results.verdicts import counted
+
+FIGURES = [
+    {
+        "name": "lifts",
+        "task": "",
+        "place": 23,
+        "claim": "C11",
+        "caption": "What lowers the percentage at the end of training, one change at a time, a marker per"
+        " seed: percentage (live, and EMA weights), loss, and equivariance error on training items over that"
+        " on held-out ones",
+        "axes": [
+            "training.steps",
+            "training.batch_size",
+            "training.final_lr_fraction",
+            "training.copies",
+            "training.equivariance_penalty",
+        ],
+    }
+]
+
+FAINT = "0.85"
+
+
+def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
+    """Figure with a row of three panels per reference run; extra[0] is the JSON of {points: {run: {group,
+    axes, reference, …}}}.
+    """
+    made = [p for p in replicated(tables.runs(rows), json.loads(extra[0])["points"]) if p.runs]
+    references = {p.reference: p for p in made if not p.axes}
+    families = {
+        name: [own, *(p for p in made if p.axes and p.reference == name)] for name, own in references.items()
+    }
+    families = {name: family for name, family in families.items() if len(family) > 1}
+    heights = [len(family) for family in families.values()]
+    figure, axes = plt.subplots(
+        len(families),
+        3,
+        figsize=(style.WIDE, 0.23 * sum(heights) + 0.75 * len(heights) + 0.3),
+        height_ratios=heights,
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+    )
+    for panels, (name, family) in zip(axes, families.items()):
+        _row_of_panels(panels, rows, name, family)
+    for axis, label in zip(
+        axes[-1], ("equivariance error, %", "total / zero predictor's", "training / held-out items")
+    ):
+        axis.set_xlabel(label)
+    note = (
+        "at the end of training; filled: live weights, open diamonds: EMA; grey line: mean of the reference"
+    )
+    figure.supxlabel(note, fontsize=7, color="0.35")
+    return figure
+
+
+def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
+    labels = ["reference", *(axes_text(point.axes) for point in family[1:])]
+    condition = nearest(tables.conditions(rows, name))
+    for y, point in enumerate(family):
+        live, ema = (curves_of(rows, point.runs, condition, weights=w) for w in ("live", "ema"))
+        colour = "black" if y == 0 else style.QUANTITY["equivariance"]
+        _dots(panels[0], [c[-1]["percent"] for c in live], y, colour, [counted(c[-1]) for c in live])
+        _dots(panels[0], [c[-1]["percent"] for c in ema], y + 0.22, colour, None)
+        _dots(panels[1], [c[-1]["total"] / c[-1]["zero_loss"] for c in live], y, colour)
+        _dots(panels[2], learned(rows, point.runs, condition), y, colour)
+    for axis in panels:
+        axis.set_xscale("log")
+        axis.set_yticks(range(len(family)), labels)
+        axis.set_ylim(len(family) - 0.4, -0.6)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
+        axis.tick_params(axis="x", which="minor", labelsize=6)
+    panels[0].set_title(style.LABEL.get(name, name), loc="left")
+    panels[2].axvline(1, color=FAINT, lw=1, zorder=0)
+
+
+def _dots(axis: Axes, values: list[float], y: float, colour: str, filled: list[bool] | None = ()) -> None:
+    """A marker per seed; the first row's mean goes through all rows."""
+    if filled is None:
+        axis.plot(values, [y] * len(values), "D", ms=3, mfc="white", mew=0.8, color=colour)
+        return
+    shown = filled or [True] * len(values)
+    for value, full in zip(values, shown):
+        axis.plot([value], [y], "o", ms=3.6, color=colour, mfc=colour if full else "white", mew=0.8)
+    if y == 0 and values:
+        axis.axvline(np.exp(np.mean(np.log(values))), color=FAINT, lw=1, zorder=0)

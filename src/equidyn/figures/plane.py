@@ -1,0 +1,101 @@
+"""The plane of percent and loss: every run a path, ours beside the paper's."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from equidyn.figures import style
+from equidyn.figures.style import plt
+from equidyn.results import tables
+from equidyn.results.claims.plateau import published_paths
+from equidyn.results.verdicts import counted
+from equidyn.symmetry.limits import LEARNED
+
+FIGURES = [
+    {
+        "name": "plane",
+        "task": "",
+        "place": 6,
+        "claim": "C11",
+        "caption": "Percent against loss, every run a path with its direction: level where symmetry is"
+        " learned only as well as the task, falling where it is learned ahead. Grey: does not count. Dashed:"
+        " EMA weights. Right: the paper's runs",
+    },
+]
+
+LEAST = 1e-2  # %, what is less is drawn there
+FARTHEST = 3.0  # × the zero predictor: what lies above left the picture early
+PALE = "0.8"
+UNITS = {
+    "forces": "inferred zero predictor's (1.21 (eV/Å)²)",
+    "voxels": "estimated zero predictor's",
+    "flow": "that of the first evaluation",
+}
+
+
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
+    """Figure with a panel of our runs and one of the paper's, where it published any with both numbers."""
+    task = rows[0]["task"]
+    published = published_paths(paper, task)
+    size = (style.WIDE, 3.6) if published else (0.6 * style.WIDE, 3.4)
+    figure, axes = plt.subplots(1, 2 if published else 1, figsize=size, sharey=True, squeeze=False)
+    _ours(axes[0][0], rows)
+    if published:
+        _theirs(axes[0][1], published, task)
+    axes[0][0].set_ylabel("equivariance error, % of held-out loss")
+    figure.supxlabel(style.HOLLOW.replace("hollow", "grey").replace("\n", " "), fontsize=7, color="0.35")
+    return figure
+
+
+def _ours(axis: Axes, rows: list[dict]) -> None:
+    names = tables.runs(rows)
+    timed = [c for c in tables.conditions(rows, names[0]) if c and not c.endswith("sc")]
+    lines = [(names[0], c, c) for c in timed] or [(run, "", style.LABEL.get(run, run)) for run in names]
+    colours = style.sequence(len(timed)) if timed else [style.colour(run) for run in names]
+    for colour, (run, condition, label) in zip(colours, lines):
+        for weights, line in (("live", "-"), ("ema", "--")):
+            curve = tables.curve(rows, run, condition=condition, weights=weights)
+            curve = [r for r in curve if r["equivariance"] > 10 * r["floor"]]
+            if curve:
+                x = np.array([r["total"] / r["zero_loss"] for r in curve])
+                y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])
+                _path(axis, x, y, counts, colour, line, label if weights == "live" else None)
+    title = style.LABEL.get(names[0], names[0]) if timed else "this workflow"
+    _dress(axis, title, "total loss / zero predictor's (learning goes right)")
+
+
+def _theirs(axis: Axes, published: dict, task: str) -> None:
+    times = {name.split()[-1] for name in published if " t=" in name}
+    if times:
+        published = {n.split()[-1]: p for n, p in published.items() if n.startswith("default-rep2 ")}
+    for colour, (name, (x, y)) in zip(style.sequence(len(published)), published.items()):
+        _path(axis, x, y, x < LEARNED, colour, "-", name)
+    _dress(axis, "the paper" + (", 60M" if times else ""), f"total loss / {UNITS[task]}")
+
+
+def _path(axis: Axes, x, y, counts, colour, line: str, label: str | None) -> None:
+    """A path with an arrow at its last segment; what does not count is pale."""
+    y = np.maximum(y, LEAST)
+    width = 1.3 if line == "-" else 0.8
+    axis.plot(x, y, line, color=PALE, lw=0.7 * width, zorder=1)
+    kept = np.where(counts, y, np.nan)
+    look = dict(color=colour, lw=width, marker="o", ms=2.2 if line == "-" else 0)
+    axis.plot(x, kept, line, label=label if counts.any() else None, **look)
+    if line == "-" and len(x) > 1:
+        head = dict(arrowstyle="-|>", color=colour if counts[-1] else PALE, lw=width, mutation_scale=9)
+        axis.annotate("", (x[-1], y[-1]), (x[-2], y[-2]), arrowprops=head)
+
+
+def _dress(axis: Axes, title: str, label: str) -> None:
+    axis.set(xscale="log", yscale="log", title=title)
+    axis.set_xlabel(label, fontsize=7)
+    style.two_percent(axis)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_major_formatter("{x:g}")
+    low, high = axis.get_xlim()
+    axis.set_xlim(min(high, FARTHEST), low)
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=2, fontsize=6.5)
