@@ -2,7 +2,8 @@
 
 from test_verdicts import BAD, GOOD, against, row
 
-from equidyn.results.answers import MANY, answer
+from equidyn.results.answers import MANY, ahead, answer
+from equidyn.results.claims.table import claims
 
 
 def text(rows, task="forces"):
@@ -55,3 +56,24 @@ def test_an_interval_that_includes_none_is_no_answer():
         "Broken symmetry makes 1 % [0.9, 1.1] of the held-out loss of a. Not told apart from none: w, 40 % "
         "[-44, 124]."
     )
+
+
+def c11(rows, points=None):
+    return [{k: str(v).replace("nan", "") for k, v in r.items()} for r in claims(rows, [], points)]
+
+
+def test_whether_it_is_learned_ahead_is_told_with_its_interval_or_counted():
+    curve = [row(10 * k, 9 * x**2, x) for k, x in enumerate((0.6, 0.4, 0.3, 0.2), 1)]
+    rows = named("a", curve) + named("b", curve) + named("d", curve)
+    own = dict(group="g", reference="a", reference_axes={"seed": 0})
+    points = {run: {**own, "axes": {"seed": seed}} for seed, run in ((1, "b"), (2, "d"))}
+    assert ahead(c11(rows + named("c", GOOD), points), "forces") == (
+        "Is it learned ahead of the task, so that its share falls as the loss does? a: holds (4 [4, 4] times "
+        "smaller per halving); c: not testable at this scale."
+    )
+    more = [r for k in range(MANY) for r in named(f"r{k}", curve)]
+    assert ahead(c11(rows + more, points), "forces") == (
+        f"Is it learned ahead of the task? holds (1), not testable at this scale ({MANY})."
+    )
+    assert ahead(c11(rows), "forces").startswith("Whether it is learned ahead of the task takes more seeds")
+    assert ahead(c11(rows), "voxels") == ""

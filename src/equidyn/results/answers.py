@@ -1,11 +1,16 @@
-"""The report's first sentence on a task: how much of the loss is broken symmetry, and does that count?"""
+"""The report's first sentences on a task: how much of the loss is broken symmetry, does that count, and is
+symmetry learned ahead of the task?
+"""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 
 from equidyn.results import tables
-from equidyn.results.claims.rows import percent_text
-from equidyn.results.verdicts import counted
+from equidyn.results.claims.rows import STATEMENTS, percent_text
+from equidyn.results.verdicts import UNTESTABLE, counted
 
+AHEAD_PLACE = STATEMENTS["C11"][1]
 MANY = 6  # numbers in one sentence; of more, the lowest and the highest
 
 
@@ -43,6 +48,35 @@ def answer(rows: list[dict], task: str) -> list[Part]:
     if exact:
         parts.append(Part(f" Exactly equivariant, to rounding: {_names(exact)}."))
     return parts
+
+
+def ahead(claims: list[dict], task: str) -> str:
+    """The verdicts on C11 for the live weights of a task's runs, in a sentence; empty without any.
+
+    Parameters
+    ----------
+    claims : rows of ``claims.csv``
+    """
+    found = [r for r in claims if r["claim"] == "C11" and r["place"] == f"{AHEAD_PLACE}, {task}, live"]
+    if not found:
+        return ""
+    if all(r["verdict"] == UNTESTABLE for r in found):
+        return "Whether it is learned ahead of the task takes more seeds and longer paths (config/plateau.yaml)."
+    if len(found) > MANY:
+        counts = Counter(r["verdict"] for r in found)
+        told = ", ".join(f"{verdict} ({n})" for verdict, n in counts.items())
+        return f"Is it learned ahead of the task? {told}."
+    told = "; ".join(_ahead_of(r) for r in found)
+    return f"Is it learned ahead of the task, so that its share falls as the loss does? {told}."
+
+
+def _ahead_of(row: dict) -> str:
+    name = re.search(r"run ([\w.-]+)", row["conditions"])
+    said = f"{name[1] if name else '?'}: {row['verdict']}"
+    if row["lo"]:
+        ours, lo, hi = (float(row[key]) for key in ("ours", "lo", "hi"))
+        said += f" ({ours:.2g} [{lo:.2g}, {hi:.2g}] times smaller per halving)"
+    return said
 
 
 def _numbers(told: list[dict]) -> list[Part]:

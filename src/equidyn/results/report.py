@@ -18,7 +18,8 @@ from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import commit
 from equidyn.results import tables
-from equidyn.results.answers import answer
+from equidyn.results.answers import ahead, answer
+from equidyn.results.captions import conditions
 from equidyn.results.claims.rows import STATEMENTS
 from equidyn.results.readings import readings
 from equidyn.results.verdicts import first_step
@@ -29,7 +30,7 @@ with optional_packages():
 
 TEMPLATE = "report.html.jinja"
 
-TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 11)}  # of a claim
+TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 12)}  # of a claim
 TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv"}
 
 
@@ -159,15 +160,19 @@ def context(sources: Sources, start: Path) -> dict:
     """What the template shows; links are relative to the folder ``start``."""
     rows, paper = tables.read(sources.decompositions), tables.read_paper(sources.paper)
     chirality = tables.read([path for path in sources.shown if path.name == "chirality.csv"])
-    figures = {path.stem: (sources.captions[path.stem], _embedded(path)) for path in sources.figures}
+    summaries = [json.loads(path.read_text()) for path in sources.summaries]
+    how = _conditions(sources, rows, summaries)
+    figures = {path.stem: (_caption(sources, path.stem, how), _embedded(path)) for path in sources.figures}
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
     there = {r["task"] for r in rows}
     main = {run: tables.main_rotations([r for r in rows if r["run"] == run]) for run in last}
     tasks = [task for task in sources.tasks if task in there]
     pictures = {task: f"{task}-{sources.tasks[task].picture}" for task in tasks}
+    claims = _shortened(sources.claims)
     return dict(
         answers={task: answer(rows, task) for task in tasks},
+        ahead={task: ahead(claims, task) for task in tasks},
         pictures={task: figures[stem] for task, stem in pictures.items() if stem in figures},
         table_of={path.parent.name: os.path.relpath(path, start) for path in sources.decompositions},
         final={task: [r for r in final if r["task"] == task and _is_main(r, main)] for task in tasks},
@@ -178,7 +183,7 @@ def context(sources: Sources, start: Path) -> dict:
         notes={task: sources.tasks[task].note for task in tasks},
         reached=_reached(rows),
         pages=pages_of(
-            _shortened(sources.claims),
+            claims,
             figures,
             sources.claim_of,
             [*sources.decompositions, *sources.linked],
@@ -189,9 +194,23 @@ def context(sources: Sources, start: Path) -> dict:
             ("/".join(path.parts[-2:]), os.path.relpath(path, start), _shortened(path))
             for path in sources.shown
         ],
-        summaries=[json.loads(path.read_text()) for path in sources.summaries],
+        summaries=summaries,
         commit=commit(),
     )
+
+
+def _conditions(sources: Sources, rows: list[dict], summaries: list[dict]) -> dict[str, str]:
+    """How the runs of every task were made and measured, in a sentence."""
+    files = {path.parent.name: path.with_name("config.yaml") for path in sources.decompositions}
+    settings = {run: yaml.safe_load(file.read_text()) for run, file in files.items() if file.is_file()}
+    by_run = {summary["run"]: summary for summary in summaries}
+    return {task: conditions(rows, task, settings, by_run) for task in {r["task"] for r in rows}}
+
+
+def _caption(sources: Sources, stem: str, how: dict[str, str]) -> str:
+    """A figure's own caption with the conditions of its task, whose name its own begins with."""
+    task = stem.split("-")[0]
+    return sources.captions[stem] + (f". {how[task]}" if task in how else "")
 
 
 def _embedded(path: Path) -> str:

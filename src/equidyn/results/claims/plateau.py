@@ -19,8 +19,8 @@ reference. `holds` (it lowers it) where the whole interval is below 1, `does not
 rather than learned and not generalized) where the whole interval is at least ``ALIKE``, `does not hold here`
 where all of it lies below, else `inconclusive`.
 
-Intervals are Student's over three seeds or more; with fewer, that of the slope over a run's own steps, which
-are not independent, and no row for the other two.
+Intervals are Student's over three seeds or more; with fewer *ahead* is not testable, because the steps of one
+run are not independent, and the other two have no row.
 """
 
 import math
@@ -91,27 +91,23 @@ def path(curve: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     return x, np.log([r["percent"] for r in rows])
 
 
-def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Least-squares slope with the half width of its 95 % interval; nan where a path is too short."""
+def slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Least-squares slope; nan where a path is too short."""
     if len(x) < MIN_STEPS or np.ptp(x) < math.log(MIN_RANGE):
-        return math.nan, math.nan
-    fit = stats.linregress(x, y)
-    return float(fit.slope), float(stats.t.ppf(0.975, len(x) - 2)) * float(fit.stderr)
+        return math.nan
+    return float(stats.linregress(x, y).slope)
 
 
 def fall(curves: list[list[dict]]) -> tuple[float, float, float]:
     """How many times smaller the percentage becomes while the loss halves, with its 95 % interval, see the
-    module; nan where a run's path is too short.
+    module; nan where a run's path is too short, the interval also with fewer than three seeds.
     """
-    found = [slope(*path(curve)) for curve in curves]
-    slopes = [value for value, _ in found]
+    slopes = [slope(*path(curve)) for curve in curves]
     if not slopes or any(math.isnan(value) for value in slopes):
         return math.nan, math.nan, math.nan
+    ends = float(np.mean(slopes)), math.nan, math.nan
     if len(slopes) >= MIN_POINTS:
         ends = mean_over_seeds(slopes)
-    else:
-        value, half = found[0]
-        ends = value, value - half, value + half
     return tuple(2.0**end for end in ends)
 
 
@@ -130,8 +126,7 @@ def _ahead(rows, paper, point: Point, condition: str, weights: str) -> dict | No
         return None
     values = fall(curves)
     n = len(curves)
-    over = "over seeds" if n >= MIN_POINTS else "over the steps of one run, which are not independent"
-    told = [f"{place_of(point.runs[0], condition)}, {weights} weights, {seeds_text(n)}, interval {over}"]
+    told = [f"{place_of(point.runs[0], condition)}, {weights} weights, {seeds_text(n)}"]
     told += [_path_text(curve) for curve in curves]
     ours = [value if not math.isnan(value) else "" for value in values]
     task, verdict = curves[0][-1]["task"], judged(*values[1:], AHEAD)
@@ -158,7 +153,7 @@ def published_falls(paper: list[dict], task: str, condition: str) -> list[float]
     falls = []
     for run, (x, y) in published_paths(paper, task).items():
         if not condition or run.endswith(f" {condition}"):
-            value, _ = slope(np.log(x[x < LEARNED]), np.log(y[x < LEARNED]))
+            value = slope(np.log(x[x < LEARNED]), np.log(y[x < LEARNED]))
             falls += [] if math.isnan(value) else [2.0**value]
     return falls
 
