@@ -75,5 +75,5 @@ def test_whether_it_is_learned_ahead_is_told_with_its_interval_or_counted():
     assert ahead(c11(rows + more, points), "forces") == (
         f"Is it learned ahead of the task? holds (1), not testable at this scale ({MANY})."
     )
-    assert ahead(c11(rows), "forces").startswith("Whether it is learned ahead of the task takes more seeds")
+    assert ahead(c11(rows), "forces").startswith("Whether it is learned ahead of the task takes seeds")
     assert ahead(c11(rows), "voxels") == ""

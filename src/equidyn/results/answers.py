@@ -61,7 +61,7 @@ def ahead(claims: list[dict], task: str) -> str:
     if not found:
         return ""
     if all(r["verdict"] == UNTESTABLE for r in found):
-        return "Whether it is learned ahead of the task takes more seeds and longer paths (config/plateau.yaml)."
+        return "Whether it is learned ahead of the task takes seeds and longer paths (config/plateau.yaml)."
     if len(found) > MANY:
         counts = Counter(r["verdict"] for r in found)
         told = ", ".join(f"{verdict} ({n})" for verdict, n in counts.items())
