@@ -18,9 +18,9 @@ RUNS = {
 }
 MATRIX = {"forces": ["forces-dense", "forces-dense-seed-1"], "voxels": ["voxels"], "flow": ["flow"]}
 MODULES = {
-    "forces": ["percent", "percent_linear", "losses", "cost", "plane"],
-    "voxels": ["percent", "percent_linear", "losses", "cost", "plane"],
-    "flow": ["times", "times_linear", "time_losses", "final_times", "cost", "plane"],
+    "forces": ["percent", "losses", "cost", "plane"],
+    "voxels": ["percent", "losses", "cost", "plane"],
+    "flow": ["times", "time_losses", "final_times", "cost", "plane"],
 }
 
 

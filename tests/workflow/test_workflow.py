@@ -93,7 +93,7 @@ def test_smoke_run_makes_everything(done):
         "figures/voxels-slices.png",
         "figures/forces-axis_data.png",
         "figures/forces-cost.png",
-        "figures/flow-times_linear.png",
+        "figures/flow-times.png",
         "figures/forces-head.png",
         "figures/flow-chains.png",
     ):
@@ -227,7 +227,6 @@ def json_lines():
             "runs/flow/decomposition.csv",
             {
                 "flow-times",
-                "flow-times_linear",
                 "flow-time_losses",
                 "flow-final_times",
                 "flow-chains",

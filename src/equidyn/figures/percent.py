@@ -1,12 +1,14 @@
 """Percent of held-out loss from equivariance error against step, for the non-equivariant runs, with the
-paper's milestones.
+paper's milestones; beside it the loss, which says where a percentage counts.
 """
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
+from equidyn.results.verdicts import counted
 
 FIGURES = [
     {
@@ -14,63 +16,68 @@ FIGURES = [
         "task": "forces",
         "place": 1,
         "claim": "C2",
-        "caption": "Percent of held-out loss due to equivariance error, against training step",
+        "caption": "Percent of held-out loss due to equivariance error against training step, and the loss"
+        " over that of the best baseline: what is grey left does not count, because the loss right is not"
+        " below the line",
     },
     {
         "name": "percent",
         "task": "voxels",
         "place": 1,
         "claim": "C2",
-        "caption": "Percent of held-out loss due to equivariance error at both noise levels",
+        "caption": "Percent of held-out loss due to equivariance error against training step, and the loss"
+        " over that of the best baseline: what is grey left does not count, because the loss right is not"
+        " below the line",
     },
 ]
 
 PAPER = {"forces": ("default-rep1", "paper: 6M on SPICE"), "voxels": ("model-111M", "paper: 111M, σ = 0.9")}
-TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the plane
+TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the loss alone
 
 
-def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
-    """Figure with one line and 95 % band per run, log-log or, over the steps of these runs, linear."""
-    figure, axis = plt.subplots(figsize=(style.COLUMN, 3.3))
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
+    """Figure with two panels over the same steps, one line and 95 % band per run."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.5))
     for run in tables.runs(rows):
         curve, colour = tables.curve(rows, run), style.colour(run)
-        if max(r["percent"] for r in curve) <= TIED:
-            continue
-        x = style.steps(curve)
-        style.trajectory(axis, x, curve, colour, style.LABEL.get(run, run))
-        averaged = tables.curve(rows, run, weights="ema")
-        axis.plot(
-            style.steps(averaged), [max(r["percent"], 1e-3) for r in averaged], "--", lw=0.9, color=colour
-        )
-        axis.fill_between(
-            x,
-            [max(r["percent_lo"], 1e-3) for r in curve],
-            [r["percent_hi"] for r in curve],
-            color=colour,
-            alpha=0.2,
-            lw=0,
-        )
-    published, label = PAPER.get(rows[0]["task"], (None, None))
-    points = [
-        r
-        for r in paper
-        if (r["task"], r["run"]) == (rows[0]["task"], published) and r["quantity"] == "percent_published"
-    ]
-    if linear:  # the paper's steps are ten to a hundred times as many
-        points = [r for r in points if r["step"] <= max(r["step"] for r in rows)]
-    if points:
-        axis.plot(
-            [r["step"] for r in points],
-            [r["percent"] for r in points],
-            "D",
-            ms=4,
-            mfc="none",
-            mec="0.3",
-            label=label,
-        )
-    style.percent_scale(axis, linear)
-    if not linear:
-        axis.set_xlim(left=0.4)
-    axis.set_ylabel("equivariance error, % of held-out loss")
-    figure.legend(loc="outside upper center", ncols=2, title=f"{style.HOLLOW}\ndashed: EMA weights")
+        label = style.LABEL.get(run, run)
+        _loss(right, curve, colour, label)
+        if max(r["percent"] for r in curve) > TIED:
+            percent(left, curve, colour)
+            percent(left, tables.curve(rows, run, weights="ema"), colour, "--")
+    published(left, paper, rows[0]["task"], *PAPER.get(rows[0]["task"], ("", "")))
+    style.percent_scale(left)
+    style.loss_scale(right)
+    left.set_xlim(left=0.4)
+    left.set_ylabel("equivariance error, % of held-out loss")
+    handles = {
+        label: handle for axis in (right, left) for handle, label in zip(*axis.get_legend_handles_labels())
+    }
+    note = f"{style.GREY}; dashed: EMA weights"
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=note)
     return figure
+
+
+def percent(axis: Axes, curve: list[dict], colour: str, line: str = "-") -> None:
+    """Percentages of a curve; its band where they count."""
+    x, counts = style.steps(curve), [counted(r) for r in curve]
+    style.greyed(axis, x, [max(r["percent"], TIED) for r in curve], counts, colour, line=line)
+    if line == "-":
+        low, high = [max(r["percent_lo"], TIED) for r in curve], [r["percent_hi"] for r in curve]
+        axis.fill_between(x, low, high, where=counts, color=colour, alpha=0.2, lw=0)
+
+
+def _loss(axis: Axes, curve: list[dict], colour: str, label: str) -> None:
+    x = style.steps(curve)
+    axis.plot(x, [r["baseline_ratio"] for r in curve], "-", color=colour, lw=1.3, label=label)
+    ends = [r["baseline_ratio_lo"] for r in curve], [r["baseline_ratio_hi"] for r in curve]
+    axis.fill_between(x, *ends, color=colour, alpha=0.2, lw=0)
+
+
+def published(axis: Axes, paper: list[dict], task: str, run: str, label: str, last: float = 1e99) -> None:
+    """The paper's percentages of a run, up to a step."""
+    points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == (task, run, "percent_published")]
+    points = [r for r in points if r["step"] <= last]
+    if points:
+        x, y = [r["step"] for r in points], [r["percent"] for r in points]
+        axis.plot(x, y, "D", ms=3.5, mfc="none", mec="0.3", mew=0.8, label=label, clip_on=False)

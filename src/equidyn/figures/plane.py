@@ -26,7 +26,6 @@ FIGURES = [
 
 LEAST = 1e-2  # %, what is less is drawn there
 FARTHEST = 3.0  # × the zero predictor: what lies above left the picture early
-PALE = "0.8"
 UNITS = {
     "forces": "inferred zero predictor's (1.21 (eV/Å)²)",
     "voxels": "estimated zero predictor's",
@@ -44,7 +43,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     if published:
         _theirs(axes[0][1], published, task)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    figure.supxlabel(style.HOLLOW.replace("hollow", "grey").replace("\n", " "), fontsize=7, color="0.35")
+    figure.supxlabel(style.GREY, fontsize=7, color="0.35")
     return figure
 
 
@@ -77,13 +76,9 @@ def _theirs(axis: Axes, published: dict, task: str) -> None:
 def _path(axis: Axes, x, y, counts, colour, line: str, label: str | None) -> None:
     """A path with an arrow at its last segment; what does not count is pale."""
     y = np.maximum(y, LEAST)
-    width = 1.3 if line == "-" else 0.8
-    axis.plot(x, y, line, color=PALE, lw=0.7 * width, zorder=1)
-    kept = np.where(counts, y, np.nan)
-    look = dict(color=colour, lw=width, marker="o", ms=2.2 if line == "-" else 0)
-    axis.plot(x, kept, line, label=label if counts.any() else None, **look)
+    style.greyed(axis, x, y, counts, colour, label, line)
     if line == "-" and len(x) > 1:
-        head = dict(arrowstyle="-|>", color=colour if counts[-1] else PALE, lw=width, mutation_scale=9)
+        head = dict(arrowstyle="-|>", color=colour if counts[-1] else style.PALE, lw=1.3, mutation_scale=9)
         axis.annotate("", (x[-1], y[-1]), (x[-2], y[-2]), arrowprops=head)
 
 

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -20,6 +21,9 @@ from equidyn.symmetry.limits import LEARNED  # noqa: E402
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
 
 HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × best baseline"
+GREY = f"grey: does not count, interval of the total not below {LEARNED:g} × best baseline"
+PALE = "0.8"
+HIGHEST = 4.0  # × the best baseline: what lies above left the picture early
 QUANTITY = {
     "total": "#000000",
     "twirled": "#0072B2",
@@ -112,13 +116,6 @@ def log_step(axis: Axes) -> None:
     axis.set_xlabel("training step (0 drawn at 0.5)")
 
 
-def linear_from_zero(axis: Axes, top: float = 25.0) -> None:
-    """Linear axes from zero to ``top`` percent: what lies above left the picture early."""
-    axis.set_xlabel("training step")
-    axis.set_xlim(left=0)
-    axis.set_ylim(0, top)
-
-
 def steps(curve: list[dict]) -> list[float]:
     """Steps as drawn."""
     return [max(r["step"], 0.5) for r in curve]
@@ -159,6 +156,16 @@ def star(axis: Axes, x: float, y: float, filled: bool, colour: str) -> None:
     )
 
 
+def greyed(
+    axis: Axes, x: list, y: list, counts: list[bool], colour: str, label: str | None = None, line: str = "-"
+) -> None:
+    """A curve in its colour where its percentages count, pale elsewhere."""
+    width = 1.3 if line == "-" else 0.8
+    axis.plot(x, y, line, color=PALE, lw=0.7 * width, zorder=1)
+    kept, shown = np.where(counts, y, np.nan), label if np.any(counts) else None
+    axis.plot(x, kept, line, color=colour, lw=width, marker="o", ms=2.4 if line == "-" else 0, label=shown)
+
+
 def two_percent(axis: Axes, side: str = "left") -> None:
     """The line that the claims are about, named at one end."""
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
@@ -170,18 +177,36 @@ def two_percent(axis: Axes, side: str = "left") -> None:
         va="bottom",
         ha=side,
         fontsize=7,
-        transform=axis.get_yaxis_transform(),
+        transform=_across(axis),
     )
 
 
-def percent_scale(axis: Axes, linear: bool) -> None:
-    """Percentages against steps: linear axes from zero, or logarithmic ones; with the line of 2 %."""
-    two_percent(axis, "right" if linear else "left")
-    if linear:
-        linear_from_zero(axis)
-    else:
-        log_step(axis)
-        axis.set_yscale("log")
+def percent_scale(axis: Axes, named: bool = True) -> None:
+    """Percentages against steps, both logarithmic, with the line of 2 %."""
+    axis.axhline(2, color="0.5", lw=0.8, ls=":") if not named else two_percent(axis)
+    log_step(axis)
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+
+
+def loss_scale(axis: Axes, named: bool = True) -> None:
+    """Losses over the best baseline's against steps, with the line below which percentages count."""
+    axis.axhline(1, color=QUANTITY["zero"], ls="-.", lw=0.9)
+    axis.axhline(LEARNED, color="0.5", lw=0.8, ls=":")
+    if named:
+        axis.text(0.02, 0.95 * LEARNED, "counts", color="0.4", va="top", fontsize=7, transform=_across(axis))
+    log_step(axis)
+    axis.set_yscale("log")
+    axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
+    axis.set_ylabel("total loss / best baseline's" if named else "")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _across(axis: Axes):
+    """x of the page, y of the data."""
+    return axis.get_yaxis_transform()
 
 
 def at_zero_level(axis: Axes, curve: list[dict]) -> None:

@@ -1,14 +1,13 @@
-"""Flow matching: percent of held-out loss from equivariance error against step, one line per flow time, one
-panel per run.
+"""Flow matching: percent of held-out loss from equivariance error against step, a panel per flow time; below
+it the loss, which says where a percentage counts.
 """
 
 from matplotlib.figure import Figure
 
 from equidyn.figures import style
+from equidyn.figures.percent import percent, published
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.verdicts import counted
-from equidyn.symmetry.limits import LEARNED
 
 FIGURES = [
     {
@@ -16,60 +15,45 @@ FIGURES = [
         "task": "flow",
         "place": 2,
         "claim": "C2",
-        "caption": "Percent of held-out loss due to equivariance error against training step, one "
-        "line per flow time (raw behind, running mean in front)",
+        "caption": "Percent of held-out loss due to equivariance error against training step, a panel per"
+        " flow time, and below it the loss over that of the best baseline: what is grey does not count,"
+        " because the loss is not below the line",
     },
 ]
 
+FAR = 20  # times our last step: the paper's points farther than that are left out
 
-def draw(rows: list[dict], paper: list[dict], linear: bool = False) -> Figure:
-    """Figure with a panel per run, log-log or linear; values thin with dots where they count, mean over
-    neighbouring checkpoints thick; diamonds: the paper's 60M run.
-    """
+
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
+    """Figure with two rows of panels, a line per run; diamonds: the paper's 60M run."""
     names = tables.runs(rows)
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(min(style.WIDE, 2.6 * len(names) + 1.9), 3.1), sharey=True, squeeze=False
-    )
-    for axis, run in zip(axes[0], names):
-        times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
-        for condition, colour in zip(times, style.sequence(len(times))):
-            curve = tables.curve(rows, run, condition=condition)
-            x, y = style.steps(curve), [r["percent"] for r in curve]
-            axis.plot(x, y, "-", color=colour, lw=0.7, alpha=0.35)
-            axis.plot(x, smooth(y), "-", color=colour, label=condition)
-            low = [(a, b) for a, b, r in zip(x, y, curve) if counted(r)]
-            axis.plot([a for a, _ in low], [b for _, b in low], "o", ms=3, color=colour)
-            points = [
-                r
-                for r in paper
-                if (r["task"], r["run"], r["quantity"])
-                == ("flow", f"default-rep2 {condition}", "percent_published")
-                and r["step"] <= (1 if linear else 20) * max(x)
-            ]
-            axis.plot(
-                [r["step"] for r in points],
-                [r["percent"] for r in points],
-                "D",
-                ms=3,
-                mfc="none",
-                mec=colour,
-                mew=0.7,
-            )
-        style.percent_scale(axis, linear)
-        axis.set_title(style.LABEL.get(run, run), fontsize=8)
-    axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    axes[0][-1].legend(
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-        title=(
-            f"dots: interval of the\ntotal below {LEARNED:g} ×\nthe best baseline\n"
-            "diamonds: paper,\n60M on PDB, at\nrows of its log"
-        ),
-    )
+    times = [c for c in tables.conditions(rows, names[0]) if not c.endswith("sc")]
+    size = (style.WIDE, 3.9)
+    figure, axes = plt.subplots(2, len(times), figsize=size, sharex=True, sharey="row", squeeze=False)
+    last = FAR * max(r["step"] for r in rows)
+    for (above, below), condition in zip(axes.T, times):
+        for run in names:
+            curve, colour = tables.curve(rows, run, condition=condition), style.colour(run)
+            if not curve:
+                continue
+            percent(above, curve, colour)
+            percent(above, tables.curve(rows, run, condition=condition, weights="ema"), colour, "--")
+            x, label = style.steps(curve), style.LABEL.get(run, run)
+            below.plot(x, [r["baseline_ratio"] for r in curve], "-", color=colour, lw=1.3, label=label)
+            ends = [r["baseline_ratio_lo"] for r in curve], [r["baseline_ratio_hi"] for r in curve]
+            below.fill_between(x, *ends, color=colour, alpha=0.2, lw=0)
+        published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
+    for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
+        style.percent_scale(above, named=condition == times[0])
+        style.loss_scale(below, named=condition == times[0])
+        above.set(title=condition, xlabel="")
+        below.set_xlabel("")
+        below.set_xticks([1, 100, 10_000])
+    axes[0][0].set_ylabel("equivariance error, %")
+    axes[1][0].set_ylabel("loss / best baseline's")
+    handles = {
+        label: handle for axis in axes[:, 0] for handle, label in zip(*axis.get_legend_handles_labels())
+    }
+    note = f"training step (0 drawn at 0.5)\n{style.GREY}; dashed: EMA weights"
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=note)
     return figure
-
-
-def smooth(values: list[float]) -> list[float]:
-    """Geometric mean of each value and its neighbours; the ends keep theirs."""
-    inner = [(a * b * c) ** (1 / 3) for a, b, c in zip(values, values[1:], values[2:])]
-    return [values[0], *inner, values[-1]] if len(values) > 1 else values
