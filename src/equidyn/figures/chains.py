@@ -1,11 +1,15 @@
-"""Cα traces: held-out chains above, generated ones below, blue to red from the first residue to the last."""
+"""Cα traces: held-out chains above, generated ones below, dark to bright from the first residue to the last,
+with the statistics of bonds and hand of all chains.
+"""
 
+import csv
 from pathlib import Path
 
 import gemmi
 import numpy as np
 from matplotlib.figure import Figure
 
+from equidyn.figures import style
 from equidyn.figures.style import plt
 
 FIGURES = [
@@ -14,8 +18,8 @@ FIGURES = [
         "task": "flow",
         "place": 11,
         "claim": "",
-        "caption": "Held-out chains and chains generated from the last checkpoint (Cα traces, blue "
-        "to red along the chain)",
+        "caption": "Held-out chains and chains generated from the last checkpoint (Cα traces, dark to bright"
+        " along the chain), with bonds and hand of all that were generated, and as many held out",
         "extra": "samples",
     },
 ]
@@ -28,7 +32,8 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     the page.
     """
     folder = Path(extra[0])
-    figure, axes = plt.subplots(2, COLUMNS, figsize=(1.5 * COLUMNS, 3.4), sharex=True, sharey=True)
+    told = _statistics(folder.with_name("samples.csv"))
+    figure, axes = plt.subplots(2, COLUMNS, figsize=(style.WIDE, 2.9), sharex=True, sharey=True)
     for line, kind in zip(axes, ("held_out", "generated")):
         for axis, path in zip(line, sorted(folder.glob(f"{kind}_*.pdb"))):
             structure = gemmi.read_structure(str(path))
@@ -36,7 +41,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
             if kind == "held_out":
                 source = structure.info["_struct.title"].lower()
             depth = (trace[:, 2] - trace[:, 2].min()) / max(np.ptp(trace[:, 2]), 1e-9)
-            colours = plt.cm.turbo(np.linspace(0.05, 0.95, len(trace)))
+            colours = plt.cm.viridis(np.linspace(0.0, 0.93, len(trace)))
             for i in np.argsort((trace[1:, 2] + trace[:-1, 2]) / 2):  # far bonds first
                 axis.plot(
                     *trace[i : i + 2, :2].T, "-", color="white", lw=4.2, solid_capstyle="butt", zorder=1
@@ -50,11 +55,27 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
                     zorder=1,
                 )
         line[0].set_ylabel(kind.replace("_", "-"), fontsize=8)
+        line[COLUMNS // 2].set_xlabel(told[kind], fontsize=7)
     figure.suptitle(f"run {folder.parent.name}, held-out chains: {source}", fontsize=8)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(False)
     return figure
+
+
+def _statistics(table: Path) -> dict[str, str]:
+    """Bonds and hand in words, of the chains of each row; the table is made together with the chains."""
+    with open(table, newline="") as file:
+        rows = {row.pop("chains").replace(" ", "_"): row for row in csv.DictReader(file)}
+    told = {}
+    for kind, row in rows.items():
+        value = {name: float(text) for name, text in row.items()}
+        told[kind] = (
+            f"{value['n_chains']:.0f} chains: bonds {value['bond_mean']:.2f} ± {value['bond_std']:.2f} Å, "
+            f"{100 * value['bonds_within']:.0f} % within 3.8 ± 0.4 Å; {value['clashes']:.2g} clashes a "
+            f"residue; {value['right_handed']:.0f} right-, {value['left_handed']:.0f} left-handed helical turns"
+        )
+    return told
 
 
 def oriented(trace: np.ndarray) -> np.ndarray:

@@ -16,13 +16,14 @@ FIGURES = [
         "task": "voxels",
         "place": 9,
         "claim": "",
-        "caption": "One held-out molecule, clean, noisy, denoised and twirled, at an early and the "
-        "last checkpoint",
+        "caption": "One held-out molecule, clean, noisy, denoised (f), twirled (T), f − T magnified, at an"
+        " early and the last checkpoint, with the recall of atoms over eight held-out molecules",
         "extra": "fields.h5",
     },
 ]
 
 COLUMNS = ("clean", "noisy", "denoised", "twirled")
+TITLES = ("clean", "noisy", "denoised, f", "twirled, T")
 ELEMENT = (
     "#444444",
     "#bbbbbb",
@@ -41,32 +42,44 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     of surfaces.
     """
     lines = [(path, step, kind) for path in extra for step in _steps(path) for kind in ("slice", "surface")]
-    figure = plt.figure(figsize=(style.WIDE, 1.6 * len(lines)))
+    figure = plt.figure(figsize=(style.WIDE, 1.45 * len(lines) + 0.3))
     for i, (path, step, kind) in enumerate(lines):
         with content_digest.open_checked(path, "voxel_fields") as file:
             fields = {name: file[f"{step}/{name}"][()] for name in COLUMNS}
-        plane = fields["clean"].sum((0, 1, 2)).argmax()
+            recall = file[str(step)].attrs["recall"]
+        place = (len(lines), 5, 5 * i + 1)
+        if kind == "slice":
+            first = _slices(figure, place, fields)
+            run = path.split("/")[-2]
+            first.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7.5)
+            continue
         sigma = float((fields["noisy"] - fields["clean"]).std())
-        run = path.split("/")[-2]
-        for j, name in enumerate(COLUMNS):
-            place = (len(lines), 4, 4 * i + j + 1)
-            if kind == "slice":
-                axis = figure.add_subplot(*place)
-                axis.imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
-                axis.set(xticks=[], yticks=[], title=name)
-                if j == 0:
-                    axis.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7.5)
-            else:  # at LEVEL the noisy surface would be everywhere
-                _surface(
-                    figure.add_subplot(*place, projection="3d"),
-                    fields[name],
-                    fields["clean"],
-                    LEVEL + (NOISE * sigma if name == "noisy" else 0),
-                )
-    figure.supxlabel(
-        f"surfaces at an occupancy of {LEVEL:g}; noisy: {LEVEL:g} + {NOISE:g} σ", fontsize=7.5, color="0.35"
-    )
+        for j, name in enumerate(COLUMNS):  # at LEVEL the noisy surface would be everywhere
+            axis = figure.add_subplot(*place[:2], place[2] + j, projection="3d")
+            _surface(axis, fields[name], fields["clean"], LEVEL + (NOISE * sigma if name == "noisy" else 0))
+        text = figure.add_subplot(*place[:2], place[2] + len(COLUMNS))
+        text.set_axis_off()
+        words = "recall of atoms\n" + recall.replace(", ", "\n")
+        text.text(0.1, 0.5, words, va="center", fontsize=7, transform=text.transAxes)
+    note = f"surfaces at an occupancy of {LEVEL:g}; noisy: {LEVEL:g} + {NOISE:g} σ"
+    figure.supxlabel(note, fontsize=7.5, color="0.35")
     return figure
+
+
+def _slices(figure: Figure, place: tuple, fields: dict[str, np.ndarray]):
+    """Maximum over channels in the fullest plane, and sum over channels of f − T; returns the first axis."""
+    plane, axes = fields["clean"].sum((0, 1, 2)).argmax(), []
+    for j, (name, title) in enumerate(zip(COLUMNS, TITLES)):
+        axes.append(figure.add_subplot(*place[:2], place[2] + j, title=title))
+        axes[-1].imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
+    difference = (fields["denoised"] - fields["twirled"]).sum(0)[:, :, plane]
+    top = max(float(np.abs(difference).max()), 1e-12)
+    title = f"f − T, {1 / top:.2g} ×"
+    axes.append(figure.add_subplot(*place[:2], place[2] + len(COLUMNS), title=title))
+    axes[-1].imshow(difference.T / top, origin="lower", cmap="RdBu_r", vmin=-1, vmax=1)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+    return axes[0]
 
 
 def _steps(path):
