@@ -72,8 +72,8 @@ def _statistics(table: Path) -> dict[str, str]:
         value = {name: float(text) for name, text in row.items()}
         told[kind] = (
             f"{value['n_chains']:.0f} chains: bonds {value['bond_mean']:.2f} ± {value['bond_std']:.2f} Å, "
-            f"{100 * value['bonds_within']:.0f} % within 3.8 ± 0.4 Å; {value['clashes']:.2g} clashes a "
-            f"residue; {value['right_handed']:.0f} right-, {value['left_handed']:.0f} left-handed helical turns"
+            f"{100 * value['bonds_within']:.0f} % within 3.8 ± 0.4 Å; {value['clashes']:.2g} clashes a residue"
+            f"; {value['right_handed']:.0f} right-, {value['left_handed']:.0f} left-handed turns of helix"
         )
     return told
 
