@@ -70,10 +70,11 @@ def _statistics(table: Path) -> dict[str, str]:
     told = {}
     for kind, row in rows.items():
         value = {name: float(text) for name, text in row.items()}
+        hands = f"{value['right_handed']:.0f} right-, {value['left_handed']:.0f} left-handed helical turns"
         told[kind] = (
             f"{value['n_chains']:.0f} chains: bonds {value['bond_mean']:.2f} ± {value['bond_std']:.2f} Å, "
-            f"{100 * value['bonds_within']:.0f} % within 3.8 ± 0.4 Å; {value['clashes']:.2g} clashes a residue"
-            f"; {value['right_handed']:.0f} right-, {value['left_handed']:.0f} left-handed turns of helix"
+            f"{100 * value['bonds_within']:.0f} % within 3.8 ± 0.4 Å; "
+            f"{value['clashes']:.2g} clashes a residue; {hands}"
         )
     return told
 
