@@ -43,6 +43,7 @@ from equidyn.results.verdicts import (
 )
 from equidyn.symmetry.limits import LEARNED
 
+LENGTH = "training.steps"  # of the axes: a longer path of the same run
 AHEAD = 1.25  # times smaller per halving of the loss: by a fifth
 ALIKE = 0.8
 MIN_STEPS, MIN_RANGE = 3, 1.2
@@ -57,18 +58,22 @@ STATEMENT, PLACE = STATEMENTS["C11"]
 
 
 def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
-    """Rows of the three questions for every point, or run, that has an equivariance to learn."""
+    """Rows of the three questions: *ahead* and *learned* of reference runs and of those that differ from them
+    in the number of steps alone, *lifts* of every other point.
+    """
     found, made = [], replicated(tables.runs(rows), points)
     own = {point.reference: point for point in made if not point.axes}
     for point in made:
         conditions = [c for c in tables.conditions(rows, point.runs[0]) if not c.endswith("sc")]
-        for weights in ("live", "ema"):
-            found += _joined([_ahead(rows, paper, point, c, weights) for c in conditions])
-        if len(point.runs) >= MIN_POINTS:
-            reference = own.get(point.reference)
-            if point.axes and reference and len(reference.runs) >= MIN_POINTS:
-                found += _joined([_lift(rows, point, reference, c) for c in conditions])
-            found += _joined([_learned(rows, point, c) for c in conditions])
+        replicates = len(point.runs) >= MIN_POINTS
+        if set(point.axes) <= {LENGTH}:
+            for weights in ("live", "ema"):
+                found += _joined([_ahead(rows, paper, point, c, weights) for c in conditions])
+            if replicates:
+                found += _joined([_learned(rows, point, c) for c in conditions])
+        reference = own.get(point.reference)
+        if point.axes and replicates and reference and len(reference.runs) >= MIN_POINTS:
+            found += _joined([_lift(rows, point, reference, c) for c in conditions])
     return found
 
 
