@@ -68,12 +68,12 @@ def test_whether_it_is_learned_ahead_is_told_with_its_interval_or_counted():
     own = dict(group="g", reference="a", reference_axes={"seed": 0})
     points = {run: {**own, "axes": {"seed": seed}} for seed, run in ((1, "b"), (2, "d"))}
     assert ahead(c11(rows + named("c", GOOD), points), "forces") == (
-        "Is it learned ahead of the task, so that its share falls as the loss does? a: holds (4 [4, 4] times "
-        "smaller per halving); c: not testable at this scale."
+        "Is equivariance learned ahead of the task, so that this share falls as the loss does? a: holds "
+        "(times 0.25 [0.25, 0.25] as the loss halves); c: not testable at this scale."
     )
     more = [r for k in range(MANY) for r in named(f"r{k}", curve)]
     assert ahead(c11(rows + more, points), "forces") == (
-        f"Is it learned ahead of the task? holds (1), not testable at this scale ({MANY})."
+        f"Is equivariance learned ahead of the task? holds (1), not testable at this scale ({MANY})."
     )
-    assert ahead(c11(rows), "forces").startswith("Whether it is learned ahead of the task takes seeds")
+    assert ahead(c11(rows), "forces").startswith("Whether this share falls as the loss falls cannot be told")
     assert ahead(c11(rows), "voxels") == ""

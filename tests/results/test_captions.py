@@ -9,8 +9,8 @@ def test_conditions_of_a_task():
     rows = [row(9, 5, 0.4, "a"), row(9, 5, 0.4, "b") | dict(pose_deviation=60.0, n_items=20)]
     settings = {"a": {"training": {"lr": 2e-3, "steps": 2400}}, "b": {"training": {"lr": 1e-3, "steps": 900}}}
     assert conditions(rows, "forces", settings, {"a": {"parameters": 105_000}}).startswith(
-        "10-20 held-out items × 10 Haar rotations, not augmented, training poses isotropic but of b, "
-        "learning rate 0.001-0.002, 900-2400 steps, 1.05e+05 parameters. Points of the paper"
+        "10-20 held-out items × 10 Haar rotations, not augmented, training poses isotropic except for b, "
+        "learning rate 0.001-0.002, 900-2400 steps, 1.05e+05 parameters"
     )
 
 

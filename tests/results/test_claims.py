@@ -50,7 +50,10 @@ def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():
         r["verdict"] for r in table if r["claim"] in ("C3", "C4", "C5", "C6", "C7", "C8", "C9")
     ] == ["not run"] * 7
     (found,) = [r for r in table if r["claim"] == "C2"]
-    assert "a dip to 0.02 % at step 1 does not count: total 1.010 x the zero predictor" in found["conditions"]
+    assert (
+        "the lowest, 0.02 % at step 1, does not count: total 1.010 x the zero predictor"
+        in found["conditions"]
+    )
 
 
 @pytest.mark.parametrize("task, condition", [("forces", ""), ("flow", "t=0.4")])

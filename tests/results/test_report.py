@@ -57,7 +57,7 @@ def test_flow_says_where_it_is_its_linear_denoiser_and_where_more():
     ratios, linear, beyond = report._beyond_linear({("flow", "t=0.4"): same, ("flow", "t=0.9"): more})
     assert "t=0.4 0.98 [0.98, 0.98] × linear denoiser" in ratios and "t=0.9 0.44" in ratios
     assert linear.startswith("At t=0.4 the network is not a tenth better")
-    assert "flow t=0.9 from step 20, there 1.1 % [0.99, 1.2] at the end: holds" in beyond
+    assert "flow t=0.9, which counts from step 20, ends at 1.1 % [0.99, 1.2]: holds" in beyond
     assert report._beyond_linear({("flow", "t=0.4"): same})[-1] == "It is more at no time."
 
 

@@ -54,7 +54,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         if step is not None:
             axis.axhline(curve[-1]["total"], color="0.6", lw=0.7, ls=":")
             axis.axvline(step * seconds[run], color="0.6", lw=0.7, ls=":")
-            title = f"break-even cost: {curve[-1]['step'] / step:.2f} ×"
+            title = f"break-even\nat {curve[-1]['step'] / step:.2f} ×"
         else:
             title = "the last step\ndoes not count"
         axis.set_xscale("log")

@@ -41,7 +41,10 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     for panels, found in zip(axes, shown):
         _panels(panels, found)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    note = "twirled over the 24 rotations of the cube; arrows of a panel share a scale"
+    note = (
+        "twirled over the 24 rotations of the cube; each panel has a scale of its own\n"
+        "atoms: H light, C dark, N blue, O red"
+    )
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, title=note)
     return figure
 
@@ -68,10 +71,10 @@ def _panels(panels: list[Axes], found: dict) -> None:
     colour = style.QUANTITY
     _skeleton(left, found, style.LABEL.get(found["run"], found["run"]))
     _arrows(left, found, [(true, "0.7", "true force"), (predicted, "0.25", "predicted, f")])
-    _skeleton(middle, found)
+    _skeleton(middle, found, "errors")
     errors = [(predicted - true, colour["total"], "error of f"), (twirled - true, colour["twirled"], "of T")]
     _arrows(middle, found, errors)
-    _skeleton(right, found)
+    _skeleton(right, found, "f − T, with a scale of its own")
     _arrows(right, found, [(predicted - twirled, colour["equivariance"], "f − T")])
 
 

@@ -43,7 +43,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     if published:
         _theirs(axes[0][1], published, task)
     axes[0][0].set_ylabel("equivariance error, % of held-out loss")
-    figure.supxlabel(style.GREY, fontsize=7, color="0.35")
+    note = style.GREY + (f"; the paper's: total not below {LEARNED:g} × its unit" if published else "")
+    figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
 
 
@@ -78,7 +79,8 @@ def _path(axis: Axes, x, y, counts, colour, line: str, label: str | None) -> Non
     y = np.maximum(y, LEAST)
     style.greyed(axis, x, y, counts, colour, label, line)
     if line == "-" and len(x) > 1:
-        head = dict(arrowstyle="-|>", color=colour if counts[-1] else style.PALE, lw=1.3, mutation_scale=9)
+        seen = bool(counts[-1] and counts[-2])
+        head = dict(arrowstyle="-|>", color=colour if seen else style.PALE, lw=1.3, mutation_scale=9)
         axis.annotate("", (x[-1], y[-1]), (x[-2], y[-2]), arrowprops=head)
 
 

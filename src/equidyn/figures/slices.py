@@ -74,7 +74,7 @@ def _slices(figure: Figure, place: tuple, fields: dict[str, np.ndarray]):
         axes[-1].imshow(fields[name].max(0)[:, :, plane].T, origin="lower", cmap="magma", vmin=0, vmax=1)
     difference = (fields["denoised"] - fields["twirled"]).sum(0)[:, :, plane]
     top = max(float(np.abs(difference).max()), 1e-12)
-    title = f"f − T, {1 / top:.2g} ×"
+    title = f"f − T, {1 / top:.2g} × magnified"
     axes.append(figure.add_subplot(*place[:2], place[2] + len(COLUMNS), title=title))
     axes[-1].imshow(difference.T / top, origin="lower", cmap="RdBu_r", vmin=-1, vmax=1)
     for axis in axes:

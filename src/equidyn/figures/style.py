@@ -91,7 +91,7 @@ def colour(run: str) -> str:
 
 def sequence(n: int) -> list:
     """n colours in order, for flow times."""
-    return [plt.cm.viridis(0.92 * i / max(1, n - 1)) for i in range(n)]
+    return [plt.cm.viridis(0.85 * i / max(1, n - 1)) for i in range(n)]
 
 
 def heading(run: str) -> str:

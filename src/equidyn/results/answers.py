@@ -7,8 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from equidyn.results import tables
-from equidyn.results.claims.rows import STATEMENTS, percent_text
+from equidyn.results.claims.plateau import published_changes, published_paths
+from equidyn.results.claims.rows import STATEMENTS, percent_text, range_text
 from equidyn.results.verdicts import UNTESTABLE, counted
+from equidyn.symmetry.limits import LEARNED
 
 AHEAD_PLACE = STATEMENTS["C11"][1]
 MANY = 6  # numbers in one sentence; of more, the lowest and the highest
@@ -61,13 +63,28 @@ def ahead(claims: list[dict], task: str) -> str:
     if not found:
         return ""
     if all(r["verdict"] == UNTESTABLE for r in found):
-        return "Whether it is learned ahead of the task takes seeds and longer paths (config/plateau.yaml)."
+        return "Whether this share falls as the loss falls cannot be told from one seed."
     if len(found) > MANY:
         counts = Counter(r["verdict"] for r in found)
         told = ", ".join(f"{verdict} ({n})" for verdict, n in counts.items())
-        return f"Is it learned ahead of the task? {told}."
+        return f"Is equivariance learned ahead of the task? {told}."
     told = "; ".join(_ahead_of(r) for r in found)
-    return f"Is it learned ahead of the task, so that its share falls as the loss does? {told}."
+    return f"Is equivariance learned ahead of the task, so that this share falls as the loss does? {told}."
+
+
+def of_the_paper(paper: list[dict], task: str) -> str:
+    """How the share changed in the paper's own runs, as far as it published both numbers; else nothing."""
+    paths = published_paths(paper, task)
+    changes = published_changes(paper, task, "")
+    if not changes:
+        return ""
+    rising = sum(change > 1 for change in changes)
+    ends = [float(percent[-1]) for loss, percent in paths.values() if loss[-1] < LEARNED]
+    curves = "curves, one per flow time" if task == "flow" else "runs"
+    return (
+        f"In the paper's own {curves}, over the losses that would count, the share rises as the loss "
+        f"falls in {rising} of {len(changes)}; it ends at {range_text(ends)} %."
+    )
 
 
 def _ahead_of(row: dict) -> str:
@@ -75,7 +92,7 @@ def _ahead_of(row: dict) -> str:
     said = f"{name[1] if name else '?'}: {row['verdict']}"
     if row["lo"]:
         ours, lo, hi = (float(row[key]) for key in ("ours", "lo", "hi"))
-        said += f" ({ours:.2g} [{lo:.2g}, {hi:.2g}] times smaller per halving)"
+        said += f" (times {ours:.2g} [{lo:.2g}, {hi:.2g}] as the loss halves)"
     return said
 
 

@@ -11,6 +11,7 @@ OF_THE_PAPER = {
     "voxels": "Points of the paper: its published percentages, σ = 0.9 at 0.25 Å",
     "flow": "Points of the paper: its published percentages of 60M, against rows of its log, not steps",
 }
+WITH_PAPER = ("percent", "times", "axis_size", "axis_data", "axis_optimizer", "axis_seed", "axis_augment")
 WORDS = {"haar": "Haar", "cube": "cube"}
 
 
@@ -34,7 +35,7 @@ def conditions(rows: list[dict], task: str, settings: dict[str, dict], summaries
     sizes = [summaries[run]["parameters"] for run in runs if run in summaries]
     if sizes:
         told.append(f"{range_text(sizes)} parameters")
-    return ", ".join(told) + (f". {OF_THE_PAPER[task]}" if task in OF_THE_PAPER else "")
+    return ", ".join(told)
 
 
 def _poses(rows: list[dict], runs: list[str]) -> str:
@@ -50,4 +51,4 @@ def _poses(rows: list[dict], runs: list[str]) -> str:
     )
     if not aligned:
         return f"{told}training poses isotropic"
-    return f"{told}training poses isotropic but of {', '.join(aligned)}"
+    return f"{told}training poses isotropic except for {', '.join(aligned)}"

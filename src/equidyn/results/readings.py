@@ -2,7 +2,7 @@
 
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
-from equidyn.results.verdicts import counted, within
+from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, within
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -33,7 +33,8 @@ def _ends(curve: list[dict]) -> str:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {percent_text(last)} at "
-        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: {within(curve)} (one seed)."
+        f"{ratio:.3g} × the zero-predictor loss{_against(last)}; at most 2 %: "
+        f"{within(curve)}{_why(curve)} (one seed)."
     )
     if poses := poses_text(last):
         text += f" It was {poses}."
@@ -47,6 +48,14 @@ def _ends(curve: list[dict]) -> str:
             f"{lowest['total'] / lowest['zero_loss']:.3g} × and does not count."
         )
     return text
+
+
+def _why(curve: list[dict]) -> str:
+    """Why a percentage above 2 % is no verdict yet."""
+    last = curve[-1]
+    if within(curve) == INCONCLUSIVE and last["percent_lo"] > 2:
+        return f", as the run ends at step {last['step']:.0f} and the paper's window at {WINDOW_END}"
+    return ""
 
 
 def _against(row: dict) -> str:
@@ -72,8 +81,8 @@ def _beyond_linear(curves: dict) -> list[str]:
         )
         if counted(last):
             more.append(
-                f"{run} {condition} from step {first:.0f}, there {last['percent']:.2g} % "
-                f"[{last['percent_lo']:.2g}, {last['percent_hi']:.2g}] at the end: {within(curve)}"
+                f"{run} {condition}, which counts from step {first:.0f}, ends at {last['percent']:.2g} % "
+                f"[{last['percent_lo']:.2g}, {last['percent_hi']:.2g}]: {within(curve)}"
             )
         else:
             same.append(condition)

@@ -18,8 +18,8 @@ from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import commit
 from equidyn.results import tables
-from equidyn.results.answers import ahead, answer
-from equidyn.results.captions import conditions
+from equidyn.results.answers import ahead, answer, of_the_paper
+from equidyn.results.captions import OF_THE_PAPER, WITH_PAPER, conditions
 from equidyn.results.claims.rows import STATEMENTS
 from equidyn.results.readings import readings
 from equidyn.results.verdicts import first_step
@@ -87,13 +87,13 @@ def _short(value: str) -> str:
 
 def pages_of(
     claims: list[dict],
-    figures: dict[str, tuple[str, str]],
+    figures: dict[str, tuple[str, str, str]],
     claim_of: dict[str, str],
     tables: list[Path],
     start: Path,
 ) -> list[dict]:
-    """A page per claim: its rows, figures (caption, image) and links to its tables, relative to the folder
-    ``start``.
+    """A page per claim: its rows, figures (name, caption, image) and links to its tables, relative to the
+    folder ``start``.
 
     Parameters
     ----------
@@ -102,6 +102,8 @@ def pages_of(
     pages = []
     for claim, table in TABLES.items():
         rows = [r for r in claims if r["claim"] == claim]
+        if not rows:  # a table of claims from before there was this one
+            continue
         words = [r["verdict"] for r in rows]
         counts = "; ".join(
             f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words)
@@ -162,7 +164,7 @@ def context(sources: Sources, start: Path) -> dict:
     chirality = tables.read([path for path in sources.shown if path.name == "chirality.csv"])
     summaries = [json.loads(path.read_text()) for path in sources.summaries]
     how = _conditions(sources, rows, summaries)
-    figures = {path.stem: (_caption(sources, path.stem, how), _embedded(path)) for path in sources.figures}
+    figures = {p.stem: (p.stem, _caption(sources, p.stem, how), _embedded(p)) for p in sources.figures}
     last = {run: max(r["step"] for r in rows if r["run"] == run) for run in tables.runs(rows)}
     final = [r for r in rows if r["step"] == last[r["run"]]]
     there = {r["task"] for r in rows}
@@ -173,6 +175,7 @@ def context(sources: Sources, start: Path) -> dict:
     return dict(
         answers={task: answer(rows, task) for task in tasks},
         ahead={task: ahead(claims, task) for task in tasks},
+        theirs={task: of_the_paper(paper, task) for task in tasks},
         pictures={task: figures[stem] for task, stem in pictures.items() if stem in figures},
         table_of={path.parent.name: os.path.relpath(path, start) for path in sources.decompositions},
         final={task: [r for r in final if r["task"] == task and _is_main(r, main)] for task in tasks},
@@ -209,8 +212,9 @@ def _conditions(sources: Sources, rows: list[dict], summaries: list[dict]) -> di
 
 def _caption(sources: Sources, stem: str, how: dict[str, str]) -> str:
     """A figure's own caption with the conditions of its task, whose name its own begins with."""
-    task = stem.split("-")[0]
-    return sources.captions[stem] + (f". {how[task]}" if task in how else "")
+    task, _, name = stem.partition("-")
+    told = f"{sources.captions[stem]}. {how[task]}" if task in how else sources.captions[stem]
+    return told + (f". {OF_THE_PAPER[task]}" if name in WITH_PAPER and task in OF_THE_PAPER else "")
 
 
 def _embedded(path: Path) -> str:

@@ -4,12 +4,12 @@ Everything here was written down before the runs of ``config/plateau.yaml``. If 
 symmetry as well as its task, equivariance error and total loss fall together and the percentage stays: a
 plateau.
 
-*Ahead.* ``fall`` is how many times smaller the percentage becomes while the total loss halves: 2^s with s the
-slope of ln(percent) against ln(total) over the steps that count. `holds` where its whole interval is at least
-``AHEAD``, `does not hold here` where all of it lies below, else `inconclusive`; `not testable at this scale`
-with fewer than ``MIN_STEPS`` steps that count or a loss that falls by less than ``MIN_RANGE`` over them. Live
-and averaged (EMA) weights have rows of their own, because live ones carry the noise of the optimizer, which
-falls with the learning rate.
+*Ahead.* ``change`` is the factor by which the percentage changes while the total loss halves: 2^−s with s the
+slope of ln(percent) against ln(total) over the steps that count; below 1 it falls, above 1 it rises. `holds`
+where its whole interval is at most ``AHEAD``, `does not hold here` where all of it lies above, else
+`inconclusive`; `not testable at this scale` with fewer than ``MIN_STEPS`` steps that count or a loss that
+falls by less than ``MIN_RANGE`` over them. Live and averaged (EMA) weights have rows of their own, because
+live ones carry the noise of the optimizer, which falls with the learning rate.
 
 *Lifts.* What lowers the percentage at the end of training: the ratio of a point's percentage to that of its
 reference. `holds` (it lowers it) where the whole interval is below 1, `does not hold here` where it is above,
@@ -44,7 +44,7 @@ from equidyn.results.verdicts import (
 from equidyn.symmetry.limits import LEARNED
 
 LENGTH = "training.steps"  # of the axes: a longer path of the same run
-AHEAD = 1.25  # times smaller per halving of the loss: by a fifth
+AHEAD = 0.8  # times the percentage at twice the loss: a fifth less
 ALIKE = 0.8
 MIN_STEPS, MIN_RANGE = 3, 1.2
 FORCES_ZERO = 1.21  # (eV/Å)²: where the published run with broken augmentation stays, a constant's loss
@@ -103,9 +103,9 @@ def slope(x: np.ndarray, y: np.ndarray) -> float:
     return float(stats.linregress(x, y).slope)
 
 
-def fall(curves: list[list[dict]]) -> tuple[float, float, float]:
-    """How many times smaller the percentage becomes while the loss halves, with its 95 % interval, see the
-    module; nan where a run's path is too short, the interval also with fewer than three seeds.
+def change(curves: list[list[dict]]) -> tuple[float, float, float]:
+    """Factor by which the percentage changes while the loss halves, with its 95 % interval, see the module;
+    nan where a run's path is too short, the interval also with fewer than three seeds.
     """
     slopes = [slope(*path(curve)) for curve in curves]
     if not slopes or any(math.isnan(value) for value in slopes):
@@ -113,30 +113,38 @@ def fall(curves: list[list[dict]]) -> tuple[float, float, float]:
     ends = float(np.mean(slopes)), math.nan, math.nan
     if len(slopes) >= MIN_POINTS:
         ends = mean_over_seeds(slopes)
-    return tuple(2.0**end for end in ends)
+    value, low, high = (2.0**-end for end in ends)  # of slopes: the ends change places
+    return value, high, low
 
 
-def judged(lo: float, hi: float, least: float) -> str:
-    """Whether an interval lies at or above ``least``, below, or includes it."""
+def ahead(lo: float, hi: float) -> str:
+    """The verdict on the interval of a change, see the module."""
     if math.isnan(lo):
         return UNTESTABLE
-    if lo >= least:
+    if hi <= AHEAD:
         return HOLDS
-    return FAILS if hi < least else INCONCLUSIVE
+    return FAILS if lo > AHEAD else INCONCLUSIVE
+
+
+def alike(lo: float, hi: float) -> str:
+    """The verdict on the interval of training items over held-out ones, see the module."""
+    if lo >= ALIKE:
+        return HOLDS
+    return FAILS if hi < ALIKE else INCONCLUSIVE
 
 
 def _ahead(rows, paper, point: Point, condition: str, weights: str) -> dict | None:
     curves = curves_of(rows, point.runs, condition, weights=weights)
     if not curves:
         return None
-    values = fall(curves)
+    values = change(curves)
     n = len(curves)
     told = [f"{place_of(point.runs[0], condition)}, {weights} weights, {seeds_text(n)}"]
     told += [_path_text(curve) for curve in curves]
     ours = [value if not math.isnan(value) else "" for value in values]
-    task, verdict = curves[0][-1]["task"], judged(*values[1:], AHEAD)
-    published = published_falls(paper, task, condition)
-    beside = range_text(published, " x per halving") if weights == "live" else ""
+    task, verdict = curves[0][-1]["task"], ahead(*values[1:])
+    published = published_changes(paper, task, condition)
+    beside = range_text(published, " x as the loss halves") if weights == "live" else ""
     return claim_row("C11", verdict, "; ".join(told), *ours, beside, STATEMENT, f"{PLACE}, {task}, {weights}")
 
 
@@ -153,14 +161,14 @@ def _path_text(curve: list[dict]) -> str:
     )
 
 
-def published_falls(paper: list[dict], task: str, condition: str) -> list[float]:
-    """``fall`` of the paper's runs over steps whose total lies a tenth or more below the zero predictor's."""
-    falls = []
+def published_changes(paper: list[dict], task: str, condition: str) -> list[float]:
+    """``change`` of the paper's runs over steps with a total at least a tenth below the zero predictor's."""
+    changes = []
     for run, (x, y) in published_paths(paper, task).items():
         if not condition or run.endswith(f" {condition}"):
             value = slope(np.log(x[x < LEARNED]), np.log(y[x < LEARNED]))
-            falls += [] if math.isnan(value) else [2.0**value]
-    return falls
+            changes += [] if math.isnan(value) else [2.0**-value]
+    return changes
 
 
 def published_paths(paper: list[dict], task: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -278,5 +286,5 @@ def _learned(rows, point: Point, condition: str) -> dict | None:
     ends = [math.exp(value) for value in mean_over_seeds([math.log(ratio) for ratio in ratios])]
     told = [f"{place_of(point.runs[0], condition)}, {seeds_text(len(ratios))}, live weights at the end"]
     told += ["equivariance error, training / held-out items: " + " ".join(f"{r:.3g}" for r in ratios)]
-    verdict = judged(ends[1], ends[2], ALIKE)
+    verdict = alike(ends[1], ends[2])
     return claim_row("C11", verdict, "; ".join(told), *ends, "", LEARNED_TOO, f"training items, {task}")

@@ -63,10 +63,13 @@ def worst_of(found: list[dict]) -> dict:
 def of_times(found: list[dict]) -> dict:
     """Rows of the flow times of a run as one: times of one network are no independent evidence."""
     n_judged = sum(row["verdict"] != UNTESTABLE for row in found)
-    told = f"{n_judged} of {len(found)} flow times can be judged, the largest number of them here"
+    told = f"{n_judged} of {len(found)} flow times can be judged; the number is the largest of theirs"
     conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])
     published = "; ".join(dict.fromkeys(row["paper"] for row in found if row["paper"]))
-    return {**worst_of(found), "conditions": conditions, "paper": published}
+    worst = worst_of(found)
+    if 0 < n_judged < len(found):
+        worst["statement"] += f" ({n_judged} of {len(found)} flow times, the others cannot be judged)"
+    return {**worst, "conditions": conditions, "paper": published}
 
 
 def of_seeds(found: list[dict]) -> dict:
