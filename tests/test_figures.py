@@ -127,6 +127,7 @@ def replicated_table(run, axis, values, seeds=(0, 1, 2)):
     [
         ("forces", "training.n_train", [100, 500]),
         ("forces-raw", "model.options.hidden", [16, 32, 128, 176]),
+        ("forces-aligned", "training.augment", [0.1, 1.0]),
         ("voxels-0.445", "training.n_train", [100]),
         ("flow", "model.size", ["tiny", "small"]),
     ],

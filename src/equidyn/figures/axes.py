@@ -129,7 +129,7 @@ def _dress(left: Axes, right: Axes, title: str) -> None:
 
 def _published(paper, task, wanted, condition) -> list[list[dict]]:
     """Curves of the paper's runs on these axes, drawn only where it published any."""
-    prefixes = tuple(prefix for axis in wanted if axis in AXES for prefix in PUBLISHED[AXES[axis]])
+    prefixes = tuple(prefix for axis in wanted if axis in AXES for prefix in PUBLISHED.get(AXES[axis], ()))
     curves: dict[str, list[dict]] = {}
     for r in paper:
         if (

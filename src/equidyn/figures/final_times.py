@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
+from equidyn.results.verdicts import counted
+from equidyn.symmetry.limits import LEARNED
 
 FIGURES = [
     {
@@ -38,12 +40,12 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         x = place + (k + 0.5) * width - 0.4
         percent = np.array([r["percent"] for r in last])
         bars = [percent - [r["percent_lo"] for r in last], [r["percent_hi"] for r in last] - percent]
+        colours = [style.colour(run) if counted(r) else style.PALE for r in last]
         left.bar(
             x,
             percent,
             width,
-            color=style.colour(run),
-            label=style.LABEL.get(run, run),
+            color=colours,
             yerr=np.maximum(bars, 0),
             error_kw=dict(lw=0.8),
         )
@@ -52,7 +54,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             ratio - [r["baseline_ratio_lo"] for r in last],
             [r["baseline_ratio_hi"] for r in last] - ratio,
         ]
-        right.bar(x, ratio, width, color=style.colour(run), yerr=np.maximum(ends, 0), error_kw=dict(lw=0.8))
+        right.bar(x, ratio, width, color=colours, yerr=np.maximum(ends, 0), error_kw=dict(lw=0.8))
+        left.bar([0], [0], color=style.colour(run), label=style.LABEL.get(run, run))
     ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
     left.plot(
         [p for p, r in zip(place, ema) if r],
@@ -76,6 +79,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     left.set_ylabel("equivariance error, % of held-out loss")
     right.set_ylabel("total loss / loss of the best baseline")
     right.axhline(1, color=style.QUANTITY["zero"], ls="-.", lw=0.9)
+    right.axhline(LEARNED, color="0.3", ls=":", lw=0.9)
+    figure.supxlabel(style.GREY + " (dotted)", fontsize=7, color="0.35")
     for axis in (left, right):
         axis.set_xticks(place, [c.removeprefix("t=") for c in times])
         axis.set_xlabel("flow time t")

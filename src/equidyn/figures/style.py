@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from equidyn.declarations import own_tasks  # noqa: E402
+from equidyn.results.labels import LABEL  # noqa: E402, F401
 from equidyn.results.verdicts import counted  # noqa: E402
 from equidyn.symmetry.limits import LEARNED  # noqa: E402
 
@@ -43,18 +44,6 @@ RUN = {
     "flow": "#009E73",
 }
 OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
-LABEL = {
-    "flow": "Proteina-style transformer",
-    "voxels-0.3": "VoxMol, σ = 0.3",
-    "voxels-0.445": "VoxMol, σ = 0.445",
-    "voxels-0.9": "VoxMol, σ = 0.9",
-    "forces": "EScAIP",
-    "forces-aligned": "EScAIP, aligned poses",
-    "forces-raw": "raw directions",
-    "forces-raw-aug": "raw directions, augmented",
-    "forces-control": "EScAIP, tied head (control)",
-}
-
 plt.rcParams.update(
     {
         "font.size": 8,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from equidyn.results import tables
 from equidyn.results.claims.plateau import published_changes, published_paths
 from equidyn.results.claims.rows import STATEMENTS, percent_text, range_text
+from equidyn.results.labels import LABEL
 from equidyn.results.verdicts import UNTESTABLE, counted
 from equidyn.symmetry.limits import LEARNED
 
@@ -112,7 +113,10 @@ def _numbers(told: list[dict]) -> list[Part]:
 
 
 def _name(row: dict) -> str:
-    return f"{row['run']} at {row['condition']}" if row["condition"] else row["run"]
+    """The run with its flow time, or with what it is."""
+    if row["condition"]:
+        return f"{row['run']} at {row['condition']}"
+    return f"{row['run']} ({LABEL[row['run']]})" if row["run"] in LABEL else row["run"]
 
 
 def _names(rows: list[dict]) -> str:

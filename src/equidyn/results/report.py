@@ -117,7 +117,7 @@ def pages_of(
         pages.append(
             dict(
                 claim=claim,
-                statement=STATEMENTS.get(claim, (rows[0]["statement"],))[0],
+                statement=STATEMENTS.get(claim, (min((r["statement"] for r in rows), key=len),))[0],
                 verdicts=counts,
                 rows=rows,
                 figures=shown,
