@@ -2,7 +2,7 @@
 
 from test_verdicts import BAD, GOOD, against, row
 
-from equidyn.results.answers import MANY, ahead, answer
+from equidyn.results.answers import MANY, ahead, answer, of_the_paper
 from equidyn.results.claims.table import claims
 
 
@@ -77,3 +77,16 @@ def test_whether_it_is_learned_ahead_is_told_with_its_interval_or_counted():
     )
     assert ahead(c11(rows), "forces").startswith("Whether this share falls as the loss falls cannot be told")
     assert ahead(c11(rows), "voxels") == ""
+
+
+def test_the_papers_own_runs_are_told_where_both_numbers_are_published():
+    def published(run, *path):
+        for step, (total, percent) in enumerate(path):
+            for quantity, value in (("path_total", total), ("path_percent", percent)):
+                yield dict(task="forces", run=run, quantity=quantity, step=step, percent=value)
+
+    falls = published("a", (30, 20), (1, 4), (0.5, 2), (0.25, 1))
+    rises = published("b", (30, 20), (1, 4), (0.5, 5), (0.25, 6))
+    said = of_the_paper([*falls, *rises], "forces")
+    assert said == "In the paper's own runs it rises as the loss falls in 1 of 2, and ends at 1-6 %."
+    assert of_the_paper([], "forces") == ""

@@ -74,17 +74,19 @@ def ahead(claims: list[dict], task: str) -> str:
 
 
 def of_the_paper(paper: list[dict], task: str) -> str:
-    """How the share changed in the paper's own runs, as far as it published both numbers; else nothing."""
+    """How the share changed in the paper's own runs, over losses that would count, as far as it published both
+    numbers; else nothing.
+    """
     paths = published_paths(paper, task)
     changes = published_changes(paper, task, "")
     if not changes:
         return ""
     rising = sum(change > 1 for change in changes)
     ends = [float(percent[-1]) for loss, percent in paths.values() if loss[-1] < LEARNED]
-    curves = "curves, one per flow time" if task == "flow" else "runs"
+    curves = "runs and times" if task == "flow" else "runs"
     return (
-        f"In the paper's own {curves}, over the losses that would count, the share rises as the loss "
-        f"falls in {rising} of {len(changes)}; it ends at {range_text(ends)} %."
+        f"In the paper's own {curves} it rises as the loss falls in {rising} of {len(changes)}, and ends at "
+        f"{range_text(ends)} %."
     )
 
 

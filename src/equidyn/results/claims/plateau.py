@@ -43,6 +43,7 @@ from equidyn.results.verdicts import (
 )
 from equidyn.symmetry.limits import LEARNED
 
+POSES = "dataset"  # of the axes: the question of ``claims.poses``
 LENGTH = "training.steps"  # of the axes: a longer path of the same run
 AHEAD = 0.8  # times the percentage at twice the loss: a fifth less
 ALIKE = 0.8
@@ -72,7 +73,13 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             if replicates:
                 found += _joined([_learned(rows, point, c) for c in conditions])
         reference = own.get(point.reference)
-        if point.axes and replicates and reference and len(reference.runs) >= MIN_POINTS:
+        if (
+            point.axes
+            and not set(point.axes) & {POSES}
+            and replicates
+            and reference
+            and len(reference.runs) >= MIN_POINTS
+        ):
             found += _joined([_lift(rows, point, reference, c) for c in conditions])
     return found
 

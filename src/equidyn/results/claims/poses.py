@@ -4,7 +4,8 @@ are more alike.
 The rule, stated before the experiment was run: at equal loss, the lowest that all runs of a group reach, the
 logarithm of the percentage against the largest mean gyration of the training poses (column ``pose_second``)
 has a slope whose 95 % interval lies above zero (`holds`), below (`does not hold here`), or includes it
-(`inconclusive`); seeds are runs like others.
+(`inconclusive`); seeds are runs like others. Where a run does not count at that loss the slope is given and
+not judged.
 """
 
 import math
@@ -47,10 +48,10 @@ def points_of(rows: list[dict], members: dict[str, list[str]]) -> tuple[float, l
 
 def slope(found: list[dict]) -> tuple[float, float, float]:
     """d ln(percent) / d (second moment), with its 95 % interval (Student's t, one point a run); nan where
-    there are fewer than three degrees of alignment or a run does not count.
+    there are fewer than three degrees of alignment.
     """
     x = np.array([p["second"] for p in found])
-    if len(set(x.round(6))) < 3 or not all(p["counts"] and p["percent"] > 0 for p in found):
+    if len(set(x.round(6))) < 3 or not all(p["percent"] > 0 for p in found):
         return math.nan, math.nan, math.nan
     fit = stats.linregress(x, np.log([p["percent"] for p in found]))
     half = float(stats.t.ppf(0.975, len(x) - 2)) * fit.stderr
@@ -77,7 +78,10 @@ def _row(rows: list[dict], group: str, members: dict[str, list[str]]) -> dict:
             "second and fourth moment of training poses, percent of every seed: " + ", ".join(told),
         ]
     )
-    return claim_row("C2", judged(values), conditions, *ends, "", STATEMENT, f"training poses, {task}")
+    n_counting = sum(p["counts"] for p in found)
+    verdict = judged(values) if n_counting == len(found) else UNTESTABLE
+    conditions += f"; {n_counting} of {len(found)} count at that loss"
+    return claim_row("C2", verdict, conditions, *ends, "", STATEMENT, f"training poses, {task}")
 
 
 def judged(values: tuple[float, float, float]) -> str:
