@@ -74,7 +74,7 @@ def ahead(claims: list[dict], task: str) -> str:
 
 
 def of_the_paper(paper: list[dict], task: str) -> str:
-    """How the share changed in the paper's own runs, over losses that would count, as far as it published both
+    """How the share changed in the paper's own runs, over losses that would count, where it published both
     numbers; else nothing.
     """
     paths = published_paths(paper, task)
