@@ -186,7 +186,7 @@ def test_what_does_not_count_is_grey_in_the_plane():
     rows = tables.read([TABLES / "forces.csv"])
     figure = importlib.import_module("equidyn.figures.plane").draw(rows, [])
     (axis,) = figure.axes
-    drawn = [line for line in axis.lines if line.get_marker() == "o"]
+    drawn = [line for line in axis.lines if line.get_marker() == "o" and line.get_label()[0] != "_"]
     counting = [r for r in tables.curve(rows, "forces") if r["baseline_ratio_hi"] < 0.9]
     (live,) = [line for line in drawn if line.get_linestyle() == "-"]
     shown = [y for y in live.get_ydata() if y == y]

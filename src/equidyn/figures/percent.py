@@ -41,9 +41,9 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     for run in tables.runs(rows):
         curve, colour = tables.curve(rows, run), style.colour(run)
         label = style.LABEL.get(run, run)
-        _loss(right, curve, colour, label)
+        _loss(right, curve, colour, label, style.marker(run))
         if max(r["percent"] for r in curve) > TIED:
-            percent(left, curve, colour)
+            percent(left, curve, colour, marker=style.marker(run))
             percent(left, tables.curve(rows, run, weights="ema"), colour, "--")
     published(left, paper, rows[0]["task"], *PAPER.get(rows[0]["task"], ("", "")))
     style.percent_scale(left)
@@ -58,18 +58,19 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     return figure
 
 
-def percent(axis: Axes, curve: list[dict], colour: str, line: str = "-") -> None:
+def percent(axis: Axes, curve: list[dict], colour: str, line: str = "-", marker: str = "o") -> None:
     """Percentages of a curve; its band where they count."""
     x, counts = style.steps(curve), [counted(r) for r in curve]
-    style.greyed(axis, x, [max(r["percent"], TIED) for r in curve], counts, colour, line=line)
+    style.greyed(axis, x, [max(r["percent"], TIED) for r in curve], counts, colour, line=line, marker=marker)
     if line == "-":
         low, high = [max(r["percent_lo"], TIED) for r in curve], [r["percent_hi"] for r in curve]
         axis.fill_between(x, low, high, where=counts, color=colour, alpha=0.2, lw=0)
 
 
-def _loss(axis: Axes, curve: list[dict], colour: str, label: str) -> None:
+def _loss(axis: Axes, curve: list[dict], colour: str, label: str, marker: str) -> None:
     x = style.steps(curve)
-    axis.plot(x, [r["baseline_ratio"] for r in curve], "-", color=colour, lw=1.3, label=label)
+    y = [r["baseline_ratio"] for r in curve]
+    axis.plot(x, y, "-", color=colour, lw=1.3, label=label, marker=marker, ms=3)
     ends = [r["baseline_ratio_lo"] for r in curve], [r["baseline_ratio_hi"] for r in curve]
     axis.fill_between(x, *ends, color=colour, alpha=0.2, lw=0)
 

@@ -1,5 +1,7 @@
 """The plane of percent and loss: every run a path, ours beside the paper's."""
 
+from itertools import cycle
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,14 +55,15 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
     timed = [c for c in tables.conditions(rows, names[0]) if c and not c.endswith("sc")]
     lines = [(names[0], c, c) for c in timed] or [(run, "", style.LABEL.get(run, run)) for run in names]
     colours = style.sequence(len(timed)) if timed else [style.colour(run) for run in names]
-    for colour, (run, condition, label) in zip(colours, lines):
+    markers = style.MARKERS if timed else [style.marker(run) for run in names]
+    for colour, marker, (run, condition, label) in zip(colours, cycle(markers), lines):
         for weights, line in (("live", "-"), ("ema", "--")):
             curve = tables.curve(rows, run, condition=condition, weights=weights)
             curve = [r for r in curve if r["equivariance"] > 10 * r["floor"]]
             if curve:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])
-                _path(axis, x, y, counts, colour, line, label if weights == "live" else None)
+                _path(axis, x, y, counts, colour, marker, line, label if weights == "live" else None)
     title = style.LABEL.get(names[0], names[0]) if timed else "this workflow"
     _dress(axis, title, "total loss / zero predictor's (learning goes right)")
 
@@ -69,15 +72,16 @@ def _theirs(axis: Axes, published: dict, task: str) -> None:
     times = {name.split()[-1] for name in published if " t=" in name}
     if times:
         published = {n.split()[-1]: p for n, p in published.items() if n.startswith("default-rep2 ")}
-    for colour, (name, (x, y)) in zip(style.sequence(len(published)), published.items()):
-        _path(axis, x, y, x < LEARNED, colour, "-", name)
+    colours = style.sequence(len(published))
+    for colour, marker, (name, (x, y)) in zip(colours, cycle(style.MARKERS), published.items()):
+        _path(axis, x, y, x < LEARNED, colour, marker, "-", name)
     _dress(axis, "the paper" + (", 60M" if times else ""), f"total loss / {UNITS[task]}")
 
 
-def _path(axis: Axes, x, y, counts, colour, line: str, label: str | None) -> None:
+def _path(axis: Axes, x, y, counts, colour, marker: str, line: str, label: str | None) -> None:
     """A path with an arrow at its last segment; what does not count is pale."""
     y = np.maximum(y, LEAST)
-    style.greyed(axis, x, y, counts, colour, label, line)
+    style.greyed(axis, x, y, counts, colour, label, line, marker)
     if line == "-" and len(x) > 1:
         seen = bool(counts[-1] and counts[-2])
         head = dict(arrowstyle="-|>", color=colour if seen else style.PALE, lw=1.3, mutation_scale=9)

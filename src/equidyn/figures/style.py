@@ -43,6 +43,7 @@ RUN = {
     "voxels-0.9": "#E69F00",
     "flow": "#009E73",
 }
+MARKERS = "osv^DPXd"  # so that curves are told apart without colours
 OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
 plt.rcParams.update(
     {
@@ -76,6 +77,12 @@ def loss_label(task: str) -> str:
 def colour(run: str) -> str:
     """The run's own colour in every figure; runs without one share four more by a stable hash of the name."""
     return RUN.get(run) or OTHERS[sum(run.encode()) % len(OTHERS)]
+
+
+def marker(run: str) -> str:
+    """The run's own marker in every figure, by the same order or hash as its colour."""
+    names = list(RUN)
+    return MARKERS[(names.index(run) if run in RUN else sum(run.encode())) % len(MARKERS)]
 
 
 def sequence(n: int) -> list:
@@ -146,13 +153,20 @@ def star(axis: Axes, x: float, y: float, filled: bool, colour: str) -> None:
 
 
 def greyed(
-    axis: Axes, x: list, y: list, counts: list[bool], colour: str, label: str | None = None, line: str = "-"
+    axis: Axes,
+    x: list,
+    y: list,
+    counts: list[bool],
+    colour: str,
+    label: str | None = None,
+    line: str = "-",
+    marker: str = "o",
 ) -> None:
     """A curve in its colour where its percentages count, pale elsewhere."""
     width = 1.3 if line == "-" else 0.8
     axis.plot(x, y, line, color=PALE, lw=0.7 * width, zorder=1)
     kept, shown = np.where(counts, y, np.nan), label if np.any(counts) else None
-    axis.plot(x, kept, line, color=colour, lw=width, marker="o", ms=2.4 if line == "-" else 0, label=shown)
+    axis.plot(x, kept, line, color=colour, lw=width, marker=marker, ms=3 if line == "-" else 0, label=shown)
 
 
 def two_percent(axis: Axes, side: str = "left") -> None:
