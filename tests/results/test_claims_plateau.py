@@ -87,12 +87,12 @@ def test_what_lifts(factor, expected):
     assert "hidden 128" in made["statement"]
 
 
-def test_a_lift_is_welchs_interval_of_the_ratio_and_nothing_without_loss_that_counts():
+def test_a_lift_is_welchs_interval_of_the_ratio_over_three_seeds():
     a, b = ([row(9, p, 0.2) for p in values] for values in ((2, 3, 4), (8, 9, 10)))
     ratio, lo, hi = lift(a, b)
     assert lo < ratio < hi < 1 and lift_verdict((ratio, lo, hi)) == "holds"
     assert ratio == pytest.approx((24 / 720) ** (1 / 3))
-    assert math.isnan(lift(a, [row(9, 2, 0.95)] * 3)[0])
+    assert math.isnan(lift(a, b[:2])[0])
 
 
 @pytest.mark.parametrize("training, expected", [(1.0, "holds"), (0.3, "does not hold here")])
@@ -118,3 +118,13 @@ def test_rule():
     assert ahead(0.7, 1.4) == "inconclusive" and ahead(math.nan, math.nan).startswith("not testable")
     assert alike(0.8, 1.2) == "holds" and alike(0.5, 0.7) == "does not hold here"
     assert alike(0.7, 1.0) == "inconclusive"
+
+
+def test_a_lift_of_what_does_not_count_has_a_number_and_no_verdict():
+    rows, points = runs(lambda x, seed: 9 + 0.1 * seed)
+    more, others = runs(lambda x, seed: 4 + 0.1 * seed, group="wide", axes={"training.copies": 4})
+    for r in more:
+        r["baseline_ratio_hi"] = 1.0
+    (made,) = found(rows + more, points | others, "what lifts")
+    assert made["verdict"].startswith("not testable") and made["hi"] < 1
+    assert "3 of 6 count at the end" in made["conditions"]

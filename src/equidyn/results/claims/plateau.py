@@ -13,7 +13,8 @@ live ones carry the noise of the optimizer, which falls with the learning rate.
 
 *Lifts.* What lowers the percentage at the end of training: the ratio of a point's percentage to that of its
 reference. `holds` (it lowers it) where the whole interval is below 1, `does not hold here` where it is above,
-`inconclusive` where it includes 1.
+`inconclusive` where it includes 1, `not testable at this scale`, but with its number, where a run does not
+count at its end.
 
 *Learned.* The equivariance error on training items over that on held-out ones. `holds` (it is not learned,
 rather than learned and not generalized) where the whole interval is at least ``ALIKE``, `does not hold here`
@@ -205,10 +206,10 @@ def published_zero(paper: list[dict], task: str, total: np.ndarray) -> float:
 
 def lift(ours: list[dict], reference: list[dict]) -> tuple[float, float, float]:
     """Geometric mean of the percentages over that of the reference's, with Welch's 95 % interval over seeds;
-    nan where one does not count, or with fewer than three seeds.
+    nan with fewer than three seeds.
     """
     few = min(len(ours), len(reference)) < MIN_POINTS
-    if few or not all(counted(r) and r["percent"] > 0 for r in [*ours, *reference]):
+    if few or not all(r["percent"] > 0 for r in [*ours, *reference]):
         return math.nan, math.nan, math.nan
     a, b = (np.log([r["percent"] for r in group]) for group in (ours, reference))
     ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
@@ -220,6 +221,8 @@ def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
     others = curves_of(rows, reference.runs, condition)
     if len(curves) < MIN_POINTS or len(others) < MIN_POINTS:
         return None
+    ends = [c[-1] for c in [*curves, *others]]
+    n_counting = sum(map(counted, ends))
     values = lift([c[-1] for c in curves], [c[-1] for c in others])
     ema = [curves_of(rows, p.runs, condition, weights="ema") for p in (point, reference)]
     averaged = lift(*([c[-1] for c in group] for group in ema))
@@ -228,8 +231,9 @@ def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
         _ends_text("live", curves, others),
         f"EMA weights: ratio {averaged[0]:.3g} [{averaged[1]:.3g}, {averaged[2]:.3g}]",
         _equal_text(curves, others),
+        f"{n_counting} of {len(ends)} count at the end",
     ]
-    verdict = lift_verdict(values)
+    verdict = lift_verdict(values) if n_counting == len(ends) else UNTESTABLE
     ours = [value if not math.isnan(value) else "" for value in values]
     name, task = axes_text(point.axes), curves[0][-1]["task"]
     return claim_row("C11", verdict, "; ".join(told), *ours, "", f"{name} {LIFTS}", f"what lifts it, {task}")
