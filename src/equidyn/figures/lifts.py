@@ -5,6 +5,7 @@ import json
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from equidyn.figures import style
 from equidyn.figures.axes import nearest
@@ -80,12 +81,13 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
         _dots(panels[1], [c[-1]["total"] / c[-1]["zero_loss"] for c in live], y, colour)
         _dots(panels[2], learned(rows, point.runs, condition), y, colour)
     for axis in panels:
-        axis.set_xscale("log")
         axis.set_yticks(range(len(family)), labels)
         axis.set_ylim(len(family) - 0.4, -0.6)
+    for axis in panels[:2]:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter("{x:g}")
-        axis.tick_params(axis="x", which="minor", labelsize=6)
+        axis.xaxis.set_minor_formatter(NullFormatter())
     panels[0].set_title(style.LABEL.get(name, name), loc="left")
     panels[2].axvline(1, color=FAINT, lw=1, zorder=0)
 
