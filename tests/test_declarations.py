@@ -19,7 +19,7 @@ from equidyn.models import registry
 
 NET = REPOSITORY / "tests/extension_net.py"
 EXTENSION = dict(architecture="springs", size="tiny", extension=dict(file=str(NET)))
-CLAIMS = [f"C{number}" for number in range(1, 11)]
+CLAIMS = [f"C{number}" for number in range(1, 12)]
 RAWDIR = "equidyn.models.rawdir:RawDirectionTransformer"
 OPTIONS = dict(hidden=8, layers=1, heads=2, n_gaussians=4, cutoff=4.0, n_neighbours=4)
 
