@@ -1,6 +1,6 @@
 """C11, a question of ours: is the symmetry learned ahead of the task, or only as well?
 
-Everything here was written down before the runs of ``config/plateau.yaml``. If a network only learns the
+The verdicts were written down before the runs of ``config/plateau.yaml``. If a network only learns the
 symmetry as well as its task, equivariance error and total loss fall together and the percentage stays: a
 plateau.
 
