@@ -19,3 +19,8 @@ def test_augmented_runs_need_no_poses_and_a_task_from_outside_has_no_points_of_t
     assert conditions(rows, "centres", {}, {}) == "10 held-out items × 10 Haar rotations, augmented"
     mixed = [row(9, 5, 0.4, "a"), row(9, 5, 0.4, "b") | dict(augment=1.0)]
     assert "1 of 2 runs augmented, training poses isotropic" in conditions(mixed, "forces", {}, {})
+
+
+def test_poses_that_no_file_states_are_not_called_isotropic():
+    rows = [row(9, 5, 0.4) | dict(pose_deviation=float("nan"))]
+    assert conditions(rows, "forces", {}, {}).endswith("not augmented, training poses not known")

@@ -6,12 +6,11 @@ import pytest
 from test_verdicts import row
 
 from equidyn.results.claims.plateau import (
-    ahead,
     alike,
+    below,
     change,
     learned,
     lift,
-    lift_verdict,
     published_changes,
 )
 from equidyn.results.claims.table import claims
@@ -47,7 +46,7 @@ def test_the_change_is_that_of_a_power_law(exponent, fold):
     curves = [path(lambda x, k=k: (3 + k) * x**exponent) for k in range(3)]
     assert change(curves) == pytest.approx((fold, fold, fold))
     one = change(curves[:1])
-    assert one[0] == pytest.approx(fold) and math.isnan(one[1]) and ahead(*one[1:]).startswith("not test")
+    assert one[0] == pytest.approx(fold) and math.isnan(one[1]) and below(*one[1:], 1).startswith("not test")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_what_lifts(factor, expected):
 def test_a_lift_is_welchs_interval_of_the_ratio_over_three_seeds():
     a, b = ([row(9, p, 0.2) for p in values] for values in ((2, 3, 4), (8, 9, 10)))
     ratio, lo, hi = lift(a, b)
-    assert lo < ratio < hi < 1 and lift_verdict((ratio, lo, hi)) == "holds"
+    assert lo < ratio < hi < 1 and below(lo, hi, 1) == "holds"
     assert ratio == pytest.approx((24 / 720) ** (1 / 3))
     assert math.isnan(lift(a, b[:2])[0])
 
@@ -104,7 +103,9 @@ def test_training_items(training, expected):
 
 
 def test_published_paths_have_the_same_slope_where_their_loss_counts():
-    totals, paper = (30.0, 1.0, 0.5, 0.25), []
+    totals = (30.0, 1.0, 0.5, 0.25)
+    zero = dict(task="forces", run="x", quantity="zero_predictor_estimate", step=0, percent=1.21)
+    paper = [zero]
     for step, total in enumerate(totals):
         percent = 20.0 if total > 1.2 else 4 * total**2
         for quantity, value in (("path_total", total), ("path_percent", percent)):
@@ -114,8 +115,8 @@ def test_published_paths_have_the_same_slope_where_their_loss_counts():
 
 
 def test_rule():
-    assert ahead(0.4, 0.8) == "holds" and ahead(0.81, 1.2) == "does not hold here"
-    assert ahead(0.7, 1.4) == "inconclusive" and ahead(math.nan, math.nan).startswith("not testable")
+    assert below(0.4, 0.8, 0.8) == "holds" and below(0.81, 1.2, 0.8) == "does not hold here"
+    assert below(0.7, 1.4, 1) == "inconclusive" and below(math.nan, math.nan, 1).startswith("not testable")
     assert alike(0.8, 1.2) == "holds" and alike(0.5, 0.7) == "does not hold here"
     assert alike(0.7, 1.0) == "inconclusive"
 

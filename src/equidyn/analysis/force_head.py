@@ -55,6 +55,13 @@ def head_variance(model: nn.Module) -> tuple[float, float]:
     return variance, variance / model.force.weight.detach().double().square().mean().item()
 
 
+def _acted_on(model: nn.Module, inputs: dict) -> torch.Tensor:
+    """A_i = m_i Σ_j e_ij h_ijᵀ [n_atoms, 3, H], float64: force component k is A_ik · W_k."""
+    f = model.features(**inputs)
+    a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double())
+    return a * f["magnitude"].double()[..., None]
+
+
 @torch.no_grad()
 def head_gram(model: nn.Module, batches: Iterable[dict], scale: float = 1.0) -> torch.Tensor:
     """Gram matrix G [H, H], float64, of what the head acts on: the equivariance error is tr(ΔW G ΔWᵀ),
@@ -70,10 +77,7 @@ def head_gram(model: nn.Module, batches: Iterable[dict], scale: float = 1.0) -> 
     """
     total, count = 0.0, 0
     for inputs in batches:
-        f = model.features(**inputs)
-        a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double())
-        a = a * f["magnitude"].double()[..., None]  # (n, 3, H)
-        a = a.reshape(-1, a.shape[-1])  # (3 n, H)
+        a = _acted_on(model, inputs).flatten(0, 1)  # (3 n, H)
         total, count = total + a.T @ a, count + len(a)
     return scale**2 * total / (3 * count)
 
@@ -95,9 +99,7 @@ def least_squares_head(
     """
     moments, products = 0.0, 0.0
     for inputs, forces in batches:
-        f = model.features(**inputs)
-        a = torch.einsum("njc,njh->nch", f["direction"].double(), f["hidden"].double())
-        a = a * f["magnitude"].double()[..., None]  # (n, 3, H)
+        a = _acted_on(model, inputs)
         moments = moments + torch.einsum("nch,ncg->chg", a, a)
         products = products + torch.einsum("nch,nc->ch", a, forces[inputs["mask"]].double())
     diagonal = ridge * moments.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]

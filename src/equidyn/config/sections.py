@@ -130,16 +130,19 @@ class Training(Section):
         description="rotated copies of each item in a batch of `batch_size` rows, which it divides; more "
         "than one needs augment = 1",
     )
-    equivariance_penalty: NotNegative = Field(
-        EQUIVARIANCE_PENALTY,
-        description="weight of the batch's equivariance error, in units of the zero predictor's loss (flow: "
-        "nm²), beside the loss; costs one more forward and backward pass",
-    )
+
+
+PENALTY = Field(
+    EQUIVARIANCE_PENALTY,
+    description="weight of the batch's equivariance error, in units of the zero predictor's loss (flow: "
+    "nm²), beside the loss; costs one more forward and backward pass",
+)
 
 
 class ForcesTraining(Training):
     """Of the task forces."""
 
+    equivariance_penalty: NotNegative = PENALTY
     loss: Literal["l2", "mse"] = Field(
         description="force loss: mean length of the error (upstream), or mean square"
     )
@@ -150,6 +153,7 @@ class ForcesTraining(Training):
 class VoxelsTraining(Training):
     """Of the task voxels."""
 
+    equivariance_penalty: NotNegative = PENALTY
     sigma: AboveZero = Field(description="standard deviation of the noise")
     shift: NotNegative = Field(description="half width in Å of the uniform random shift")
     sampler: Literal["haar", "euler"] = Field(
@@ -164,6 +168,7 @@ class VoxelsTraining(Training):
 class FlowTraining(Training):
     """Of the task flow."""
 
+    equivariance_penalty: NotNegative = PENALTY
     self_conditioning: Share = Field(description="probability, per batch, of a first pass that gives x_sc")
 
 

@@ -75,9 +75,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     claims = {AXES[axis] for axis in asked["axes"]}
     groups = {key: made for key, made in families(rows, asked["points"]).items() if key[0] in claims}
     if not groups:  # a product of seeds with another axis, none of them at the reference's own point
-        figure = plt.figure(figsize=(style.COLUMN, 1))
-        figure.supxlabel(f"no run differs from its reference in {', '.join(asked['axes'])} alone")
-        return figure
+        return style.nothing(f"no run differs from its reference in {', '.join(asked['axes'])} alone")
     figure, axes = plt.subplots(
         len(groups), 2, figsize=(style.WIDE, 2.9 * len(groups) + 0.3), sharey="row", squeeze=False
     )

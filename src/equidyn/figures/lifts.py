@@ -11,8 +11,10 @@ from equidyn.figures import style
 from equidyn.figures.axes import nearest
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.claims.plateau import axes_text, curves_of, learned
+from equidyn.results.claims.axes import axes_text
+from equidyn.results.claims.plateau import learned
 from equidyn.results.claims.replicates import replicated
+from equidyn.results.claims.rows import curves_of
 from equidyn.results.verdicts import counted
 
 FIGURES = [
@@ -41,12 +43,14 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a row of three panels per reference run; extra[0] is the JSON of {points: {run: {group,
     axes, reference, …}}}.
     """
-    made = [p for p in replicated(tables.runs(rows), json.loads(extra[0])["points"]) if p.runs]
+    made = replicated(tables.runs(rows), json.loads(extra[0])["points"])
     references = {p.reference: p for p in made if not p.axes}
     families = {
         name: [own, *(p for p in made if p.axes and p.reference == name)] for name, own in references.items()
     }
     families = {name: family for name, family in families.items() if len(family) > 1}
+    if not families:
+        return style.nothing("no run differs from a reference in anything but its seed")
     heights = [len(family) for family in families.values()]
     figure, axes = plt.subplots(
         len(families),
@@ -64,7 +68,8 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     ):
         axis.set_xlabel(label)
     note = (
-        "at the end of training; filled: live weights, open diamonds: EMA; grey line: mean of the reference"
+        "at the end of training; circles: live weights (hollow: does not count), diamonds: EMA; grey: mean "
+        "of the reference"
     )
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
@@ -76,10 +81,17 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
     for y, point in enumerate(family):
         live, ema = (curves_of(rows, point.runs, condition, weights=w) for w in ("live", "ema"))
         colour = "black" if y == 0 else style.QUANTITY["equivariance"]
-        _dots(panels[0], [c[-1]["percent"] for c in live], y, colour, [counted(c[-1]) for c in live])
-        _dots(panels[0], [c[-1]["percent"] for c in ema], y + 0.22, colour, None)
-        _dots(panels[1], [c[-1]["total"] / c[-1]["zero_loss"] for c in live], y, colour)
-        _dots(panels[2], learned(rows, point.runs, condition), y, colour)
+        averaged = [c[-1]["percent"] for c in ema]
+        panels[0].plot(averaged, [y + 0.22] * len(averaged), "D", ms=3, mfc="white", mew=0.8, color=colour)
+        values = (
+            [c[-1]["percent"] for c in live],
+            [c[-1]["total"] / c[-1]["zero_loss"] for c in live],
+            learned(rows, point.runs, condition),
+        )
+        for axis, drawn in zip(panels, values):
+            _dots(axis, drawn, y, colour, [counted(c[-1]) for c in live])
+            if y == 0 and drawn:
+                axis.axvline(np.exp(np.mean(np.log(drawn))), color=FAINT, lw=1, zorder=0)
     for axis in panels:
         axis.set_yticks(range(len(family)), labels)
         axis.set_ylim(len(family) - 0.4, -0.6)
@@ -92,13 +104,7 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
     panels[2].axvline(1, color=FAINT, lw=1, zorder=0)
 
 
-def _dots(axis: Axes, values: list[float], y: float, colour: str, filled: list[bool] | None = ()) -> None:
-    """A marker per seed; the first row's mean goes through all rows."""
-    if filled is None:
-        axis.plot(values, [y] * len(values), "D", ms=3, mfc="white", mew=0.8, color=colour)
-        return
-    shown = filled or [True] * len(values)
-    for value, full in zip(values, shown):
+def _dots(axis: Axes, values: list[float], y: float, colour: str, filled: list[bool]) -> None:
+    """A marker per seed, hollow where it does not count."""
+    for value, full in zip(values, filled):
         axis.plot([value], [y], "o", ms=3.6, color=colour, mfc=colour if full else "white", mew=0.8)
-    if y == 0 and values:
-        axis.axvline(np.exp(np.mean(np.log(values))), color=FAINT, lw=1, zorder=0)

@@ -5,6 +5,7 @@ twirling takes away.
 import csv
 from itertools import combinations
 
+import gemmi
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +28,6 @@ FIGURES = [
 
 ATOM = {1: "#cccccc", 6: "#444444", 7: "#0072B2", 8: "#D55E00", 9: "#009E73", 16: "#E69F00", 17: "#009E73"}
 BOND = 1.2  # × the sum of covalent radii
-RADIUS = {1: 0.31, 6: 0.76, 7: 0.71, 8: 0.66, 9: 0.57, 14: 1.11, 15: 1.07, 16: 1.05, 17: 1.02, 35: 1.2}
 LENGTH = 1.6  # Å of the longest arrow of a panel
 EXACT = 1e-4  # eV/Å: a control's f − T
 
@@ -82,7 +82,7 @@ def _skeleton(axis: Axes, found: dict, title: str = "") -> None:
     """Atoms and bonds."""
     positions, numbers = found["position"], found["numbers"]
     for i, j in combinations(range(len(numbers)), 2):
-        reach = BOND * sum(RADIUS.get(numbers[k], 1.0) for k in (i, j))
+        reach = BOND * sum(gemmi.Element(numbers[k]).covalent_r for k in (i, j))
         if np.linalg.norm(positions[i] - positions[j]) < reach:
             axis.plot(*positions[[i, j], :2].T, color="0.75", lw=1.2, zorder=1)
     sizes = [12 if number == 1 else 26 for number in numbers]

@@ -2,6 +2,8 @@
 paper's milestones; beside it the loss, which says where a percentage counts.
 """
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -41,7 +43,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     for run in tables.runs(rows):
         curve, colour = tables.curve(rows, run), style.colour(run)
         label = style.LABEL.get(run, run)
-        _loss(right, curve, colour, label, style.marker(run))
+        loss(right, curve, colour, label, style.marker(run))
         if max(r["percent"] for r in curve) > TIED:
             percent(left, curve, colour, marker=style.marker(run))
             percent(left, tables.curve(rows, run, weights="ema"), colour, "--")
@@ -67,7 +69,8 @@ def percent(axis: Axes, curve: list[dict], colour: str, line: str = "-", marker:
         axis.fill_between(x, low, high, where=counts, color=colour, alpha=0.2, lw=0)
 
 
-def _loss(axis: Axes, curve: list[dict], colour: str, label: str, marker: str) -> None:
+def loss(axis: Axes, curve: list[dict], colour: str, label: str, marker: str) -> None:
+    """Total loss of a curve over the best baseline's, with its band."""
     x = style.steps(curve)
     y = [r["baseline_ratio"] for r in curve]
     axis.plot(x, y, "-", color=colour, lw=1.3, label=label, marker=marker, ms=3)
@@ -75,7 +78,7 @@ def _loss(axis: Axes, curve: list[dict], colour: str, label: str, marker: str) -
     axis.fill_between(x, *ends, color=colour, alpha=0.2, lw=0)
 
 
-def published(axis: Axes, paper: list[dict], task: str, run: str, label: str, last: float = 1e99) -> None:
+def published(axis: Axes, paper: list[dict], task: str, run: str, label: str, last: float = math.inf) -> None:
     """The paper's percentages of a run, up to a step."""
     points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == (task, run, "percent_published")]
     points = [r for r in points if r["step"] <= last]

@@ -12,7 +12,7 @@ from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.claims.plateau import published_paths
 from equidyn.results.verdicts import counted
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
 FIGURES = [
     {
@@ -29,7 +29,7 @@ FIGURES = [
 LEAST = 1e-2  # %, what is less is drawn there
 FARTHEST = 3.0  # × the zero predictor: what lies above left the picture early
 UNITS = {
-    "forces": "inferred zero predictor's (1.21 (eV/Å)²)",
+    "forces": "estimated zero predictor's",
     "voxels": "estimated zero predictor's",
     "flow": "that of the first evaluation",
 }
@@ -59,7 +59,7 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
     for colour, marker, (run, condition, label) in zip(colours, cycle(markers), lines):
         for weights, line in (("live", "-"), ("ema", "--")):
             curve = tables.curve(rows, run, condition=condition, weights=weights)
-            curve = [r for r in curve if r["equivariance"] > 10 * r["floor"]]
+            curve = [r for r in curve if r["equivariance"] > EXACT * r["floor"]]
             if curve:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])

@@ -17,7 +17,7 @@ FIGURES = [
         "place": 9,
         "claim": "",
         "caption": "One held-out molecule, clean, noisy, denoised (f), twirled (T), f − T magnified, at an"
-        " early and the last checkpoint, with the recall of atoms over eight held-out molecules",
+        " early and the last checkpoint, with the recall of atoms over up to eight of them",
         "extra": "fields.h5",
     },
 ]

@@ -45,6 +45,7 @@ RUN = {
 }
 MARKERS = "osv^DPXd"  # so that curves are told apart without colours
 OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
+
 plt.rcParams.update(
     {
         "font.size": 8,
@@ -180,7 +181,7 @@ def two_percent(axis: Axes, side: str = "left") -> None:
         va="bottom",
         ha=side,
         fontsize=7,
-        transform=_across(axis),
+        transform=axis.get_yaxis_transform(),
     )
 
 
@@ -197,7 +198,8 @@ def loss_scale(axis: Axes, named: bool = True) -> None:
     axis.axhline(1, color=QUANTITY["zero"], ls="-.", lw=0.9)
     axis.axhline(LEARNED, color="0.5", lw=0.8, ls=":")
     if named:
-        axis.text(0.02, 0.95 * LEARNED, "counts", color="0.4", va="top", fontsize=7, transform=_across(axis))
+        across = axis.get_yaxis_transform()
+        axis.text(0.02, 0.95 * LEARNED, "counts", color="0.4", va="top", fontsize=7, transform=across)
     log_step(axis)
     axis.set_yscale("log")
     axis.set_ylim(top=min(axis.get_ylim()[1], HIGHEST))
@@ -207,16 +209,18 @@ def loss_scale(axis: Axes, named: bool = True) -> None:
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _across(axis: Axes):
-    """x of the page, y of the data."""
-    return axis.get_yaxis_transform()
-
-
 def at_zero_level(axis: Axes, curve: list[dict]) -> None:
     """Shade the steps up to the last one whose total loss is at or above the zero-predictor loss."""
     above = [x for x, r in zip(steps(curve), curve) if r["total"] >= r["zero_loss"]]
     if above:
         axis.axvspan(0.4, max(above), color="0.92", zorder=0, lw=0)
+
+
+def nothing(text: str) -> Figure:
+    """A small figure that says why there is nothing to draw."""
+    figure = plt.figure(figsize=(COLUMN, 1))
+    figure.supxlabel(text)
+    return figure
 
 
 def save(figure: Figure, stem: str) -> None:

@@ -5,7 +5,7 @@ it the loss, which says where a percentage counts.
 from matplotlib.figure import Figure
 
 from equidyn.figures import style
-from equidyn.figures.percent import percent, published
+from equidyn.figures.percent import loss, percent, published
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
@@ -36,12 +36,9 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             curve, colour = tables.curve(rows, run, condition=condition), style.colour(run)
             if not curve:
                 continue
-            percent(above, curve, colour)
+            percent(above, curve, colour, marker=style.marker(run))
             percent(above, tables.curve(rows, run, condition=condition, weights="ema"), colour, "--")
-            x, label = style.steps(curve), style.LABEL.get(run, run)
-            below.plot(x, [r["baseline_ratio"] for r in curve], "-", color=colour, lw=1.3, label=label)
-            ends = [r["baseline_ratio_lo"] for r in curve], [r["baseline_ratio_hi"] for r in curve]
-            below.fill_between(x, *ends, color=colour, alpha=0.2, lw=0)
+            loss(below, curve, colour, style.LABEL.get(run, run), style.marker(run))
         published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
     for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
         style.percent_scale(above, named=condition == times[0])

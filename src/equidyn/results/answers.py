@@ -64,7 +64,7 @@ def ahead(claims: list[dict], task: str) -> str:
     if not found:
         return ""
     if all(r["verdict"] == UNTESTABLE for r in found):
-        return "Whether this share falls as the loss falls cannot be told from one seed."
+        return "Whether it falls as the loss does cannot be told from so few seeds or steps."
     if len(found) > MANY:
         counts = Counter(r["verdict"] for r in found)
         told = ", ".join(f"{verdict} ({n})" for verdict, n in counts.items())
@@ -83,10 +83,10 @@ def of_the_paper(paper: list[dict], task: str) -> str:
         return ""
     rising = sum(change > 1 for change in changes)
     ends = [float(percent[-1]) for loss, percent in paths.values() if loss[-1] < LEARNED]
-    curves = "runs and times" if task == "flow" else "runs"
+    curves = "curves" if task == "flow" else "runs"
     return (
-        f"In the paper's own {curves} it rises as the loss falls in {rising} of {len(changes)}, and ends at "
-        f"{range_text(ends)} %."
+        f"The paper's own {curves}: times {range_text(changes)} as the loss halves, upwards in {rising} of "
+        f"{len(changes)}, then {range_text(ends)} %."
     )
 
 

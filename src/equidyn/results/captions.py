@@ -2,6 +2,8 @@
 trained.
 """
 
+import math
+
 from equidyn.data.poses import SURE
 from equidyn.results import tables
 from equidyn.results.claims.rows import range_text
@@ -23,8 +25,12 @@ def conditions(rows: list[dict], task: str, settings: dict[str, dict], summaries
     settings, summaries : of runs, by name
     """
     runs = tables.runs([r for r in rows if r["task"] == task])
-    main = [r for r in rows if r["run"] in runs and (r["weights"], r["items"]) == ("live", "held-out")]
-    main = [r for r in main if r["rotations"] == tables.main_rotations([r])]
+    main = [
+        row
+        for run in runs
+        for condition in tables.conditions(rows, run)
+        for row in tables.curve(rows, run, condition=condition)
+    ]
     items, rotations = (range_text([r[key] for r in main]) for key in ("n_items", "n_rotations"))
     drawn = WORDS.get(main[0]["rotations"], main[0]["rotations"])
     told = [f"{items} held-out items × {rotations} {drawn} rotations", _poses(main, runs)]
@@ -42,6 +48,7 @@ def _poses(rows: list[dict], runs: list[str]) -> str:
     """How the training poses of runs without augmentation lie."""
     bare = {r["run"]: r["pose_deviation"] for r in rows if r["augment"] == 0}
     aligned = [run for run in runs if bare.get(run, 0.0) > SURE]
+    unknown = any(math.isnan(deviation) for deviation in bare.values())
     if not bare:
         return "augmented"
     told = (
@@ -49,6 +56,8 @@ def _poses(rows: list[dict], runs: list[str]) -> str:
         if len(bare) < len(runs)
         else "not augmented, "
     )
+    if unknown:
+        return f"{told}training poses not known"
     if not aligned:
         return f"{told}training poses isotropic"
     return f"{told}training poses isotropic except for {', '.join(aligned)}"

@@ -231,7 +231,7 @@ TWIRLS = {
 }
 CLAIMS = {
     "claim": Column("", "C1 to C11", text=True),
-    "statement": Column("", "what the paper claims", text=True),
+    "statement": Column("", "what the paper claims, or what we ask (C11)", text=True),
     "place": Column("", "where in the paper, and the task", text=True),
     "paper": Column("", "the paper's number", text=True),
     "ours": Column("", "ours"),

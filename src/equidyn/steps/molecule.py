@@ -21,6 +21,11 @@ def molecule(
     """Write ``molecule.csv`` of a run of the task forces; its columns are ``results.columns.MOLECULE``.
 
     The molecule is the held-out one of middle size; the twirl is over all 24 rotations of the cube.
+
+    Raises
+    ------
+    ConfigError, DataError
+        see ``steps.run.load`` and ``checkpoints_in``
     """
     run = load(read_settings(config), data, grids, threads)
     saved = checkpoint.load(checkpoints_in(checkpoints)[-1])

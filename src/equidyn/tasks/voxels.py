@@ -114,17 +114,18 @@ class Voxels:
         clean = self.clean(self.train[items.numpy()], rotation, shift)
         generator = torch.Generator(self.device).manual_seed(step_seed)
         noisy = clean + self.sigma * torch.randn(clean.shape, generator=generator, device=self.device)
-        with torch.autocast(
-            torch.device(self.device).type, torch.bfloat16, enabled=training["autocast"] == "bf16"
-        ):
-            prediction = model(noisy)
-        loss = (prediction.float() - clean).square().mean()
-        log, scaled = {"mse": loss.item()}, prediction.float() / self.power**0.5
+        kind, bf16 = torch.device(self.device).type, training["autocast"] == "bf16"
 
-        def predict(turned):
-            return model(**turned) / self.power**0.5
+        def predict(inputs):
+            with torch.autocast(kind, torch.bfloat16, enabled=bf16):
+                return model(**inputs).float()
 
-        return penalised(loss / self.power, log, self, predict, dict(noisy=noisy), scaled, None, step_seed)
+        inputs = dict(noisy=noisy)
+        prediction = predict(inputs)
+        loss = (prediction - clean).square().mean()
+        log, unit = {"mse": loss.item()}, self.power**0.5
+        scaled = prediction / unit, lambda turned: predict(turned) / unit
+        return penalised(loss / self.power, log, self, scaled[1], inputs, scaled[0], None, step_seed)
 
     def _frozen(self):
         if not hasattr(self, "_held_out"):

@@ -12,7 +12,7 @@ from scipy import stats
 
 from equidyn.results import tables
 from equidyn.results.claims.replicates import Point, of_times, replicated, seeds_text
-from equidyn.results.claims.rows import STATEMENTS, against_text, claim_row, place_of, range_text
+from equidyn.results.claims.rows import STATEMENTS, against_text, claim_row, curves_of, place_of, range_text
 from equidyn.results.verdicts import AtLoss, agree, alike, at_loss, lowest_ratio, within
 
 AXES = {
@@ -66,12 +66,12 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             continue
         found = []
         for condition in [c for c in tables.conditions(rows, reference) if not c.endswith("sc")]:
-            labelled = {label: _curves(rows, runs, condition) for label, runs in members.items()}
+            labelled = {label: curves_of(rows, runs, condition) for label, runs in members.items()}
             labelled = {label: curves for label, curves in labelled.items() if curves}
             if len(labelled) > 1:
                 found.append(_row(claim, place_of(reference, condition), axis, labelled, paper, condition))
         if found:
-            result.append(of_times(found) if len(found) > 1 else found[0])
+            result.append(of_times(found))
     return result
 
 
@@ -89,8 +89,8 @@ def families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]
     labelled = {}
     for (claim, reference, axis), members in grouped.items():
         at = {a: points[p.runs[0]].get("reference_axes", {}).get(a) for p in members for a in p.axes}
-        labelled[claim, reference, axis] = {_label(at): own[reference]} | {
-            _label(point.axes): point.runs for point in members
+        labelled[claim, reference, axis] = {axes_text(at): own[reference]} | {
+            axes_text(point.axes): point.runs for point in members
         }
     for reference, runs in own.items():
         if len(runs) > 1:
@@ -114,12 +114,6 @@ def _claim_of(point: Point) -> tuple[str, str] | None:
     if len(claims) != 1 or None in claims or len(apart) > 1:
         return None
     return claims.pop(), apart.pop()
-
-
-def _curves(rows: list[dict], runs: list[str], condition: str) -> list[list[dict]]:
-    """The curves of these runs that have an equivariance to learn."""
-    curves = [tables.curve(rows, run, condition=condition) for run in runs]
-    return [c for c in curves if c and c[-1]["equivariance"] > 10 * c[-1]["floor"]]
 
 
 def _row(claim, place, axis, labelled: dict[str, list[list[dict]]], paper, condition: str) -> dict:
@@ -190,7 +184,7 @@ def _studentized_range(n_points: int, freedom: int) -> float:
     return float(stats.studentized_range.ppf(0.95, n_points, freedom))
 
 
-def _label(axes: dict) -> str:
+def axes_text(axes: dict) -> str:
     """``n_train 100``; what a reference does not set is all of the data, or the model's own."""
     missing = {"training.n_train": "all"}
     return ", ".join(

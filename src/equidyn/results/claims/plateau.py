@@ -30,8 +30,17 @@ import numpy as np
 from scipy import stats
 
 from equidyn.results import tables
+from equidyn.results.claims.axes import axes_text
 from equidyn.results.claims.replicates import Point, mean_over_seeds, of_times, replicated, seeds_text
-from equidyn.results.claims.rows import STATEMENTS, claim_row, percent_text, place_of, range_text
+from equidyn.results.claims.rows import (
+    STATEMENTS,
+    claim_row,
+    curves_of,
+    percent_text,
+    place_of,
+    published_number,
+    range_text,
+)
 from equidyn.results.verdicts import (
     FAILS,
     HOLDS,
@@ -42,14 +51,13 @@ from equidyn.results.verdicts import (
     counted,
     lowest_ratio,
 )
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
 POSES = "dataset"  # of the axes: the question of ``claims.poses``
 LENGTH = "training.steps"  # of the axes: a longer path of the same run
 AHEAD = 0.8  # times the percentage at twice the loss: a fifth less
 ALIKE = 0.8
 MIN_STEPS, MIN_RANGE = 3, 1.2
-FORCES_ZERO = 1.21  # (eV/Å)²: where the published run with broken augmentation stays, a constant's loss
 
 LIFTS = "lowers the percentage at the end of training"
 LEARNED_TOO = (
@@ -88,18 +96,12 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
 def _joined(made: list[dict | None]) -> list[dict]:
     """The rows of flow times as one."""
     found = [row for row in made if row]
-    return [of_times(found)] if len(found) > 1 else found
-
-
-def curves_of(rows: list[dict], runs: list[str], condition: str, **which: str) -> list[list[dict]]:
-    """Curves of the runs that have an equivariance to learn at their end."""
-    curves = [tables.curve(rows, run, condition=condition, **which) for run in runs]
-    return [c for c in curves if c and c[-1]["equivariance"] > 10 * c[-1]["floor"]]
+    return [of_times(found)] if found else []
 
 
 def path(curve: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """ln(total / zero predictor's) and ln(percent) at the steps that count."""
-    rows = [r for r in curve if counted(r) and r["percent"] > 0 and r["equivariance"] > 10 * r["floor"]]
+    rows = [r for r in curve if counted(r) and r["percent"] > 0 and r["equivariance"] > EXACT * r["floor"]]
     x = np.log([r["total"] / r["zero_loss"] for r in rows])
     return x, np.log([r["percent"] for r in rows])
 
@@ -125,13 +127,13 @@ def change(curves: list[list[dict]]) -> tuple[float, float, float]:
     return value, high, low
 
 
-def ahead(lo: float, hi: float) -> str:
-    """The verdict on the interval of a change, see the module."""
+def below(lo: float, hi: float, limit: float) -> str:
+    """The verdict on a factor that should be at most ``limit``, from its interval, see the module."""
     if math.isnan(lo):
         return UNTESTABLE
-    if hi <= AHEAD:
+    if hi <= limit:
         return HOLDS
-    return FAILS if lo > AHEAD else INCONCLUSIVE
+    return FAILS if lo > limit else INCONCLUSIVE
 
 
 def alike(lo: float, hi: float) -> str:
@@ -150,7 +152,7 @@ def _ahead(rows, paper, point: Point, condition: str, weights: str) -> dict | No
     told = [f"{place_of(point.runs[0], condition)}, {weights} weights, {seeds_text(n)}"]
     told += [_path_text(curve) for curve in curves]
     ours = [value if not math.isnan(value) else "" for value in values]
-    task, verdict = curves[0][-1]["task"], ahead(*values[1:])
+    task, verdict = curves[0][-1]["task"], below(*values[1:], AHEAD)
     published = published_changes(paper, task, condition)
     beside = range_text(published, " x as the loss halves") if weights == "live" else ""
     return claim_row("C11", verdict, "; ".join(told), *ours, beside, STATEMENT, f"{PLACE}, {task}, {weights}")
@@ -181,27 +183,17 @@ def published_changes(paper: list[dict], task: str, condition: str) -> list[floa
 
 def published_paths(paper: list[dict], task: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Total over zero predictor, and percent, by step of the paper's runs that have both. The zero predictor
-    is inferred for forces, estimated for voxels, and the first logged total for flow.
+    is estimated for forces and voxels (resources/README.md), and the first logged total for flow.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for r in paper:
         if r["task"] == task and r["quantity"] in ("path_percent", "path_total"):
             found.setdefault(r["run"], {}).setdefault(r["quantity"], []).append(r["percent"])
-    paths = {}
+    zero, paths = published_number(paper, task, "zero_predictor_estimate"), {}
     for run, curve in found.items():
         total = np.array(curve["path_total"])
-        paths[run] = total / published_zero(paper, task, total), np.array(curve["path_percent"])
+        paths[run] = total / (zero or total[0]), np.array(curve["path_percent"])
     return paths
-
-
-def published_zero(paper: list[dict], task: str, total: np.ndarray) -> float:
-    """The loss of the zero predictor on the paper's data, see ``published_paths``."""
-    if task == "forces":
-        return FORCES_ZERO
-    estimates = [
-        r["percent"] for r in paper if (r["task"], r["quantity"]) == (task, "zero_predictor_estimate")
-    ]
-    return estimates[0] if estimates else float(total[0])
 
 
 def lift(ours: list[dict], reference: list[dict]) -> tuple[float, float, float]:
@@ -211,7 +203,12 @@ def lift(ours: list[dict], reference: list[dict]) -> tuple[float, float, float]:
     few = min(len(ours), len(reference)) < MIN_POINTS
     if few or not all(r["percent"] > 0 for r in [*ours, *reference]):
         return math.nan, math.nan, math.nan
-    a, b = (np.log([r["percent"] for r in group]) for group in (ours, reference))
+    return _ratio(*([r["percent"] for r in group] for group in (ours, reference)))
+
+
+def _ratio(ours: list[float], reference: list[float]) -> tuple[float, float, float]:
+    """Ratio of geometric means with Welch's 95 % interval."""
+    a, b = np.log(ours), np.log(reference)
     ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     return math.exp(a.mean() - b.mean()), math.exp(ends.low), math.exp(ends.high)
 
@@ -233,25 +230,10 @@ def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
         _equal_text(curves, others),
         f"{n_counting} of {len(ends)} count at the end",
     ]
-    verdict = lift_verdict(values) if n_counting == len(ends) else UNTESTABLE
+    verdict = below(*values[1:], 1.0) if n_counting == len(ends) else UNTESTABLE
     ours = [value if not math.isnan(value) else "" for value in values]
     name, task = axes_text(point.axes), curves[0][-1]["task"]
     return claim_row("C11", verdict, "; ".join(told), *ours, "", f"{name} {LIFTS}", f"what lifts it, {task}")
-
-
-def lift_verdict(values: tuple[float, float, float]) -> str:
-    """The verdict on a ratio and its interval, see the module."""
-    _, lo, hi = values
-    if math.isnan(lo):
-        return UNTESTABLE
-    if hi < 1:
-        return HOLDS
-    return FAILS if lo > 1 else INCONCLUSIVE
-
-
-def axes_text(axes: dict) -> str:
-    """``steps 4000``; what a run is told apart by."""
-    return ", ".join(f"{axis.split('.')[-1]} {value}" for axis, value in axes.items())
 
 
 def _ends_text(name: str, curves, others) -> str:
@@ -269,13 +251,8 @@ def _equal_text(curves, others) -> str:
     ours, reference = ([at_loss(c, level) for c in group] for group in (curves, others))
     if not all(p.counts and p.percent > 0 for p in [*ours, *reference]):
         return f"at {level:.3g} x the zero predictor, which all reach, nothing counts"
-    a, b = (np.log([p.percent for p in group]) for group in (ours, reference))
-    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    ratio = math.exp(a.mean() - b.mean())
-    return (
-        f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{math.exp(ends.low):.3g}, "
-        f"{math.exp(ends.high):.3g}]"
-    )
+    ratio, lo, hi = _ratio(*([p.percent for p in group] for group in (ours, reference)))
+    return f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{lo:.3g}, {hi:.3g}]"
 
 
 def learned(rows: list[dict], runs: list[str], condition: str) -> list[float]:

@@ -62,6 +62,8 @@ def worst_of(found: list[dict]) -> dict:
 
 def of_times(found: list[dict]) -> dict:
     """Rows of the flow times of a run as one: times of one network are no independent evidence."""
+    if len(found) == 1:
+        return found[0]
     n_judged = sum(row["verdict"] != UNTESTABLE for row in found)
     told = f"{n_judged} of {len(found)} flow times can be judged; the number is the largest of theirs"
     conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])

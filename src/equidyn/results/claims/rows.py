@@ -7,6 +7,7 @@ from typing import Any
 from equidyn.data.poses import SURE
 from equidyn.results import tables
 from equidyn.results.verdicts import counted
+from equidyn.symmetry.limits import EXACT
 
 STATEMENTS = {
     "C3": ("robust to model size", "percent curves by model size, 1M to 400M"),
@@ -105,6 +106,12 @@ def range_text(values: list[float], unit: str = "", figures: int = 3) -> str:
 def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict]:
     """Step → row of the run's curve, where its percentage counts."""
     return {r["step"]: r for r in tables.curve(rows, run, condition=condition) if counted(r)}
+
+
+def curves_of(rows: list[dict], runs: list[str], condition: str, **which: str) -> list[list[dict]]:
+    """Curves (``which`` as of ``tables.curve``) of runs that have an equivariance to learn at their end."""
+    curves = [tables.curve(rows, run, condition=condition, **which) for run in runs]
+    return [c for c in curves if c and c[-1]["equivariance"] > EXACT * c[-1]["floor"]]
 
 
 def groups_of(table: list[dict]) -> list[tuple[str, str]]:

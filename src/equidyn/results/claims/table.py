@@ -50,4 +50,4 @@ def _c2_of_run(rows: list[dict], run: str, paper: list[dict], n_seeds: int) -> l
     # self-conditioning on is a second look at the same model
     times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
     found = [row for c in times for row in c2(tables.curve(rows, run, condition=c), paper, n_seeds)]
-    return [of_times(found)] if len(found) > 1 else found
+    return [of_times(found)] if found else []
