@@ -75,7 +75,7 @@ def test_whether_it_is_learned_ahead_is_told_with_its_interval_or_counted():
     assert ahead(c11(rows + more, points), "forces") == (
         f"Is equivariance learned ahead of the task? holds (1), not testable at this scale ({MANY})."
     )
-    assert ahead(c11(rows), "forces").startswith("Whether this share falls as the loss does cannot be told")
+    assert ahead(c11(rows), "forces").startswith("Whether it falls as the loss does cannot be told")
     assert ahead(c11(rows), "voxels") == ""
 
 
@@ -89,8 +89,5 @@ def test_the_papers_own_runs_are_told_where_both_numbers_are_published():
     rises = published("b", (30, 20), (1, 4), (0.5, 5), (0.25, 6))
     zero = dict(task="forces", run="x", quantity="zero_predictor_estimate", step=0, percent=1.21)
     said = of_the_paper([zero, *falls, *rises], "forces")
-    assert (
-        said
-        == "In the paper's own runs: times 0.5-1.14 as the loss halves, upwards in 1 of 2; 1-6 % at the end."
-    )
+    assert said == "The paper's own runs: times 0.5-1.22 as the loss halves, upwards in 1 of 2, then 1-6 %."
     assert of_the_paper([], "forces") == ""
