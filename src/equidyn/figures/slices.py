@@ -91,6 +91,10 @@ def _surface(axis, field, clean, level):
     """Surfaces at a level, one colour per channel, in the cube around the clean molecule."""
     occupied = np.argwhere(clean.max(0) > LEVEL)
     centre, half = (occupied.max(0) + occupied.min(0)) / 2, (np.ptp(occupied, axis=0).max() / 2 + 1.5)
+    if field.max() <= level:
+        axis.text2D(
+            0.5, 0.5, "nothing so high", ha="center", fontsize=7, color="0.35", transform=axis.transAxes
+        )
     for channel, values in enumerate(field):
         if values.max() > level > values.min():
             points, faces, *_ = marching_cubes(np.pad(values, 1), level)
