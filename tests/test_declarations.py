@@ -138,6 +138,9 @@ def test_a_task_outside_lists_the_keys_that_it_has_beside_the_common_ones(tmp_pa
     config["runs"]["mine"]["training"] = {"micro_bacth": 2}
     with pytest.raises(ConfigError, match="runs.mine.training: .*'micro_bacth', did you mean 'micro_batch'"):
         validate(config)
+    config["runs"]["mine"]["training"] = {"equivariance_penalty": 1.0}  # which its loss would not have
+    with pytest.raises(ConfigError, match="runs.mine.training: unknown key 'equivariance_penalty'"):
+        validate(config)
     config["runs"]["mine"] = {"task": "moons", "dataset": "backbones"}
     with pytest.raises(ConfigError, match="source 'chains', expected one of conformers, extxyz, npz, spice"):
         validate(config)

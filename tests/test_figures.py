@@ -192,3 +192,10 @@ def test_what_does_not_count_is_grey_in_the_plane():
     shown = [y for y in live.get_ydata() if y == y]
     assert shown == pytest.approx([r["percent"] for r in counting])
     plt.close(figure)
+
+
+def test_lifts_of_runs_that_differ_in_their_seed_alone_say_so():
+    rows = tables.read([TABLES / "forces.csv"])
+    figure = importlib.import_module("equidyn.figures.lifts").draw(rows, [], [json.dumps({"points": {}})])
+    assert not figure.axes and "no run differs" in figure._supxlabel.get_text()
+    plt.close(figure)
