@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parent
 FIELDS = ("name", "task", "class")
 EXPECTED = 'MODEL = {"name": …, "task": …, "class": …} and SIZES = {"…": dict(…)} at the top level'
 OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
-OPTIONAL = {"extra": str, "axes": list, "place": int}
+OPTIONAL = {"extra": str, "axes": list, "place": int, "comparisons": bool}
 EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim": …}] at the top level'
 KINDS = ("forces", "molecules", "backbones")  # of datasets
 ROTATIONS = ("haar", "cube")  # of every checkpoint
@@ -108,6 +108,7 @@ class Figure:
     extra: str | None = None
     axes: tuple[str, ...] = ()
     place: int = LAST
+    comparisons: bool = False
 
 
 @dataclass(frozen=True)

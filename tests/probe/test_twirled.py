@@ -15,7 +15,7 @@ import equidyn
 from equidyn.errors import EquidynError
 from equidyn.probe import averaging
 from equidyn.symmetry.actions import Fixed, Vector
-from equidyn.symmetry.averaging import expected
+from equidyn.symmetry.expected_loss import expected
 
 
 def forces_of(calculator, atoms):

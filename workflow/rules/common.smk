@@ -78,6 +78,15 @@ TABLES_OF_TASKS = [
 ]
 
 
+# Runs that are compared at equal training time, by task, each once.
+COMPARISONS = config.get("comparisons", {})
+COMPARED = {}
+for comparison in COMPARISONS.values():
+    for run in equidyn_config.members_of(comparison):
+        of_task = COMPARED.setdefault(config["runs"][run]["task"], [])
+        of_task += [run] if run not in of_task else []
+
+
 wildcard_constraints:
     entry="|".join(DOWNLOADABLE),
     run="|".join(RUNS),
@@ -174,12 +183,18 @@ def dynamics_tables(wildcards):
     ]
 
 
+def comparison_tables(wildcards):
+    """Times of the tasks that are compared, and the table of the comparisons."""
+    times = [f"{RESULTS}/timing-{task}.csv" for task in COMPARED]
+    return [*times, f"{RESULTS}/efficiency.csv"] if times else []
+
+
 def all_tables(wildcards):
     """What figures and claims are made from: asked for by name, so that a deleted one is made again, and what depends on it."""
     per_run = {"decomposition.csv": RUNS, "landscape.h5": DYNAMIC_RUNS}
     return [
         f"{RESULTS}/runs/{run}/{name}" for name, runs in per_run.items() for run in runs
-    ] + [*TABLES_OF_TASKS, *dynamics_tables(wildcards)]
+    ] + [*TABLES_OF_TASKS, *dynamics_tables(wildcards), *comparison_tables(wildcards)]
 
 
 def all_figures(wildcards):
@@ -207,7 +222,7 @@ def figures_of_task(task):
     dynamic, head = (
         any(run in runs for run in shown) for runs in (DYNAMIC_RUNS, HEAD_RUNS)
     )
-    return figures_of(task, dynamic, head, varied, EXTENSIONS)
+    return figures_of(task, dynamic, head, varied, EXTENSIONS, task in COMPARED)
 
 
 FIGURES = {task: figures_of_task(task) for task, runs in RUNS_OF.items() if runs}
@@ -228,13 +243,16 @@ def code_of_figure(wildcards):
 
 def tables_of_figure(wildcards):
     """Tables of the runs that a figure shows: of an axis all of the matrix."""
-    runs = RUNS_OF if figure_of(wildcards).axes else SHOWN_OF
+    figure = figure_of(wildcards)
+    runs = RUNS_OF if figure.axes or figure.comparisons else SHOWN_OF
     return expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=runs[wildcards.task])
 
 
 def extra_of_figure(wildcards):
     """Files that a figure needs beside the tables, of the runs that have them."""
     figure = figure_of(wildcards)
+    if figure.comparisons:
+        return [f"{RESULTS}/timing-{wildcards.task}.csv"]
     if figure.extra is None:
         return []
     runs = (RUNS_OF if figure.axes else SHOWN_OF)[wildcards.task]
@@ -248,8 +266,20 @@ def extra_of_figure(wildcards):
     return [f"{RESULTS}/runs/{run}/{figure.extra}" for run in made]
 
 
+def comparisons_of(task):
+    """The comparisons of a task, by name."""
+    return {
+        name: comparison
+        for name, comparison in COMPARISONS.items()
+        if config["runs"][comparison["agnostic"]]["task"] == task
+    }
+
+
 def extra_arguments(wildcards, input):
     figure = figure_of(wildcards)
+    if figure.comparisons:
+        asked = {"comparisons": comparisons_of(wildcards.task), "points": POINTS}
+        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
     if figure.axes:
         asked = {"axes": list(figure.axes), "points": POINTS}
         return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"

@@ -3,6 +3,7 @@ rule claims:
     input:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         more=dynamics_tables,
+        times=[f"{RESULTS}/timing-{task}.csv" for task in COMPARED],
         paper=PAPER,
     output:
         report(
@@ -21,9 +22,14 @@ rule claims:
         script=f"{SCRIPTS}/claims.py",
         code=code_digest(f"{SCRIPTS}/claims.py"),
         points=json.dumps(POINTS),
-        more=lambda wildcards, input: f"--more {input.more}" if input.more else "",
+        more=lambda wildcards, input: (
+            f"--more {input.more} {input.times}" if input.more or input.times else ""
+        ),
+        comparisons=(
+            f"--comparisons {shlex.quote(json.dumps(COMPARISONS))}" if COMPARISONS else ""
+        ),
     shell:
-        "python {params.script} --decompositions {input.tables} --paper {input.paper} --points {params.points:q} {params.more} --out {output} > {log} 2>&1"
+        "python {params.script} --decompositions {input.tables} --paper {input.paper} --points {params.points:q} {params.more} {params.comparisons} --out {output} > {log} 2>&1"
 
 
 rule report_page:
@@ -32,7 +38,10 @@ rule report_page:
         tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
         summaries=expand(f"{RESULTS}/runs/{{run}}/summary.json", run=RUNS),
         shown=[path for path in TABLES_OF_TASKS if path.endswith(".csv")],
-        linked=dynamics_tables,
+        linked=lambda wildcards: [
+            *dynamics_tables(wildcards),
+            *comparison_tables(wildcards),
+        ],
         paper=PAPER,
         data=expand(f"{RESULTS}/data/{{dataset}}.h5", dataset=DATASETS),
         splits=expand(f"{RESULTS}/data/{{dataset}}/split.json", dataset=DATASETS),

@@ -17,8 +17,13 @@ def main() -> None:
         "--points", type=json.loads, default={}, help="JSON: what the runs of the matrix stand for"
     )
     parser.add_argument(
-        "--more", nargs="*", default=[], type=Path, help="gradients.csv, curvature.csv, head.csv of any runs"
+        "--more",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="gradients.csv, curvature.csv, head.csv, timing-*.csv",
     )
+    parser.add_argument("--comparisons", type=json.loads, default={}, help="JSON: those of the config")
     parser.add_argument("--out", required=True, type=Path)
     claims(**vars(parser.parse_args()))
 

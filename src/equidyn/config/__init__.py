@@ -3,7 +3,7 @@ settings of one run or dataset. Experiments only, never machines.
 """
 
 from equidyn.config.declared import declared_models, declared_sources, declared_tasks, fitting_sources
-from equidyn.config.matrix import expand
+from equidyn.config.matrix import expand, members_of
 from equidyn.config.resolve import merge, of_training, origin, resolve_dataset, resolve_run
 from equidyn.config.validate import check_downloads, validate
 
@@ -14,6 +14,7 @@ __all__ = [
     "declared_tasks",
     "expand",
     "fitting_sources",
+    "members_of",
     "merge",
     "of_training",
     "origin",

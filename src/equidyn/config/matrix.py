@@ -63,6 +63,11 @@ def expand(config: dict) -> tuple[dict, dict]:
     return result, points
 
 
+def members_of(comparison: dict) -> list[str]:
+    """The runs that an entry of ``comparisons`` names, the agnostic one first."""
+    return [comparison["agnostic"], *comparison["equivariant"], *comparison.get("between", [])]
+
+
 def _readable(value) -> str:
     """A value as part of a run's name: 1e-3 is 0.001, and what a name may not hold becomes a hyphen."""
     if isinstance(value, bool):

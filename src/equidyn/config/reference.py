@@ -13,6 +13,7 @@ from equidyn.config.parse import keys_of
 from equidyn.config.sections import (
     RUNS,
     SETTINGS,
+    Comparison,
     Config,
     Dynamics,
     Group,
@@ -149,6 +150,7 @@ def tables() -> dict[str, str]:
         "sample": table(Sample),
         "dynamics": table(Dynamics),
         "matrix": table(Group),
+        "comparisons": table(Comparison),
         "every dataset": table(Source),
         "files": table(Files, without=tuple(keys_of(Source))[:1]),
         "voxels of a dataset": table(Box),

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from equidyn.defaults import (
+    AVERAGE,
     BETAS,
     CHECKPOINTS_FROM,
     COPIES,
@@ -139,9 +140,17 @@ PENALTY = Field(
 )
 
 
+AVERAGED = Field(
+    AVERAGE,
+    description="predictions of the training loss are means over that many rotations of every item, at as "
+    "many times the cost; 1: of items as they lie",
+)
+
+
 class ForcesTraining(Training):
     """Of the task forces."""
 
+    average: Positive = AVERAGED
     equivariance_penalty: NotNegative = PENALTY
     loss: Literal["l2", "mse"] = Field(
         description="force loss: mean length of the error (upstream), or mean square"
@@ -153,6 +162,7 @@ class ForcesTraining(Training):
 class VoxelsTraining(Training):
     """Of the task voxels."""
 
+    average: Annotated[int, Field(ge=1, le=24)] = AVERAGED
     equivariance_penalty: NotNegative = PENALTY
     sigma: AboveZero = Field(description="standard deviation of the noise")
     shift: NotNegative = Field(description="half width in Å of the uniform random shift")
@@ -168,6 +178,7 @@ class VoxelsTraining(Training):
 class FlowTraining(Training):
     """Of the task flow."""
 
+    average: Positive = AVERAGED
     equivariance_penalty: NotNegative = PENALTY
     self_conditioning: Share = Field(description="probability, per batch, of a first pass that gives x_sc")
 
@@ -333,6 +344,19 @@ class Group(Section):
     )
 
 
+class Comparison(Section):
+    """Runs that are compared at equal training time; each stands for its replicates by seed in ``matrix``."""
+
+    agnostic: str = Field(description="run of the network without built-in symmetry")
+    equivariant: Annotated[list[str], Distinct] = Field(
+        min_length=1, description="runs of exactly equivariant networks, its partners"
+    )
+    between: Annotated[list[str], Distinct] = Field(
+        ABSENT,
+        description="runs of the agnostic network trained otherwise: augmented, averaged, with a penalty",
+    )
+
+
 class Config(Section):
     """The top level."""
 
@@ -363,3 +387,6 @@ class Config(Section):
         ABSENT, min_length=1, description="by name; may be absent beside `matrix`"
     )
     matrix: dict[Name, Group] = Field(ABSENT, min_length=1, description="groups of runs, by name")
+    comparisons: dict[Name, Comparison] = Field(
+        ABSENT, min_length=1, description="agnostic against equivariant networks, by name, see Comparison"
+    )

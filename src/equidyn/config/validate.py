@@ -9,16 +9,17 @@ from equidyn.config.declared import (
     declared_tasks,
     fitting_sources,
 )
-from equidyn.config.matrix import expand
+from equidyn.config.matrix import expand, members_of
 from equidyn.config.parse import check, keys_of, unknown_key
 from equidyn.config.resolve import origin, resolve_run
 from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
-from equidyn.defaults import COPIES, LABELS
+from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, LABELS
 from equidyn.errors import ConfigError
 
-N_CHANNELS = 8  # of VoxMol by default
+GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
+N_CHANNELS = 8  # of these by default
 RESOLVED = ("run", "device", "extension")  # what resolving adds to the keys of a run, or of its model
 
 
@@ -47,6 +48,8 @@ def validate(config: dict) -> None:
         _check_keys_of_runs(config, tasks)
     for name in config["runs"]:
         _check_run(config, name, tasks, models)
+    for name, comparison in config.get("comparisons", {}).items():
+        _check_comparison(config, f"config, comparisons.{name}", comparison)
 
 
 def _check_datasets(config: dict) -> None:
@@ -104,6 +107,24 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_model(place, settings, where, dataset, models)
     _check_counts(place, settings, where, dataset)
     _check_copies(f"{place}.training", settings["training"])
+    _check_average(f"{place}.training", settings["training"])
+
+
+def _check_comparison(config: dict, place: str, comparison: dict) -> None:
+    """Runs that there are, and that are measured alike: else their losses cannot be compared."""
+    named = members_of(comparison)
+    if unknown := [run for run in named if run not in config["runs"]]:
+        raise ConfigError(f"{place}: {unknown}, expected runs: {', '.join(sorted(config['runs']))}")
+    if twice := sorted({run for run in named if named.count(run) > 1}):
+        raise ConfigError(f"{place}: {twice} more than once, expected each run once")
+    first, *others = (resolve_run(config, run) for run in named)
+    for run, other in zip(named[1:], others):
+        for key in ("task", "dataset", "measure"):
+            if other[key] != first[key]:
+                raise ConfigError(
+                    f"{place}: {run} has another {key} than {named[0]} ({other[key]!r}, not {first[key]!r}), "
+                    f"expected the same for all"
+                )
 
 
 def _check_turned(place: str, dataset: dict, datasets: dict) -> None:
@@ -153,7 +174,7 @@ def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known:
             f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
             f"{model['architecture']}"
         )
-    if model["architecture"] == "voxmol" and (
+    if model["architecture"] in GRIDDED and (
         n := model.get("options", {}).get("n_channels", N_CHANNELS)
     ) != len(dataset["voxels"]["elements"]):
         raise ConfigError(
@@ -199,6 +220,13 @@ def _check_copies(place: str, training: dict) -> None:
             f"{place}.augment: {training['augment']} beside copies: {copies}, expected 1: copies that "
             f"are not rotated are one item several times"
         )
+
+
+def _check_average(place: str, training: dict) -> None:
+    """The penalty compares two single predictions, which an average does not have."""
+    average = training.get("average", AVERAGE)
+    if average > 1 and training.get("equivariance_penalty", EQUIVARIANCE_PENALTY) > 0:
+        raise ConfigError(f"{place}.average: {average} beside equivariance_penalty, expected one of the two")
 
 
 def check_downloads(config: dict, known: list[str]) -> None:

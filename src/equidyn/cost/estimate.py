@@ -20,7 +20,7 @@ from equidyn.data import store
 from equidyn.data.generate import experimental_chains
 from equidyn.data.schema import KINDS
 from equidyn.declarations import own_tasks
-from equidyn.defaults import EQUIVARIANCE_PENALTY
+from equidyn.defaults import AVERAGE, EQUIVARIANCE_PENALTY
 from equidyn.guards import content_digest
 from equidyn.training.checkpoint import steps_of
 
@@ -173,7 +173,7 @@ def forwards(settings: dict) -> tuple[float, int]:
     """
     training, measured, task = settings["training"], settings["measure"], settings["task"]
     penalised = training.get("equivariance_penalty", EQUIVARIANCE_PENALTY) > 0  # one more such pass
-    per_item = (1 + penalised) * FLOPS_PER_FORWARD
+    per_item = (training.get("average", AVERAGE) + penalised) * FLOPS_PER_FORWARD
     per_item += training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0
     n_checkpoints = len(steps_of(training))
     items, rotations = measured["n_items"], measured["n_rotations"]

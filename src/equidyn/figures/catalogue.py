@@ -8,7 +8,7 @@ matplotlib; a file outside the package may, too (the config's ``extensions``):
 ``name`` is lower case with underscores, ``task`` empty for figures of all tasks, ``claim`` that under which
 the report shows it (none: at the end). Optional: ``extra``, the file of every shown run that it needs
 beside the decomposition tables; ``axes``, the dotted keys of a matrix, where it is drawn once runs vary one
-of them; ``place``, of its order.
+of them; ``comparisons`` (true), where it is drawn of those of the config; ``place``, of its order.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,12 @@ HEAD = "head.csv"  # of those with the linear force head
 
 
 def figures_of(
-    task: str, dynamic: bool, head: bool, varied: Iterable[str], extensions: Iterable[str] = ()
+    task: str,
+    dynamic: bool,
+    head: bool,
+    varied: Iterable[str],
+    extensions: Iterable[str] = (),
+    compared: bool = False,
 ) -> dict[str, Figure]:
     """The figures of a task with runs, by name.
 
@@ -29,10 +34,13 @@ def figures_of(
     dynamic, head : whether a shown run declares ``dynamics``, and one with the linear force head does
     varied : dotted keys that the task's runs in the matrix vary
     extensions : files outside the package that may declare figures
+    compared : whether the config has comparisons of the task
     """
     varied, found = set(varied), {}
     for figure in figures(tuple(extensions)):
         if figure.task not in ("", task) or (figure.axes and not varied & set(figure.axes)):
+            continue
+        if figure.comparisons and not compared:
             continue
         if figure.extra in DYNAMICS and not (head if figure.extra == HEAD else dynamic):
             continue

@@ -202,6 +202,7 @@ class EScAIP(nn.Module):
         tied=False,
     ):
         super().__init__()
+        self.equivariant = tied
         self.cutoff, self.n_neighbours, self.n_gaussians, self.l_max = (
             cutoff,
             n_neighbours,

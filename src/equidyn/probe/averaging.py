@@ -9,8 +9,8 @@ import torch
 from equidyn.probe.records import clusters_of
 from equidyn.probe.result import Result, write
 from equidyn.probe.rows import number
-from equidyn.symmetry.averaging import SIZES, expected
 from equidyn.symmetry.decomposition import ratio_interval
+from equidyn.symmetry.expected_loss import SIZES, expected
 
 TOLERANCE = 0.01  # excess of the loss over that of the whole average
 

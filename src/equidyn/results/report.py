@@ -31,7 +31,7 @@ with optional_packages():
 TEMPLATE = "report.html.jinja"
 
 TABLES = {f"C{number}": "decomposition.csv" for number in range(1, 12)}  # of a claim
-TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv"}
+TABLES |= {"C7": "curvature.csv", "C8": "gradients.csv", "C9": "head.csv", "C10": "efficiency.csv"}
 
 
 def dataset_row(folder: Path) -> dict:
@@ -109,11 +109,9 @@ def pages_of(
             f"{word} ({words.count(word)})" if len(words) > 1 else word for word in dict.fromkeys(words)
         )
         shown = [figures[stem] for stem in figures if claim_of[stem] == claim]
-        links = (
-            [os.path.relpath(path, start) for path in tables if path.name == table]
-            if words != ["not run"]
-            else []
-        )
+        named = [path for path in tables if path.name == table]
+        named = named or [path for path in tables if path.name == "decomposition.csv"]
+        links = [os.path.relpath(path, start) for path in named] if words != ["not run"] else []
         pages.append(
             dict(
                 claim=claim,

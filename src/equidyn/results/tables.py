@@ -7,9 +7,9 @@ from pathlib import Path
 from equidyn.declarations import own_tasks
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
-from equidyn.results.columns import CHIRALITY, CURVATURE, DECOMPOSITION, GRADIENTS, HEAD
+from equidyn.results.columns import CHIRALITY, CURVATURE, DECOMPOSITION, GRADIENTS, HEAD, TIMING
 
-READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY)
+READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY, TIMING)
 TEXT = {name for table in READ for name, column in table.items() if column.text}
 
 

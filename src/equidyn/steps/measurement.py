@@ -3,7 +3,7 @@ plan.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from equidyn import seeds
 from equidyn.data import store
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps.references import References
+from equidyn.steps.rounding import in_double, rounding
 from equidyn.symmetry import groups
 from equidyn.symmetry.decomposition import Decomposition
-from equidyn.symmetry.measure import Batch, measure_losses
+from equidyn.symmetry.measure import Batch, measure_losses, twisted_predictions
 from equidyn.tasks.protocol import Task
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
@@ -122,7 +123,7 @@ class Measurement:
             trivial = task.trivial_loss(condition) if plan.items == HELD_OUT else None
             for loss, found in measured.items():
                 baseline = reference.name if loss == "mse" else "zero"
-                how |= dict(floor=floors[loss].equivariance)
+                how |= dict(floor=floors[loss])
                 yield self._row(how | dict(loss=loss, baseline=baseline), found, trivial)
                 if found.plugin:
                     yield self._row(how | dict(loss=f"{loss}-plugin", baseline="zero"), found.plugin, trivial)
@@ -152,16 +153,35 @@ class Measurement:
 
     def _floor(
         self, batches: list[Batch], rotations: torch.Tensor, losses: dict, order: int | None
-    ) -> dict[str, Decomposition]:
-        """Decomposition of the exactly equivariant control, by loss: some items of the middle batch, four
-        rotations.
+    ) -> dict[str, float]:
+        """Equivariance error of the exactly equivariant control, by loss: some items of the middle batch,
+        four rotations. A network that is equivariant itself would be compared with itself: its squared loss
+        has the rounding error of its predictions, by a float64 copy.
         """
         middle = len(batches) // 2
         few = batches[middle][:FLOOR_ITEMS]
         start = sum(len(batch) for batch in batches[:middle])
         drawn = rotations[:FLOOR_ROTATIONS, start : start + len(few)]
         control, task = self.model.equivariant_control().eval(), self.task
-        return measure_losses(control, task.predict, [few], task.actions, task.output, drawn, losses, order)
+        symmetry = (task.actions, task.output, drawn, losses, order)
+        floors = {
+            k: v.equivariance for k, v in measure_losses(control, task.predict, [few], *symmetry).items()
+        }
+        if getattr(self.model, "equivariant", False):
+            floors["mse"] = rounding(
+                few, self._twisted(self.model, drawn), self._twisted(in_double(self.model), drawn)
+            )
+        return floors
+
+    def _twisted(
+        self, model: torch.nn.Module, rotations: torch.Tensor
+    ) -> Callable[[Batch], Iterable[torch.Tensor]]:
+        task = self.task
+
+        def predict(inputs):
+            return task.predict(model, inputs)
+
+        return lambda batch: twisted_predictions(predict, batch, task.actions, task.output, rotations)
 
     def _row(self, how: dict, found: Decomposition, trivial: float | None) -> dict:
         """One row of the table; ``trivial`` None where zero is best."""

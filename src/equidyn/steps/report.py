@@ -60,7 +60,10 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
         paper,
         out,
         shown=of_runs("samples.csv", "chirality.csv"),
-        linked=of_runs("gradients.csv", "curvature.csv", "head.csv"),
+        linked=[
+            *of_runs("gradients.csv", "curvature.csv", "head.csv"),
+            *(path for path in [results / "efficiency.csv"] if path.is_file()),
+        ],
         datasets=[path.parent for path in sorted((results / "data").glob("*/split.json"))],
     )
     print(out)

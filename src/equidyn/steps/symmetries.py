@@ -4,7 +4,6 @@ Rotation and inversion of every task; translation and permutation where one of t
 of `flow` have an order, and the task centres them, so that the network never sees a translation.
 """
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import SYMMETRIES
 from equidyn.results.tables import write_table
 from equidyn.steps.measure_run import load_last
+from equidyn.steps.rounding import in_double, rounding
 from equidyn.steps.run import Run
 from equidyn.symmetry import groups, transformations
-from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise, valid
+from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.limits import EXACT
 from equidyn.symmetry.measure import Batch, check_eval
 from equidyn.symmetry.transformations import Transformation, twisted
@@ -144,7 +144,7 @@ def symmetry_rows(run: Run, condition: str, step: int) -> list[dict]:
     """Rows of one condition, for the weights that the model has; it is in eval mode."""
     check_eval(run.model)
     batches, rows = run.task.held_out(run.model, condition), []
-    double = copy.deepcopy(run.model).double()
+    double = in_double(run.model)
     for symmetry in symmetries_of(run, sum(len(batch) for batch in batches)):
         started = time.monotonic()
         found = _measured(run, batches, symmetry)
@@ -167,20 +167,12 @@ def _measured(run: Run, batches: list[Batch], symmetry: Symmetry) -> Decompositi
 
 
 def _floor(run: Run, double: torch.nn.Module, few: Batch, symmetry: Symmetry) -> float:
-    """Variance over elements of the rounding error of some predictions, by a float64 copy of the model; what
-    the two differ by whatever the element is no rounding of the element.
-    """
-    exact = Batch(
-        {name: x.double() if x.is_floating_point() else x for name, x in few.inputs.items()},
-        few.target, few.mask, few.clusters,
-    )  # fmt: skip
     elements = symmetry.draw(few, 0)[-FLOOR_ELEMENTS:]
-    pairs = zip(
-        twisted(_predict(run, run.model), few, elements), twisted(_predict(run, double), exact, elements)
-    )
-    weight = valid(few.mask, few.target)
-    errors = torch.stack([weight * (one - two) for one, two in pairs])
-    return (errors.var(0).sum() / weight.sum()).item()
+
+    def predictions(model):
+        return lambda batch: twisted(_predict(run, model), batch, elements)
+
+    return rounding(few, predictions(run.model), predictions(double))
 
 
 def _predict(run: Run, model: torch.nn.Module) -> Callable:

@@ -11,8 +11,9 @@ from equidyn.results.tables import write_table
 from equidyn.steps.measure_run import load_last
 from equidyn.steps.run import Run
 from equidyn.symmetry import groups
-from equidyn.symmetry.averaging import SIZES, expected, losses_of_means
+from equidyn.symmetry.averaging import losses_of_means
 from equidyn.symmetry.decomposition import ItemSums, accumulate, ratio_interval, summarise
+from equidyn.symmetry.expected_loss import SIZES, expected
 from equidyn.symmetry.measure import Batch, chunks, twisted_predictions
 
 AT_ONCE = 4  # items whose predictions in all poses are held in memory

@@ -21,7 +21,7 @@ from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, 
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import penalised
+from equidyn.tasks.protocol import penalised, predicted
 
 TASK = {
     "name": "flow",
@@ -154,9 +154,10 @@ class Flow:
             inputs["x_sc"] = self.first_estimate(model, inputs)
         auxiliary = torch.zeros_like(t)
         if getattr(model, "distances", None) is None:
-            velocity = model(**inputs)
+            (velocity,) = predicted(self, lambda x: (model(**x),), inputs, (Vector(),), step_seed)
         else:
-            velocity, logits = model.distogram(**inputs)
+            outputs = Vector(), Scalar()
+            velocity, logits = predicted(self, lambda x: model.distogram(**x), inputs, outputs, step_seed)
             auxiliary = distogram_loss(logits, x_1, mask, t)
         error = (x_1 - inputs["x_t"] - remaining * velocity).square() * mask[..., None]
         flow = error.sum((1, 2)) / (3 * mask.sum(1)) / ((1 - t) ** 2 + 1e-5)  # (b,)

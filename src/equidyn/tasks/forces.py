@@ -14,7 +14,7 @@ from equidyn.geometry.neighbours import neighbour_list
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import penalised
+from equidyn.tasks.protocol import penalised, predicted
 
 TASK = {
     "name": "forces",
@@ -123,7 +123,7 @@ class Forces:
             rotation[torch.from_numpy(keep)] = torch.eye(3, dtype=torch.float64)
         items = self.train[items]
         inputs, target = self._inputs(model, items, rotation)
-        energy, forces = model(**inputs)
+        energy, forces = predicted(self, lambda x: model(**x), inputs, (Scalar(), Vector()), step_seed)
         error = (forces - target / self.force_scale)[inputs["mask"]]  # (n, 3)
         force_loss = error.norm(dim=-1).mean() if training["loss"] == "l2" else error.square().mean()
         energy_loss = (energy - self.scaled_energy[items].to(energy.device)).abs().mean()

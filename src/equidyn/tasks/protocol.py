@@ -11,14 +11,15 @@ from typing import Protocol
 import torch
 
 from equidyn.declarations import Task as Declared
-from equidyn.defaults import EQUIVARIANCE_PENALTY
+from equidyn.defaults import AVERAGE, EQUIVARIANCE_PENALTY
 from equidyn.errors import ConfigError
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Action
+from equidyn.symmetry.averaging import averaged
 from equidyn.symmetry.measure import Batch
 from equidyn.symmetry.penalty import equivariance_penalty
 
-PENALTY_STREAM = 5  # of a step's random numbers; tasks draw from 0 to 4
+PENALTY_STREAM, AVERAGE_STREAM = 5, 6  # of a step's random numbers; tasks draw from 0 to 4
 
 
 class Task(Protocol):
@@ -55,6 +56,24 @@ class Task(Protocol):
         """Held-out loss of the best equivariant predictor that only rescales its input; None where that is
         zero output.
         """
+
+
+def predicted(
+    task: Task,
+    predict: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, ...]],
+    inputs: dict[str, torch.Tensor],
+    outputs: tuple[Action, ...],
+    step_seed: int,
+) -> tuple[torch.Tensor, ...]:
+    """What the training loss is taken of: predictions of the items as they lie, or their means over the
+    rotations that ``training.average`` asks for. ``outputs`` says how each prediction transforms.
+    """
+    n = task.settings["training"].get("average", AVERAGE)
+    if n == 1:
+        return predict(inputs)
+    n_items = len(next(iter(inputs.values())))
+    rotations, _ = groups.draw_per_item(task.group, n, n_items, [step_seed, AVERAGE_STREAM])
+    return averaged(predict, inputs, task.actions, outputs, rotations)
 
 
 def penalised(

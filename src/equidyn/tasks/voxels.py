@@ -21,7 +21,7 @@ from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
-from equidyn.tasks.protocol import penalised
+from equidyn.tasks.protocol import penalised, predicted
 
 TASK = {
     "name": "voxels",
@@ -121,7 +121,7 @@ class Voxels:
                 return model(**inputs).float()
 
         inputs = dict(noisy=noisy)
-        prediction = predict(inputs)
+        (prediction,) = predicted(self, lambda x: (predict(x),), inputs, (Grid(),), step_seed)
         loss = (prediction - clean).square().mean()
         log, unit = {"mse": loss.item()}, self.power**0.5
         scaled = prediction / unit, lambda turned: predict(turned) / unit

@@ -98,6 +98,43 @@ def accumulate_gradient(
     return total, logged
 
 
+def advance(
+    model: torch.nn.Module,
+    ema: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Any,
+    step: int,
+    settings: dict,
+    seed: int,
+    run: str,
+) -> dict[str, float]:
+    """One step of training, in place; returns its row of ``metrics.csv``.
+
+    Raises
+    ------
+    TrainingError
+        a loss or gradient that is not finite
+    """
+    rate = learning_rate(step, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
+    items = rows_of(step, task, settings, seed)
+    optimizer.zero_grad(set_to_none=True)
+    loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, settings.get("micro_batch"))
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
+    if not math.isfinite(loss) or not math.isfinite(norm.item()):
+        raise TrainingError(
+            f"run {run}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr "
+            f"({settings['lr']}) or training.clip"
+        )
+    optimizer.step()
+    decay = min(settings["ema"], (1 + step) / (10 + step))
+    with torch.no_grad():
+        torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+    return {"step": step, "lr": rate, "loss": loss, "gradient_norm": norm.item(), **log}
+
+
 def train(
     model: torch.nn.Module,
     task: Any,
@@ -149,29 +186,9 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         if time.monotonic() - last_saved > resume_every:
             last_saved = time.monotonic()
             _store(resume, identity, step, model, ema, optimizer, rows, spent + last_saved - started)
-        rate = learning_rate(step, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(
-            (seed * 1_000_003 + step) % 2**63
-        )  # dropout of a step depends on (seed, step) alone
-        items = rows_of(step, task, settings, seed)
-        optimizer.zero_grad(set_to_none=True)
-        loss, log = accumulate_gradient(
-            model, task, items, seed * 1_000_003 + step, settings.get("micro_batch")
-        )
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-        if not math.isfinite(loss) or not math.isfinite(norm.item()):
-            raise TrainingError(
-                f"run {out.name}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr "
-                f"({settings['lr']}) or training.clip"
-            )
-        optimizer.step()
-        decay = min(settings["ema"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+        row = advance(model, ema, optimizer, task, step, settings, seed, out.name)
         if step % settings["log_every"] == 0:
-            rows.append({"step": step, "lr": rate, "loss": loss, "gradient_norm": norm.item(), **log})
+            rows.append(row)
     seconds = spent + time.monotonic() - started
     _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
     checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})

@@ -41,6 +41,7 @@ from equidyn.results.claims.rows import (
     published_number,
     range_text,
 )
+from equidyn.results.claims.statistics import ratio_of_means
 from equidyn.results.verdicts import (
     FAILS,
     HOLDS,
@@ -203,14 +204,7 @@ def lift(ours: list[dict], reference: list[dict]) -> tuple[float, float, float]:
     few = min(len(ours), len(reference)) < MIN_POINTS
     if few or not all(r["percent"] > 0 for r in [*ours, *reference]):
         return math.nan, math.nan, math.nan
-    return _ratio(*([r["percent"] for r in group] for group in (ours, reference)))
-
-
-def _ratio(ours: list[float], reference: list[float]) -> tuple[float, float, float]:
-    """Ratio of geometric means with Welch's 95 % interval."""
-    a, b = np.log(ours), np.log(reference)
-    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return math.exp(a.mean() - b.mean()), math.exp(ends.low), math.exp(ends.high)
+    return ratio_of_means(*([r["percent"] for r in group] for group in (ours, reference)))
 
 
 def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
@@ -251,7 +245,7 @@ def _equal_text(curves, others) -> str:
     ours, reference = ([at_loss(c, level) for c in group] for group in (curves, others))
     if not all(p.counts and p.percent > 0 for p in [*ours, *reference]):
         return f"at {level:.3g} x the zero predictor, which all reach, nothing counts"
-    ratio, lo, hi = _ratio(*([p.percent for p in group] for group in (ours, reference)))
+    ratio, lo, hi = ratio_of_means(*([p.percent for p in group] for group in (ours, reference)))
     return f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{lo:.3g}, {hi:.3g}]"
 
 

@@ -1,9 +1,18 @@
-"""Correlations of neighbouring checkpoints, with intervals for as many points as they are worth."""
+"""Ratios of means over seeds, and correlations of neighbouring checkpoints, with intervals for as many points
+as they are worth.
+"""
 
 import math
 
 import numpy as np
 from scipy import stats
+
+
+def ratio_of_means(ours: list[float], reference: list[float]) -> tuple[float, float, float]:
+    """Ratio of geometric means of positive numbers with Welch's 95 % interval; at least two of each."""
+    a, b = np.log(ours), np.log(reference)
+    ends = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return math.exp(a.mean() - b.mean()), math.exp(ends.low), math.exp(ends.high)
 
 
 def correlation(x: np.ndarray, y: np.ndarray, kind: str = "pearson") -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ from equidyn.results import tables
 from equidyn.results.claims.axes import c3_to_c6
 from equidyn.results.claims.curvature import c7
 from equidyn.results.claims.curves import c1, c2, c10
+from equidyn.results.claims.efficiency import c10_compared, compared_tasks
 from equidyn.results.claims.gradients import c8
 from equidyn.results.claims.head import c9
 from equidyn.results.claims.plateau import c11
@@ -16,7 +17,11 @@ from equidyn.results.verdicts import NOT_RUN
 
 
 def claims(
-    rows: list[dict], paper: list[dict], points: dict | None = None, more: dict[str, list[dict]] | None = None
+    rows: list[dict],
+    paper: list[dict],
+    points: dict | None = None,
+    more: dict[str, list[dict]] | None = None,
+    comparisons: dict | None = None,
 ) -> list[dict]:
     """Rows of ``columns.CLAIMS`` for the claims C1 to C11, in this order; a claim without data has one row,
     `not run`.
@@ -26,9 +31,10 @@ def claims(
     rows : decomposition tables
     paper : the paper's numbers
     points : what the runs of the matrix stand for, as of ``config.expand``
-    more : rows of the tables ``gradients``, ``curvature`` and ``head`` of all runs that have them
+    more : rows of the tables ``gradients``, ``curvature``, ``head`` and ``timing`` of all runs that have them
+    comparisons : those of the config
     """
-    points, more = points or {}, more or {}
+    points, more, comparisons = points or {}, more or {}, comparisons or {}
     result = [c1(rows)]
     for point in replicated(tables.runs(rows), points):
         found = [row for run in point.runs for row in _c2_of_run(rows, run, paper, len(point.runs))]
@@ -38,7 +44,9 @@ def claims(
     result += c7(rows, paper, more.get("curvature", []))
     result += c8(rows, paper, more.get("gradients", []), points)
     result += c9(rows, paper, more.get("head", []), points)
-    result += c10(rows, points)
+    result += c10_compared(rows, points, comparisons, more.get("timing", []))
+    alone = {row["task"] for row in rows} - compared_tasks(rows, comparisons)
+    result += c10([row for row in rows if row["task"] in alone], points)
     result += c11(rows, paper, points)
     missing = set(STATEMENTS) - {r["claim"] for r in result}
     result += [claim_row(claim, NOT_RUN, "needs runs that this config does not declare") for claim in missing]

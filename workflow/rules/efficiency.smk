@@ -1,0 +1,59 @@
+# Agnostic against equivariant networks: what their steps cost, measured side by side, and the table of the comparisons.
+def timed(pattern):
+    """A file of every run that the comparisons of a task name, in their order."""
+
+    def files(wildcards):
+        return [
+            pattern.format(run=run, dataset=config["runs"][run]["dataset"])
+            for run in COMPARED[wildcards.task]
+        ]
+
+    return files
+
+
+rule timing:
+    input:
+        configs=timed(RESULTS + "/runs/{run}/config.yaml"),
+        data=timed(RESULTS + "/data/{dataset}.h5"),
+        grids=lambda wildcards: (
+            timed(RESULTS + "/data/{dataset}/grids.h5")(wildcards)
+            if TASKS[wildcards.task].grids
+            else []
+        ),
+        trained=timed(RESULTS + "/runs/{run}/model.pt"),  # last, when no job is left to share the machine with
+    output:
+        f"{RESULTS}/timing-{{task}}.csv",
+    log:
+        f"{LOGS}/timing-{{task}}.log",
+    benchmark:
+        f"{BENCHMARKS}/timing-{{task}}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: workflow.cores  # alone on the machine; torch has one
+    params:
+        script=f"{SCRIPTS}/timing.py",
+        code=code_digest(f"{SCRIPTS}/timing.py"),
+        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
+    shell:
+        "python {params.script} --configs {input.configs} --data {input.data} {params.grids} --out {output} > {log} 2>&1"
+
+
+rule efficiency:
+    input:
+        tables=expand(f"{RESULTS}/runs/{{run}}/decomposition.csv", run=RUNS),
+        timing=expand(f"{RESULTS}/timing-{{task}}.csv", task=COMPARED),
+    output:
+        f"{RESULTS}/efficiency.csv",
+    log:
+        f"{LOGS}/efficiency.log",
+    benchmark:
+        f"{BENCHMARKS}/efficiency.tsv"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        script=f"{SCRIPTS}/efficiency.py",
+        code=code_digest(f"{SCRIPTS}/efficiency.py"),
+        points=json.dumps(POINTS),
+        comparisons=json.dumps(COMPARISONS),
+    shell:
+        "python {params.script} --decompositions {input.tables} --timing {input.timing} --comparisons {params.comparisons:q} --points {params.points:q} --out {output} > {log} 2>&1"
