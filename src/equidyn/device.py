@@ -1,9 +1,15 @@
-"""Which device a run uses, and whether products are in TF32 there."""
+"""Which device a run uses, what it is called, and whether products are in TF32 there."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from equidyn.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def resolve_device(name: str) -> str:
@@ -26,6 +32,22 @@ def resolve_device(name: str) -> str:
             "expected a GPU, or device auto or cpu"
         )
     return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def hardware(device: "torch.device") -> str:
+    """Name of the card or the processor."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 @contextmanager

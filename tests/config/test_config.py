@@ -46,6 +46,27 @@ def broken(path, value):
             "copies: 5, expected a divisor of batch_size = 32",
         ),
         (("runs", "forces-raw", "training", "copies"), 4, "augment: 0.0 beside copies: 4, expected 1"),
+        (
+            ("comparisons",),
+            {"x": {"agnostic": "forces", "equivariant": ["nope"]}},
+            "comparisons.x: .'nope'., expected runs: flow, forces",
+        ),
+        (
+            ("comparisons",),
+            {"x": {"agnostic": "forces", "equivariant": ["flow"]}},
+            "comparisons.x: flow has another task than forces",
+        ),
+        (
+            ("comparisons",),
+            {"x": {"agnostic": "forces", "equivariant": ["forces-aligned"]}},
+            "forces-aligned has another dataset than forces .'molecules-aligned', not 'molecules'.",
+        ),
+        (
+            ("comparisons",),
+            {"x": {"agnostic": "forces", "equivariant": ["forces"]}},
+            "comparisons.x: .'forces'. more than once",
+        ),
+        (("comparisons",), {"x": {"agnostic": "forces"}}, "comparisons.x: no key 'equivariant'"),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
         (

@@ -1,4 +1,4 @@
-"""The equivariant partners: exact under their group, by a float64 copy; and networks that they claim to be."""
+"""The equivariant partners: exact under their group, by float64; and not more than they claim to be."""
 
 import pytest
 import torch
@@ -102,7 +102,9 @@ def test_the_cube_net_turns_with_the_grid(field):
     assert (flipped - prediction.flip(2)).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("field, n", [("grid", 1), ("faces", 6), ("vertices", 8), ("edges", 12), ("rotations", 24)])
+@pytest.mark.parametrize(
+    "field, n", [("grid", 1), ("faces", 6), ("vertices", 8), ("edges", 12), ("rotations", 24)]
+)
 def test_fields_are_permuted_as_a_group_acts(field, n):
     p, group = cubenet.permutations(field), groups.cube()
     assert p.shape == (24, n) and all(sorted(row) == list(range(n)) for row in p.tolist())

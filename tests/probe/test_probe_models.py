@@ -1,6 +1,7 @@
 """Torch models and training loops: measured without a trace, and as the instrument itself would."""
 
 import csv
+import dataclasses
 import importlib.util
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ from probe.test_command import rows, run
 
 import equidyn
 from equidyn.errors import ArgumentError, EquidynError, MissingPackageError
-from equidyn.probe import verdicts
+from equidyn.probe import measurement, models, verdicts
 from equidyn.probe.command import checkpoints_of
 from equidyn.probe.models import undisturbed
 from equidyn.symmetry import groups
@@ -251,3 +252,9 @@ def test_a_model_of_grids_is_turned_by_the_cube():
     assert math.isnan(plain.floor_rounding) and plain.floor == 0
     with pytest.raises(ArgumentError, match="not one of the 24 rotations"):
         equidyn.measure(blur, [({"input": x}, x)], {"input": Grid()}, Grid())
+
+
+@pytest.mark.parametrize("module", [measurement, models])
+def test_typed_keyword_arguments_are_the_settings(module):
+    fields = {f.name: f.type for f in dataclasses.fields(module.Settings) if f.name != "keys"}
+    assert module.Options.__annotations__ == fields

@@ -44,3 +44,19 @@ def test_penalty_is_the_equivariance_error_in_units_of_the_zero_predictor(task):
         assert "equivariance" not in log and more.items() > log.items()
         assert loss.item() == pytest.approx(plain.item() + 3.0 * more["equivariance"], rel=1e-6)
         assert (more["equivariance"] < 1e-10) == (name == "escaip")
+
+
+def test_the_loss_of_an_average_is_that_of_the_averaged_network(task):
+    """No other loss for an exactly equivariant network; less of it for one that is not, by the equivariance
+    error that averaging takes away.
+    """
+    task.settings["training"] |= {"loss": "mse", "energy_weight": 0.0}
+    items = torch.arange(6)
+    tied, free = registry.build("escaip", "tiny", 0, tied=True), registry.build("rawdir", "tiny", 0)
+
+    def loss(model, average):
+        task.settings["training"]["average"] = average
+        return task.training_loss(model, items, 3)[0].item()
+
+    assert loss(tied, 4) == pytest.approx(loss(tied, 1), rel=1e-5)
+    assert loss(free, 16) < loss(free, 2) < loss(free, 1)

@@ -264,3 +264,16 @@ def test_the_penalty_of_the_other_tasks_is_what_it_adds(make, tmp_path):
     loss, more = task.training_loss(model, items, 3)
     assert loss.item() == pytest.approx(plain.item() + 0.5 * more["equivariance"], rel=1e-5)
     assert more["equivariance"] > 0 and more.items() > log.items()
+
+
+@pytest.mark.parametrize("make", [small_voxels, small_flow])
+def test_an_average_over_rotations_trains_a_smoother_network(make, tmp_path):
+    task, architecture, _ = make(tmp_path)
+    model = registry.build(architecture, "tiny", 0).eval()  # no dropout
+    losses = {}
+    for average in (1, 8):
+        task.settings["training"]["average"] = average
+        losses[average], _ = task.training_loss(model, torch.arange(2), 3)
+    assert 0 < losses[8].item() < losses[1].item()
+    losses[8].backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())

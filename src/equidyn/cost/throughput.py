@@ -9,7 +9,6 @@ import functools
 import json
 import math
 import os
-import platform
 import statistics
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from equidyn import files
 from equidyn.declarations import own_models
+from equidyn.device import processor
 from equidyn.errors import DataError
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.models import registry
@@ -191,7 +191,7 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
     """Rows for ``resources/throughput.csv`` of this machine: training steps of the tiny and mini models on
     the threads that torch has.
     """
-    device = f"{_processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    device = f"{processor()}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
     rows = []
     for architecture, task, length, edge, b in (
         ("escaip", "forces", 20, 0, 16),
@@ -278,11 +278,3 @@ def write(path: str | Path, rows: list[dict]) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(new.values())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -13,6 +14,7 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import efficiency, tables
 from equidyn.results.claims.efficiency import judged
+from equidyn.results.claims.replicates import seeds_text
 from equidyn.results.efficiency import AGNOSTIC, BETWEEN, EQUIVARIANT, Contender
 from equidyn.symmetry.groups import CUBE_ORDER
 
@@ -74,13 +76,15 @@ def _comparison(part, condition: str, found: list[Contender], height: int) -> No
     whole = [c for c in found if c.n_train is None]
     agnostic, colours = whole[0], _colours(whole)
     axes = part.subplots(height, 3)
-    title = f"{agnostic.comparison}{', ' + condition if condition else ''}: {len(agnostic.curves)} seeds"
+    title = (
+        f"{agnostic.comparison}{', ' + condition if condition else ''}: {seeds_text(len(agnostic.curves))}"
+    )
     part.suptitle(title, fontsize=8.5, x=0.01, ha="left")
     loss = style.loss_label(agnostic.curves[0][-1]["task"])
     units = (
         ("training time, s", lambda c: c.cost("step_seconds")),
         ("training step", lambda c: 1.0),
-        ("training operations, FLOP", lambda c: c.cost("train_flops")),
+        ("training operations, TFLOP", lambda c: c.cost("train_flops") / 1e12),
     )
     for axis, (label, unit) in zip(axes[0], units):
         for one in whole:
@@ -127,9 +131,17 @@ def _curves(axis: Axes, one: Contender, unit: float, colour: str) -> None:
 def _dress(axis: Axes, x: str, y: str) -> None:
     axis.set(xscale="log", yscale="log", ylabel=y)
     axis.set_xlabel(x, fontsize=7)
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    _plain(axis.xaxis)
+    _plain(axis.yaxis)
+
+
+def _plain(scale: Axis) -> None:
+    """Numbers at 1, 2 and 5 of every decade, or at more where an axis is short."""
+    low, high = scale.get_view_interval()
+    subs = (1, 2, 5) if high > 4 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    scale.set_major_locator(LogLocator(subs=subs if high < 500 * low else (1,), numticks=9))
+    scale.set_major_formatter("{x:g}")
+    scale.set_minor_formatter(NullFormatter())
 
 
 def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colours: dict) -> None:
@@ -144,8 +156,7 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
         for column in found.T:
             axis.plot(budgets, column, color=colours[one.run], lw=0.5, alpha=0.6)
         axis.axhline(efficiency.step_ratio(one, agnostic)[0], color=colours[one.run], lw=0.9, ls=":")
-    _dress(axis, "budget of the agnostic network, s", "step may cost, × agnostic")
-    axis.text(0.03, 0.97, "dotted: costs", transform=axis.transAxes, va="top", fontsize=6.5, color="0.35")
+    _dress(axis, "budget of the agnostic network, s", "a step may cost (dotted: costs), ×")
 
 
 def _predictions(axis: Axes, whole: list[Contender], colours: dict, loss: str) -> None:
@@ -179,7 +190,7 @@ def _ratios(axis: Axes, agnostic: Contender, others: list[Contender], colours: d
     axis.set_yticks(range(len(others)), [one.run for one in others], fontsize=6)
     axis.set_ylim(len(others) - 0.4, -0.6)
     axis.set_xscale("log")
-    _plain(axis)
+    _plain(axis.xaxis)
     axis.set_xlabel("agnostic loss / this one's, equal time", fontsize=7)
 
 
@@ -204,9 +215,3 @@ def _sizes(
             )
     axis.axhline(1, color="0.6", lw=0.8, ls=":")
     _dress(axis, "training items", "agnostic loss / equivariant's")
-
-
-def _plain(axis: Axes) -> None:
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5, 7)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())

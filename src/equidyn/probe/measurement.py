@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -57,6 +57,23 @@ class Settings:
             raise ArgumentError(f"batch_size: {self.batch_size}, expected at least 1 structure at once")
 
 
+class Options(TypedDict, total=False):
+    """``Settings`` as keyword arguments, but for the keys of labels."""
+
+    quantities: tuple[str, ...] | None
+    rotations: int
+    group: str
+    quadrature: str
+    special_poses: bool
+    seed: int
+    cluster_key: str | None
+    limit: int | None
+    limit_percent: float
+    meant_equivariant: bool
+    name: str
+    batch_size: int
+
+
 def measure_calculator(
     calculator: "Calculator",
     frames: "Iterable[Atoms] | str | Path",
@@ -67,7 +84,7 @@ def measure_calculator(
     dipole_key: str | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     records: Kept | InMemory | None = None,
-    **settings,
+    **settings: Unpack[Options],
 ) -> Result:
     """Split the loss of an ASE calculator into twirled prediction error and equivariance error.
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -104,6 +105,20 @@ class Settings:
     in_double: bool = True
 
 
+class Options(TypedDict, total=False):
+    """``Settings`` as keyword arguments."""
+
+    rotations: int
+    group: str
+    quadrature: str
+    seed: int
+    name: str
+    step: int | None
+    limit_percent: float
+    meant_equivariant: bool
+    in_double: bool
+
+
 def measure(
     model: Callable,
     heldout: Iterable | HeldOut,
@@ -113,7 +128,7 @@ def measure(
     predict: Callable | None = None,
     quantity: str = "output",
     unit: str = "",
-    **settings,
+    **settings: Unpack[Options],
 ) -> Result:
     """Split the loss of a torch model into twirled prediction error and equivariance error.
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Unpack
 
 from equidyn.errors import ArgumentError
-from equidyn.probe.models import FLOOR_ROTATIONS, HeldOut, measure
+from equidyn.probe.models import FLOOR_ROTATIONS, HeldOut, Options, measure
 from equidyn.probe.poses import RANDOM, poses
 from equidyn.probe.result import write
 from equidyn.probe.rows import COLUMNS, Row
@@ -55,7 +56,7 @@ class Probe:
         predict: Callable | None = None,
         quantity: str = "output",
         unit: str = "",
-        **settings,
+        **settings: Unpack[Options],
     ):
         if every < 1:
             raise ArgumentError(f"every: {every}, expected a number of steps from 1")

@@ -6,7 +6,6 @@ prediction.
 """
 
 import copy
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from equidyn.device import hardware
 from equidyn.results.columns import TIMING
 from equidyn.results.tables import write_table
 from equidyn.steps.run import Run, load, read_settings
 from equidyn.training.loop import advance
 from equidyn.training.optimizers import optimizer_for
 
-ROUNDS, TURN = 9, 1.0  # s of training and as many of predictions per turn, but one step or batch at least
+ROUNDS = 9
+TURN = 1.0  # s of training and of predictions per turn, no more than training takes; at least one of each
 
 
 def timing(configs: list[Path], data: list[Path], grids: list[str], out: Path, threads: int = 1) -> None:
@@ -53,6 +54,7 @@ class _Timed:
     batches: list
     about: dict
     step: int = 0
+    seconds: float = TURN
 
     @classmethod
     def of(cls, run: Run) -> "_Timed":
@@ -62,21 +64,22 @@ class _Timed:
         about |= dict(
             parameters=sum(p.numel() for p in model.parameters()), batch_size=training["batch_size"]
         )
-        about |= dict(threads=torch.get_num_threads(), hardware=_hardware(next(model.parameters()).device))
+        about |= dict(threads=torch.get_num_threads(), hardware=hardware(next(model.parameters()).device))
         made = cls(run, optimizer_for(model, training), copy.deepcopy(model), batches, about)
         made.about |= dict(train_flops=_flops(made._advance))
         made.about |= dict(item_flops=_flops(lambda: made._predict(0)) / len(batches[0]))
-        made._spend(made._advance, 0.0)  # the first of everything is slower
+        one, _ = made._spend(made._advance, 0.0)  # the first of everything is slower
+        made.seconds = min(TURN, one * training["steps"] / ROUNDS)
         return made
 
     def turn(self, round_: int) -> dict:
         """A row of the table."""
-        seconds, n_steps = self._spend(self._advance, TURN)
+        seconds, n_steps = self._spend(self._advance, self.seconds)
         step_seconds, items, spent = seconds / n_steps, 0, 0.0
         for k in range(len(self.batches)):
             spent += self._spend(lambda k=k: self._predict(k), 0.0)[0]
             items += len(self.batches[k])
-            if spent > TURN:
+            if spent > self.seconds:
                 break
         return self.about | dict(round=round_, step_seconds=step_seconds, item_seconds=spent / items)
 
@@ -112,9 +115,3 @@ def _flops(work: Callable[[], None]) -> int:
     with sdpa_kernel(SDPBackend.MATH), counter:
         work()
     return counter.get_total_flops()
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()

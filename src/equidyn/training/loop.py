@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from equidyn.defaults import COPIES
+from equidyn.device import hardware
 from equidyn.errors import TrainingError
 from equidyn.files import exclusive
 from equidyn.training import checkpoint
@@ -206,9 +206,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         "steps_per_second": round(steps / seconds, 3) if seconds else None,
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "hardware": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine(),
+        "hardware": hardware(device),
         "torch": torch.__version__,
     }
     (resume / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
