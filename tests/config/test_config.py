@@ -288,7 +288,7 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
         (dict(task="voxels", dataset="molecules"), "datasets.molecules has no section voxels"),
         (
             dict(task="forces", dataset="molecules", model=dict(architecture="proteina")),
-            "architecture: 'proteina', expected one of escaip, rawdir",
+            "architecture: 'proteina', expected one of escaip, painn, rawdir",
         ),
         (dict(task="forces", dataset="molecules", model=dict(size="7M")), "size: '7M', expected one of tiny"),
         (

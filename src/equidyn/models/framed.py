@@ -15,7 +15,11 @@ from equidyn.models.proteina import SIZES as _OF_PROTEINA
 from equidyn.models.proteina import Proteina
 
 MODEL = {"name": "framed", "task": "flow", "class": "FramedProteina"}
-SIZES = {"tiny": dict(_OF_PROTEINA["tiny"]), "mini": dict(_OF_PROTEINA["mini"])}
+SIZES = {
+    "tiny": dict(_OF_PROTEINA["tiny"]),
+    "mini": dict(_OF_PROTEINA["mini"]),
+    "60M": dict(_OF_PROTEINA["60M"]),
+}
 SIGNS = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
 
 
