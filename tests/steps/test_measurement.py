@@ -10,6 +10,7 @@ from equidyn import tasks
 from equidyn.models import registry
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps.measurement import Measurement, about_training
+from equidyn.symmetry.limits import EXACT
 from equidyn.symmetry.measure import measure
 
 SETTINGS = dict(training=TRAINING, measure=dict(n_items=8, n_rotations=3, batch_size=3))
@@ -83,3 +84,17 @@ def test_without_training_items_to_measure_there_are_no_rows_of_them(dataset, sa
     last = measurement.plans(last=True)
     assert any(plan.items == "training" for plan in last)
     assert [row for plan in last if plan.items == "training" for row in measurement.rows(saved, plan)] == []
+
+
+@pytest.mark.parametrize("architecture, honest", [("painn", True), ("rawdir", False)])
+def test_the_floor_of_an_equivariant_network_is_rounding_and_not_itself(dataset, architecture, honest):
+    """One that only claims to be equivariant lies above ten floors, though it is its own control."""
+    task = tasks.build("forces", dataset, SETTINGS, "cpu", None)
+    model = registry.build(architecture, "tiny", 0).eval()
+    model.equivariant = True
+    model.equivariant_control = lambda: copy.deepcopy(model)
+    measurement = Measurement("r", task, model, 3)
+    state = dict(step=0, live=copy.deepcopy(model.state_dict()))
+    row = next(iter(measurement.rows(state, measurement.plans(last=False)[0])))
+    assert row["loss"] == "mse" and row["floor"] > 0
+    assert (row["equivariance"] <= EXACT * row["floor"]) == honest

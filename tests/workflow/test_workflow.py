@@ -96,6 +96,8 @@ def test_smoke_run_makes_everything(done):
         "figures/flow-times.png",
         "figures/forces-head.png",
         "figures/flow-chains.png",
+        "figures/forces-efficiency.png",
+        "efficiency.csv",
     ):
         assert (results / name).stat().st_size > 500, name
     page = (results / "report.html").read_text()
@@ -107,6 +109,9 @@ def test_smoke_run_makes_everything(done):
         ("live", "cube", "mse"),
         ("live", "haar", "l2-plugin"),
     }
+    agnostic, fewer, tied = table(results / "efficiency.csv")
+    assert (agnostic["role"], fewer["n_train"], tied["role"]) == ("agnostic", "20", "equivariant")
+    assert float(tied["floors"]) < 10 < float(agnostic["floors"])
     assert rules_to_run(done) == set()
 
 
@@ -161,6 +166,12 @@ def test_tasks_models_readers_and_figures_from_outside_join_by_one_file_each(don
     config["runs"]["forces-springs"] = {**run, "model": {"architecture": "springs", "size": "tiny"}}
     config["runs"]["forces-imported"] = {**run, "model": imported}
     config["runs"]["centres"] = {"task": "centres", "dataset": "lines"}
+    comparison = {
+        "agnostic": "forces-springs",
+        "equivariant": ["forces-control"],
+        "between": ["forces-imported"],
+    }
+    config["comparisons"] = {"toys": comparison}
     (folder / "config/smoke.yaml").write_text(json.dumps(config))  # JSON is YAML
     snakemake(folder, "--", "results/smoke/report.html", "estimate")
     page = (folder / "results/smoke/report.html").read_text()
@@ -177,6 +188,8 @@ def test_tasks_models_readers_and_figures_from_outside_join_by_one_file_each(don
     estimated = table(folder / "results/smoke/estimate.csv")
     assert any(r["name"] == "centres" and "not estimated" in r["basis"] for r in estimated)
     assert (folder / "results/smoke/figures/forces-last_total.svg").stat().st_size > 500
+    assert "forces-springs over forces-control" in "".join(r["statement"] for r in claims)
+    assert "forces-imported" in (folder / "results/smoke/figures/forces-efficiency.svg").read_text()
 
     def after_an_edit(file):
         with open(folder / file, "a") as opened:
