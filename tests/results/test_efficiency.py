@@ -193,9 +193,18 @@ def test_sizes_of_the_training_set_and_where_equivariance_stops_paying(tmp_path)
     write_table(tmp_path / "efficiency.csv", table, list(EFFICIENCY))
 
 
+def test_rotations_at_equal_loss():
+    rows, timing = two(exact=(1.0 * (1 - 0.05 * 0.75), 0.3))  # what a mean over four of the plain one has
+    plain, exact = contenders(rows, timing)
+    assert efficiency.rotations_needed(plain, exact, None) in (4.0, 5.0)  # spread over seeds is rounded alike
+    assert efficiency.rotations_needed(exact, plain, None) == 1.0
+    rows, timing = two(exact=(0.5, 0.3))
+    assert math.isinf(efficiency.rotations_needed(*contenders(rows, timing), None))
+
+
 def test_averages_at_test_time_approach_the_twirled_loss():
     plain, _ = contenders(*two())
-    found = efficiency.averages(plain, None)
+    found = efficiency.averages(plain)
     losses = [loss for *_, loss in found]
     assert [n for n, *_ in found] == [1, 2, 4, 8, 24] and losses == sorted(losses, reverse=True)
     assert losses[0] / losses[-1] == pytest.approx(1 / (1 - 0.05 * 23 / 24), rel=1e-6)

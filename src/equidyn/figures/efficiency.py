@@ -16,7 +16,6 @@ from equidyn.results import efficiency, tables
 from equidyn.results.claims.efficiency import judged
 from equidyn.results.claims.replicates import seeds_text
 from equidyn.results.efficiency import AGNOSTIC, BETWEEN, EQUIVARIANT, Contender
-from equidyn.symmetry.groups import CUBE_ORDER
 
 FIGURES = [
     {
@@ -161,9 +160,8 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
 
 def _predictions(axis: Axes, whole: list[Contender], colours: dict, loss: str) -> None:
     """Loss at the end against time per item, averaged over rotations; an equivariant one needs no average."""
-    order = CUBE_ORDER if whole[0].curves[0][-1]["rotations"] == "cube" else None
     for one in whole:
-        points = efficiency.averages(one, order)
+        points = efficiency.averages(one)
         points = points[:1] if one.role == EQUIVARIANT else points
         x, y = [1e3 * seconds for _, seconds, _ in points], [value for *_, value in points]
         thin = one.role == BETWEEN

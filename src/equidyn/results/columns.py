@@ -276,7 +276,12 @@ EFFICIENCY = {
         "1", "times dearer per step it may be, to have the agnostic one's loss at the budget"
     ),
     "break_even_lo": Column("1", "lowest over seeds"),
-    "break_even_hi": Column("1", "highest over seeds; inf where a seed reaches it at once"),
+    "break_even_hi": Column("1", "highest over seeds"),
+    "rotations": Column(
+        "1",
+        "fewest over which the agnostic network's mean, P + E/n, has this loss at the end; inf: none",
+    ),
+    "item_ratio": Column("1", "time per prediction of that mean over this one's; inf: it never has the loss"),
 }
 CLAIMS = {
     "claim": Column("", "C1 to C11", text=True),

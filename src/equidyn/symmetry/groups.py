@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
+from equidyn.symmetry.expected_loss import CUBE_ORDER
 
-CUBE_ORDER = 24
 SMALL = 1e-6  # radians, of turns that change every rounding and next to nothing else
 
 
