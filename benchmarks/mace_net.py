@@ -28,6 +28,8 @@ class Mace(torch.nn.Module):
     def __init__(self, channels, l_max, correlation, layers, cutoff, n_neighbours):
         super().__init__()
         import numpy as np
+
+        torch.serialization.add_safe_globals([slice])  # for the constants of the e3nn that mace-torch pins
         from e3nn import o3
         from mace import modules
 

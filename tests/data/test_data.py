@@ -6,9 +6,10 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 from common import REPOSITORY, SETTINGS
 
-from equidyn.data import build, conversion, store
+from equidyn.data import build, conversion, padding, store
 from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.readers import molecules, npz, records, registry
 from equidyn.errors import DataError
@@ -260,3 +261,15 @@ def test_real_files():
     assert (
         not items and {r.reason for r in rejected} == {"isolated atom without forces"} and len(rejected) == 4
     )
+
+
+def test_ragged_items_are_the_padded_ones():
+    offsets = np.array([0, 2, 3, 7])
+    for values in (np.arange(7, dtype=np.uint8), np.random.default_rng(0).normal(size=(7, 3))):
+        mask, ragged = padding.padding_mask(offsets), padding.Ragged(values, offsets)
+        whole = padding.padded(values, mask)
+        torch.testing.assert_close(ragged[torch.arange(3)], whole, rtol=0, atol=0)
+        assert torch.equal(padding.Ragged.mask(offsets)[torch.arange(3)], mask)
+        assert torch.equal(ragged[torch.tensor([1, 0])], whole[[1, 0], :2]) and len(ragged) == 3
+        assert torch.equal(ragged[2], whole[2]) and torch.equal(ragged[1], whole[1, :1])
+        assert ragged[torch.tensor([1])].dtype == whole.dtype and ragged.double()[0].dtype == torch.float64

@@ -57,9 +57,8 @@ def _zero(batches: list[Batch]) -> torch.Tensor:
 def _of_forces(task) -> dict[str, Predictor]:
     def batches():
         for items in _some(task.train).split(AT_ONCE):
-            width = int(task.mask[items].sum(1).max())
-            inputs = {name: getattr(task, name)[items, :width] for name in ("numbers", "positions", "mask")}
-            yield inputs, task.forces[items, :width]
+            inputs = {name: getattr(task, name)[items] for name in ("numbers", "positions", "mask")}
+            yield inputs, task.forces[items]
 
     return {"pair forces": PairPotential.fit(batches())}
 

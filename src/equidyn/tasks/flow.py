@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from equidyn import defaults, seeds
 from equidyn.data import store
-from equidyn.data.padding import padded, padding_mask
+from equidyn.data.padding import Ragged
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.errors import DataError, UnknownNameError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
@@ -64,6 +64,18 @@ def distogram_loss(
     return (loss * pairs).sum((1, 2)) / pairs.sum((1, 2)) * (t > DISTOGRAM_FROM)
 
 
+class Chains(Ragged):
+    """Positions of chains, each about the mean of its residues."""
+
+    def __getitem__(self, items: int | torch.Tensor) -> torch.Tensor:
+        items = torch.as_tensor(items)
+        some, lengths = items.reshape(-1), self.offsets.diff()
+        found = super().__getitem__(some)  # (b, n, 3)
+        mask = torch.arange(found.shape[1]) < lengths[some][:, None]
+        found = centred(found.double(), mask).float()
+        return found if items.ndim else found[0]
+
+
 class Flow:
     """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and, for
     measuring, ``measure`` (n_items, batch_size, times, self_conditioning_times) of a run's config.
@@ -84,10 +96,9 @@ class Flow:
         arrays, attributes = store.read(dataset, "backbones")
         self.settings, self.device, self.source = settings, device, attributes["source"]
         lengths = np.diff(arrays["offsets"])
-        self.mask = padding_mask(arrays["offsets"])  # (items, n)
-        self.breaks = padded(arrays["breaks"], self.mask)  # (items, n)
-        positions = padded(arrays["positions"], self.mask) / 10
-        self.positions = centred(positions.double(), self.mask).float()  # (items, n, 3) nm
+        self.mask = Ragged.mask(arrays["offsets"])  # [items]: (b, n)
+        self.breaks = Ragged(arrays["breaks"], arrays["offsets"])  # (b, n)
+        self.positions = Chains(arrays["positions"] / 10, arrays["offsets"])  # (b, n, 3) nm
         self.cluster = torch.from_numpy(arrays["cluster"])
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
@@ -108,14 +119,11 @@ class Flow:
         """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest
         chain of the batch.
         """
-        width = int(self.mask[items].sum(1).max())
-        mask = self.mask[items, :width].to(self.device)
-        index = torch.arange(1, width + 1, device=self.device).expand(mask.shape)
-        return (
-            self.positions[items, :width].to(self.device),
-            mask,
-            dict(mask=mask, index=index, breaks=self.breaks[items, :width].to(self.device)),
+        positions, mask, breaks = (
+            of[items].to(self.device) for of in (self.positions, self.mask, self.breaks)
         )
+        index = torch.arange(1, mask.shape[1] + 1, device=self.device).expand(mask.shape)
+        return positions, mask, dict(mask=mask, index=index, breaks=breaks)
 
     def _noise(self, items: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
         """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its
@@ -219,7 +227,7 @@ class Flow:
         if n > len(self.test):
             raise DataError(f"sample.n_chains = {n}, expected at most measure.n_items = {len(self.test)}")
         chosen = self.test[np.linspace(0, len(self.test) - 1, n).round().astype(int)]
-        return [10 * self.positions[item][self.mask[item]].numpy() for item in chosen.tolist()]
+        return [10 * self.positions[item].numpy() for item in chosen.tolist()]
 
     def _noised(self, items, t: float, seed: int):
         x_1, mask, fixed = self._chains(items)

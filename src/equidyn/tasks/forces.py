@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from equidyn.data import store
-from equidyn.data.padding import padded, padding_mask
+from equidyn.data.padding import Ragged
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.symmetry import groups
@@ -32,11 +32,27 @@ TASK = {
 }
 
 
+AT_ONCE = 1 << 16  # items that are counted
+
+
 def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Length of the force error of each atom: [n_items, n_atoms] (the L2-MAE loss, convex in the
     prediction).
     """
     return (prediction - target).norm(dim=-1)
+
+
+def _counts(numbers: Ragged) -> torch.Tensor:
+    """Atoms of each item by element, of those that there are: float64 [n_items, n_elements]."""
+    elements = torch.bincount(numbers.values).nonzero()[:, 0]
+    place = torch.zeros(int(elements[-1]) + 1, dtype=torch.long)
+    place[elements] = torch.arange(len(elements))
+    counts, lengths = torch.zeros(len(numbers), len(elements), dtype=torch.float64), numbers.offsets.diff()
+    for items in torch.arange(len(numbers)).split(AT_ONCE):
+        rows = numbers.rows(items)
+        item, element = items.repeat_interleave(lengths[items]), place[numbers.values[rows].long()]
+        counts.index_put_((item, element), counts.new_ones(()), accumulate=True)
+    return counts
 
 
 class Forces:
@@ -56,7 +72,7 @@ class Forces:
     def __init__(self, dataset: str, settings: dict, device: str = "cpu"):
         arrays, _ = store.read(dataset)
         self.settings, self.device = settings, device
-        self._pad(arrays)
+        self._items(arrays)
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(training), len(training)
         self.test = torch.from_numpy(
@@ -64,23 +80,25 @@ class Forces:
         )
         seen = subset(one_per_cluster(arrays, training), len(self.test))
         self.seen_items = torch.from_numpy(seen)
-        self.force_scale = self.forces[self.train][self.mask[self.train]].square().mean().sqrt().item()
+        own = torch.zeros(len(self.mask), dtype=torch.bool)
+        own[self.train] = True
+        own = own.repeat_interleave(self.mask.offsets.diff())  # (rows)
+        self.force_scale = self.forces.values[own].square().mean().sqrt().item()
         self._reference_energies()
 
-    def _pad(self, arrays: dict[str, np.ndarray]) -> None:
-        self.mask = padding_mask(arrays["offsets"])  # (n, a)
-        self.numbers = padded(arrays["numbers"], self.mask)  # (n, a)
-        self.positions = padded(arrays["positions"], self.mask)  # (n, a, 3)
-        self.forces = padded(arrays["forces"], self.mask)  # (n, a, 3)
+    def _items(self, arrays: dict[str, np.ndarray]) -> None:
+        offsets = arrays["offsets"]
+        self.mask = Ragged.mask(offsets)  # [items]: (n, a)
+        self.numbers = Ragged(arrays["numbers"], offsets)  # (n, a)
+        self.positions = Ragged(arrays["positions"], offsets)  # (n, a, 3)
+        self.forces = Ragged(arrays["forces"], offsets)  # (n, a, 3)
         self.energy = torch.from_numpy(arrays["energy"])
         self.cluster = torch.from_numpy(arrays["cluster"])
 
     def _reference_energies(self) -> None:
         """Fit Σ_z n_z e_z to the training energies; keep the residual in units of its spread."""
-        counts = torch.zeros(len(self.numbers), 110, dtype=torch.float64)
-        counts.scatter_add_(
-            1, self.numbers.long(), self.mask.double()
-        )  # a one-hot table would need 110 numbers per atom
+        counts = _counts(self.numbers)
+        counts = counts[:, (counts[self.train] > 0).any(0)]  # of the elements that training shows
         reference = torch.linalg.lstsq(
             counts[self.train], self.energy[self.train][:, None], driver="gelsd"
         ).solution
@@ -91,12 +109,8 @@ class Forces:
     def _inputs(
         self, model, items: torch.Tensor, rotation: torch.Tensor | None = None
     ) -> tuple[dict, torch.Tensor]:
-        mask = self.mask[items]
-        width = int(mask.sum(1).max())
-        mask, numbers = mask[:, :width].to(self.device), self.numbers[items, :width].to(self.device)
-        positions, forces = (
-            self.positions[items, :width].to(self.device),
-            self.forces[items, :width].to(self.device),
+        mask, numbers, positions, forces = (
+            of[items].to(self.device) for of in (self.mask, self.numbers, self.positions, self.forces)
         )
         if rotation is not None:
             positions, forces = Vector().apply(rotation, positions), Vector().apply(rotation, forces)

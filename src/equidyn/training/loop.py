@@ -7,6 +7,7 @@ that a restart replays them.
 
 import copy
 import csv
+import functools
 import hashlib
 import json
 import math
@@ -58,16 +59,36 @@ def batch_items(
     With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that
     little is padded, and then shuffled as batches.
     """
-    per_epoch = max(1, n_train // batch_size)
-    epoch, position = divmod(step, per_epoch)
+    epoch, position = divmod(step, max(1, n_train // batch_size))
+    order = _order(epoch, n_train, batch_size, seed, None if lengths is None else _Same(lengths))
+    return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size].copy())
+
+
+@functools.lru_cache(maxsize=2)
+def _order(epoch: int, n_train: int, batch_size: int, seed: int, lengths: "_Same | None") -> np.ndarray:
+    """Items of an epoch, made once: of a million a permutation takes as long as a step."""
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(n_train)
+    order, per_epoch = rng.permutation(n_train), max(1, n_train // batch_size)
     if lengths is not None:
         for start in range(0, per_epoch * batch_size, POOL * batch_size):
             pool = order[start : min(start + POOL * batch_size, per_epoch * batch_size)]
-            batches = pool[np.argsort(lengths[pool], kind="stable")].reshape(-1, min(batch_size, len(pool)))
+            by_length = np.argsort(lengths.array[pool], kind="stable")
+            batches = pool[by_length].reshape(-1, min(batch_size, len(pool)))
             order[start : start + len(pool)] = rng.permutation(batches).reshape(-1)
-    return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size])
+    return order
+
+
+class _Same:
+    """An array as a key: the same object, whatever it holds."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def __hash__(self) -> int:
+        return id(self.array)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.array is other.array
 
 
 def rows_of(step: int, task: Any, settings: dict, seed: int) -> torch.Tensor:
