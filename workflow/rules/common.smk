@@ -155,6 +155,26 @@ def gpus(wildcards):
     return int(config.get("device", "auto") == "cuda")
 
 
+def gpus_of_processes(wildcards):
+    """One for each process of a job that several share."""
+    return gpus(wildcards) * processes_of(wildcards)
+
+
+def processes_of(wildcards):
+    """Processes that share a run's training and measuring."""
+    settings = equidyn_config.resolve_run(config, wildcards.run)
+    return settings["training"].get("processes", 1)
+
+
+def launcher(wildcards):
+    n = processes_of(wildcards)
+    return (
+        "python"
+        if n == 1
+        else f"python -m torch.distributed.run --standalone --nproc-per-node {n}"
+    )
+
+
 def run_code(script):
     """Digest of a step together with the task and the model of this package that it loads by name; files outside
     go with their digests in the settings.

@@ -13,12 +13,14 @@ rule decompose:
         f"{BENCHMARKS}/decompose/{{run}}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: 1
+    threads: processes_of
     resources:
-        gpu=gpus,
+        gpu=gpus_of_processes,
     params:
+        python=launcher,
+        threads=lambda wildcards, threads: max(1, threads // processes_of(wildcards)),
         script=f"{SCRIPTS}/decompose.py",
         code=run_code("decompose.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "{params.python} {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {params.threads} > {log} 2>&1"

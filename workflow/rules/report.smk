@@ -26,7 +26,9 @@ rule claims:
             f"--more {input.more} {input.times}" if input.more or input.times else ""
         ),
         comparisons=(
-            f"--comparisons {shlex.quote(json.dumps(COMPARISONS))}" if COMPARISONS else ""
+            f"--comparisons {shlex.quote(json.dumps(COMPARISONS))}"
+            if COMPARISONS
+            else ""
         ),
     shell:
         "python {params.script} --decompositions {input.tables} --paper {input.paper} --points {params.points:q} {params.more} {params.comparisons} --out {output} > {log} 2>&1"

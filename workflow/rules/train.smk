@@ -14,12 +14,14 @@ rule train:
         f"{BENCHMARKS}/train/{{run}}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: 1
+    threads: processes_of
     resources:
-        gpu=gpus,
+        gpu=gpus_of_processes,
     params:
+        python=launcher,
+        threads=lambda wildcards, threads: max(1, threads // processes_of(wildcards)),
         script=f"{SCRIPTS}/train.py",
         code=run_code("train.py"),
         out=folder_of_output,
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {threads} > {log} 2>&1"
+        "{params.python} {params.script} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {params.threads} > {log} 2>&1"

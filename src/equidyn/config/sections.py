@@ -20,6 +20,7 @@ from equidyn.defaults import (
     EQUIVARIANCE_PENALTY,
     OFF_GRID,
     OFFLINE,
+    PROCESSES,
 )
 
 ABSENT: Any = None  # as a default: the key may be left out; an explicit null is refused
@@ -108,6 +109,11 @@ class Training(Section):
     batch_size: Positive = Field(description="items per step")
     micro_batch: Positive = Field(
         ABSENT, description="items per forward and backward pass, where a batch does not fit the device"
+    )
+    processes: Positive = Field(
+        PROCESSES,
+        description="that share a run's batches and its measuring (torchrun), each with a GPU where there "
+        "are any; draws are those of one process with as many micro-batches",
     )
     clip: AboveZero = Field(description="gradient-norm clip")
     ema: Share = Field(

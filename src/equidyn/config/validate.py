@@ -1,5 +1,6 @@
 """Everything that can be said of a config before anything runs."""
 
+import math
 import os
 
 from equidyn.config.declared import (
@@ -15,7 +16,7 @@ from equidyn.config.resolve import origin, resolve_run
 from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
-from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, LABELS
+from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, LABELS, PROCESSES
 from equidyn.errors import ConfigError
 
 GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
@@ -108,6 +109,7 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_counts(place, settings, where, dataset)
     _check_copies(f"{place}.training", settings["training"])
     _check_average(f"{place}.training", settings["training"])
+    _check_processes(f"{place}.training", settings["training"])
 
 
 def _check_comparison(config: dict, place: str, comparison: dict) -> None:
@@ -219,6 +221,17 @@ def _check_copies(place: str, training: dict) -> None:
         raise ConfigError(
             f"{place}.augment: {training['augment']} beside copies: {copies}, expected 1: copies that "
             f"are not rotated are one item several times"
+        )
+
+
+def _check_processes(place: str, training: dict) -> None:
+    """Each needs a part of every batch."""
+    n, size = training.get("processes", PROCESSES), training["batch_size"]
+    parts = math.ceil(size / training["micro_batch"]) if "micro_batch" in training else n
+    if size < n or parts < n or (parts == n and size % n and "micro_batch" not in training):
+        raise ConfigError(
+            f"{place}.processes: {n}, expected a divisor of batch_size = {size}, or at most as many as there "
+            f"are micro-batches ({parts})"
         )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from equidyn import seeds
 from equidyn.data import store
+from equidyn.processes import ALONE, Processes
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps.references import References
 from equidyn.steps.rounding import in_double, rounding
@@ -60,7 +61,8 @@ class Measurement:
     draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws without replacement from
     the 24 and different ones for every item, and `cube-24`, all of them.
 
-    ``now`` is the clock, in seconds; ``about`` columns that all rows share, see ``about_training``.
+    ``now`` is the clock, in seconds; ``about`` columns that all rows share, see ``about_training``;
+    ``processes`` share the batches.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class Measurement:
         n_rotations: int,
         now: Callable[[], float] = time.monotonic,
         about: dict | None = None,
+        processes: Processes = ALONE,
     ):
+        self.processes = processes
         self.about = dict(run=run, task=task.name) | (about or {})
         self.task, self.model, self.now = task, model, now
         self.references = References(task)
@@ -115,7 +119,9 @@ class Measurement:
             reference = self.references.best(condition, plan.items, batches)
             drawn = plan.rotations.drawn[:, : sum(len(batch) for batch in batches)]
             symmetry = (task.actions, task.output, drawn, losses, order)
-            measured = measure_losses(self.model, task.predict, batches, *symmetry, reference.sums)
+            measured = measure_losses(
+                self.model, task.predict, batches, *symmetry, reference.sums, self.processes
+            )
             seconds = self.now() - started
             floors = self._floor(batches, drawn, losses, order)
             how = dict(condition=condition, items=plan.items, weights=plan.weights)

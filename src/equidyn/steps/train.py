@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from equidyn import processes
+from equidyn.defaults import PROCESSES
 from equidyn.guards import content_digest
 from equidyn.steps.run import load, read_settings
 from equidyn.training import loop
@@ -17,14 +19,16 @@ def train(config: Path, data: Path, out: Path, code: str = "", threads: int = 1)
     code : digest of the code; another one discards the resume state
     """
     settings = read_settings(config)
-    run = load(settings, data, threads=threads)
-    device = str(next(run.model.parameters()).device.type)
-    identity = [
-        config.read_text(),
-        code,
-        torch.__version__,
-        str(threads),
-        device,
-        content_digest.stored_digest(data),
-    ]
-    loop.train(run.model, run.task, settings["training"], out, "\n".join(identity), settings["seed"])
+    with processes.started(settings["training"].get("processes", PROCESSES)) as ours:
+        run = load(settings, data, threads=threads)
+        device = str(next(run.model.parameters()).device.type)
+        identity = [
+            config.read_text(),
+            code,
+            torch.__version__,
+            str(threads),
+            device,
+            content_digest.stored_digest(data),
+        ]
+        how = settings["training"], out, "\n".join(identity), settings["seed"]
+        loop.train(run.model, run.task, *how, processes=ours)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
+from equidyn.processes import ALONE, Processes
 from equidyn.symmetry.actions import Action
 from equidyn.symmetry.decomposition import (
     Decomposition,
@@ -164,31 +165,33 @@ def measure_losses(
     losses: dict[str, Callable | None],
     group_order: int | None = None,
     baseline: torch.Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
     ``baseline`` [n_items of all batches], of the squared loss, is that of ``summarise``; other losses are
     compared with the zero predictor. With squared loss alone nothing is kept but running sums; other losses
-    keep the predictions of one batch at a time.
+    keep the predictions of one batch at a time. ``processes`` share the batches; all get the result.
     """
     check_eval(model)
-    sums: dict[str, list] = {name: [] for name in losses}
-    clusters = []
-    for batch, chunk in chunks(batches, rotations):
+    found = {}
+    for k, (batch, chunk) in enumerate(chunks(batches, rotations)):
+        if not processes.has(k):
+            continue
         twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
         if any(loss is not None for loss in losses.values()):
             twisted = list(twisted)
-        clusters.append(batch.clusters)
-        for name, loss in losses.items():
-            if loss is None:
-                sums[name].append(accumulate(twisted, batch.target, batch.mask, group_order))
-            else:
-                sums[name].append(accumulate_convex(twisted, batch.target, batch.mask, group_order, loss))
-    joined, results = torch.cat(clusters), {}
+        found[k] = {
+            name: accumulate(twisted, batch.target, batch.mask, group_order)
+            if loss is None
+            else accumulate_convex(twisted, batch.target, batch.mask, group_order, loss)
+            for name, loss in losses.items()
+        }
+    joined, sums, results = torch.cat([batch.clusters for batch in batches]), processes.joined(found), {}
     for name, loss in losses.items():
         if loss is None:
-            results[name] = summarise(ItemSums.join(sums[name]), joined, baseline)
+            results[name] = summarise(ItemSums.join([part[name] for part in sums]), joined, baseline)
         else:
-            exact, plugin = (ItemSums.join(list(part)) for part in zip(*sums[name]))
+            exact, plugin = (ItemSums.join(list(part)) for part in zip(*(part[name] for part in sums)))
             results[name] = with_plugin(exact, plugin, joined)
     return results

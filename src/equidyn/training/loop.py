@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from equidyn.defaults import COPIES
 from equidyn.device import hardware
 from equidyn.errors import TrainingError
 from equidyn.files import exclusive
+from equidyn.processes import ALONE, Processes
 from equidyn.training import checkpoint
 from equidyn.training.optimizers import optimizer_for
 
@@ -100,20 +102,33 @@ def rows_of(step: int, task: Any, settings: dict, seed: int) -> torch.Tensor:
 
 
 def accumulate_gradient(
-    model: torch.nn.Module, task: Any, items: torch.Tensor, step_seed: int, micro_batch: int | None = None
+    model: torch.nn.Module,
+    task: Any,
+    items: torch.Tensor,
+    step_seed: int,
+    micro_batch: int | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[float, dict[str, float]]:
     """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole
-    does not fit the device; returns loss and log.
+    does not fit the device, or one for each of several processes; returns loss and log.
 
     The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own,
-    so the draws differ from those of the whole batch.
+    also of dropout, so the draws differ from those of the whole batch, and not with who has which part.
     """
-    total, logged = 0.0, {}
-    for k, part in enumerate(items.split(micro_batch or len(items))):
+    found = {}
+    for k, part in enumerate(items.split(micro_batch or math.ceil(len(items) / processes.n))):
+        if not processes.has(k):
+            continue
+        if k > 0:
+            torch.manual_seed((step_seed + k * PART_SEED) % 2**63)
         share = len(part) / len(items)
         loss, log = task.training_loss(model, part, step_seed + k * PART_SEED)
         (share * loss).backward()
-        total += share * loss.item()
+        found[k] = share, loss.item(), log
+    processes.add_gradients(model)
+    total, logged = 0.0, {}
+    for share, loss, log in processes.joined(found):
+        total += share * loss
         for name, value in log.items():
             logged[name] = logged.get(name, 0.0) + share * value
     return total, logged
@@ -128,6 +143,7 @@ def advance(
     settings: dict,
     seed: int,
     run: str,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """One step of training, in place; returns its row of ``metrics.csv``.
 
@@ -142,7 +158,8 @@ def advance(
     torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
     items = rows_of(step, task, settings, seed)
     optimizer.zero_grad(set_to_none=True)
-    loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, settings.get("micro_batch"))
+    micro_batch = settings.get("micro_batch")
+    loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, micro_batch, processes)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
     if not math.isfinite(loss) or not math.isfinite(norm.item()):
         raise TrainingError(
@@ -164,6 +181,7 @@ def train(
     identity: str,
     seed: int,
     resume_every: float = 15.0,
+    processes: Processes = ALONE,
 ) -> None:
     """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in
     ``out``.
@@ -173,6 +191,7 @@ def train(
     settings : the ``training`` section of a run's config
     identity : what the run is (config, code, data); a resume state of another identity is discarded
     resume_every : seconds between resume states; a kill loses at most that much work
+    processes : that share every batch; the first of them writes
 
     Raises
     ------
@@ -181,35 +200,43 @@ def train(
     """
     resume = out / "resume"
     identity = hashlib.sha256(identity.encode()).hexdigest()
-    with exclusive(resume, "training"):
-        _train(model, task, settings, out, resume, identity, seed, resume_every)
-        _publish(out, resume)
+    with exclusive(resume, "training") if processes.first else nullcontext():
+        _train(model, task, settings, out, resume, identity, seed, resume_every, processes)
+        if processes.first:
+            _publish(out, resume)
+        processes.wait()
 
 
-def _train(model, task, settings, out, resume, identity, seed, resume_every):
+def _train(model, task, settings, out, resume, identity, seed, resume_every, processes):
     optimizer, ema = optimizer_for(model, settings), copy.deepcopy(model)
+    if not processes.first:
+        processes.wait()  # the first one decides whether there is a state to go on from
     state = _restore(resume, identity, model, ema, optimizer)
+    if processes.first:
+        processes.wait()
     rows, spent = state["rows"], state["seconds"]
     steps, wanted = settings["steps"], set(checkpoint.steps_of(settings))
     started = last_saved = time.monotonic()
     width = len(str(steps))
     model.train()
-    for step in tqdm(
-        range(state["step"], steps + 1), initial=state["step"], total=steps + 1, desc=out.name, mininterval=5
-    ):
-        if step in wanted:
+    all_steps = range(state["step"], steps + 1)
+    how = dict(initial=state["step"], total=steps + 1, desc=out.name, mininterval=5)
+    for step in tqdm(all_steps, **how, disable=not processes.first):
+        if step in wanted and processes.first:
             checkpoint.save(
                 resume / "checkpoints" / f"step_{step:0{width}d}.pt",
                 {"step": step, "live": model.state_dict(), "ema": ema.state_dict()},
             )
         if step == steps:
             break
-        if time.monotonic() - last_saved > resume_every:
+        if processes.first and time.monotonic() - last_saved > resume_every:
             last_saved = time.monotonic()
             _store(resume, identity, step, model, ema, optimizer, rows, spent + last_saved - started)
-        row = advance(model, ema, optimizer, task, step, settings, seed, out.name)
+        row = advance(model, ema, optimizer, task, step, settings, seed, out.name, processes)
         if step % settings["log_every"] == 0:
             rows.append(row)
+    if not processes.first:
+        return
     seconds = spent + time.monotonic() - started
     _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
     checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})
@@ -227,6 +254,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every):
         "steps_per_second": round(steps / seconds, 3) if seconds else None,
         "device": str(device),
         "threads": torch.get_num_threads(),
+        "processes": processes.n,
         "hardware": hardware(device),
         "torch": torch.__version__,
     }
