@@ -29,7 +29,7 @@ rule timing:
         f"{BENCHMARKS}/timing-{{task}}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: workflow.cores  # alone on the machine; torch has one
+    threads: workflow.resource_settings.cores or 1  # alone on the machine; torch has one
     params:
         script=f"{SCRIPTS}/timing.py",
         code=code_digest(f"{SCRIPTS}/timing.py"),
