@@ -384,14 +384,14 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
 def _host_bytes(task: str, shape: Shape) -> int | None:
     if shape.items is None:
         return None
-    padded = shape.items * shape.longest
-    # forces: mask, numbers, positions, forces, and 8-byte copies of numbers and mask for the reference
-    # energies; flow: mask, breaks, float32 and float64 positions
+    rows = shape.items * shape.mean
+    # forces: mask, numbers, positions, forces, for a moment those of the training items; per item energies,
+    # numbers of the file, and counts of ten elements. flow: mask, breaks, residues, positions in Å and in nm
     return round(
         {
-            "forces": padded * (26 + 2 * 8),
-            "flow": padded * (2 + 12 + 24),
-            "voxels": shape.items * shape.mean * 26,
+            "forces": rows * (26 + 12) + shape.items * 116,
+            "flow": rows * (3 + 24) + shape.items * 64,
+            "voxels": rows * 26,
         }[task]
     )
 
