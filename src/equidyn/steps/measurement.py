@@ -17,10 +17,13 @@ from equidyn.steps.references import References
 from equidyn.steps.rounding import in_double, rounding
 from equidyn.symmetry import groups
 from equidyn.symmetry.decomposition import Decomposition
-from equidyn.symmetry.measure import Batch, measure_losses, twisted_predictions
+from equidyn.symmetry.measure import Batch, chunks, measure_losses, twisted_predictions
 from equidyn.tasks.protocol import Task
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
+ROUNDED = (
+    2  # rotations of all items, of a network that is its own control: few items hold most of its rounding
+)
 HELD_OUT, TRAINING = "held-out", "training"
 
 
@@ -162,7 +165,7 @@ class Measurement:
     ) -> dict[str, float]:
         """Equivariance error of the exactly equivariant control, by loss: some items of the middle batch,
         four rotations. A network that is equivariant itself would be compared with itself: its squared loss
-        has the rounding error of its predictions, by a float64 copy.
+        has the rounding error of all predictions, by a float64 copy.
         """
         middle = len(batches) // 2
         few = batches[middle][:FLOOR_ITEMS]
@@ -174,8 +177,10 @@ class Measurement:
             k: v.equivariance for k, v in measure_losses(control, task.predict, [few], *symmetry).items()
         }
         if getattr(self.model, "equivariant", False):
+            double, two = in_double(self.model), rotations[:ROUNDED]
             floors["mse"] = rounding(
-                few, self._twisted(self.model, drawn), self._twisted(in_double(self.model), drawn)
+                (batch, self._twisted(self.model, part), self._twisted(double, part))
+                for batch, part in chunks(batches, two)
             )
         return floors
 

@@ -172,7 +172,7 @@ def _floor(run: Run, double: torch.nn.Module, few: Batch, symmetry: Symmetry) ->
     def predictions(model):
         return lambda batch: twisted(_predict(run, model), batch, elements)
 
-    return rounding(few, predictions(run.model), predictions(double))
+    return rounding([(few, predictions(run.model), predictions(double))])
 
 
 def _predict(run: Run, model: torch.nn.Module) -> Callable:
