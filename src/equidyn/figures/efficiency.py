@@ -33,7 +33,7 @@ FIGURES = [
     }
 ]
 
-COLOURS = {AGNOSTIC: "#000000", EQUIVARIANT: ["#0072B2", "#009E73", "#CC79A7"], BETWEEN: []}
+PARTNERS = ["#0072B2", "#009E73", "#CC79A7"]
 OTHERS = ["#D55E00", "#E69F00", "#56B4E9", "#999933"]
 N_BUDGETS = 12
 
@@ -56,8 +56,9 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     n_rows = [3 if _has_sizes(found) else 2 for _, found in drawn]
     figure = plt.figure(figsize=(style.WIDE, 2.25 * sum(n_rows) + 0.5 * len(drawn)))
     parts = figure.subfigures(len(drawn), 1, height_ratios=n_rows, squeeze=False)
+    colours = _colours([one for _, found in drawn for one in found])
     for (part,), (condition, found), height in zip(parts, drawn, n_rows):
-        _comparison(part, condition, found, height)
+        _comparison(part, condition, found, height, colours)
     return figure
 
 
@@ -68,12 +69,12 @@ def _condition(rows: list[dict], run: str) -> str:
 
 
 def _has_sizes(found: list[Contender]) -> bool:
-    return any(c.n_train is not None for c in found)
+    return len(efficiency.sizes(found, found[0].run)) > 1
 
 
-def _comparison(part, condition: str, found: list[Contender], height: int) -> None:
+def _comparison(part, condition: str, found: list[Contender], height: int, colours: dict[str, str]) -> None:
     whole = [c for c in found if c.n_train is None]
-    agnostic, colours = whole[0], _colours(whole)
+    agnostic = whole[0]
     axes = part.subplots(height, 3)
     title = (
         f"{agnostic.comparison}{', ' + condition if condition else ''}: {seeds_text(len(agnostic.curves))}"
@@ -104,11 +105,11 @@ def _comparison(part, condition: str, found: list[Contender], height: int) -> No
     part.legend(handles, labels, ncols=2 if height == 3 else 3, **place)
 
 
-def _colours(whole: list[Contender]) -> dict[str, str]:
-    equivariant = [c.run for c in whole if c.role == EQUIVARIANT]
-    between = [c.run for c in whole if c.role == BETWEEN]
-    given = {whole[0].run: COLOURS[AGNOSTIC]}
-    for names, palette in ((equivariant, COLOURS[EQUIVARIANT]), (between, OTHERS)):
+def _colours(found: list[Contender]) -> dict[str, str]:
+    """One for each run of all comparisons."""
+    given = {}
+    for role, palette in ((EQUIVARIANT, PARTNERS), (BETWEEN, OTHERS), (AGNOSTIC, ["#000000"])):
+        names = dict.fromkeys(one.run for one in found if one.role == role)
         given |= {name: palette[k % len(palette)] for k, name in enumerate(names)}
     return given
 
@@ -150,8 +151,8 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
     for one in partners:
         found = np.array([efficiency.break_even(agnostic, one, seconds) for seconds in budgets])
         found = np.where(found > 0, found, np.nan)
-        axis.plot(budgets, np.nanmedian(found, 1) if np.isfinite(found).any() else found[:, 0],
-                  color=colours[one.run], marker="o", ms=2.5, lw=1.2)  # fmt: skip
+        middle = np.median(found, 1)  # none where a seed never has the loss
+        axis.plot(budgets, middle, color=colours[one.run], marker="o", ms=2.5, lw=1.2)
         for column in found.T:
             axis.plot(budgets, column, color=colours[one.run], lw=0.5, alpha=0.6)
         axis.axhline(efficiency.step_ratio(one, agnostic)[0], color=colours[one.run], lw=0.9, ls=":")
@@ -189,7 +190,7 @@ def _ratios(axis: Axes, agnostic: Contender, others: list[Contender], colours: d
     axis.set_ylim(len(others) - 0.4, -0.6)
     axis.set_xscale("log")
     _plain(axis.xaxis)
-    axis.set_xlabel("agnostic loss / this one's, equal time", fontsize=7)
+    axis.set_xlabel("agnostic loss / this one's", fontsize=7)
 
 
 def _filled(lo: float, hi: float, colour: str) -> str:
