@@ -165,7 +165,7 @@ class Measurement:
     ) -> dict[str, float]:
         """Equivariance error of the exactly equivariant control, by loss: some items of the middle batch,
         four rotations. A network that is equivariant itself would be compared with itself: its squared loss
-        has the rounding error of all predictions, by a float64 copy.
+        has the rounding error of the same predictions, by a float64 copy: few of them hold most of it.
         """
         middle = len(batches) // 2
         few = batches[middle][:FLOOR_ITEMS]
@@ -177,10 +177,10 @@ class Measurement:
             k: v.equivariance for k, v in measure_losses(control, task.predict, [few], *symmetry).items()
         }
         if getattr(self.model, "equivariant", False):
-            double, two = in_double(self.model), rotations[:ROUNDED]
+            double = in_double(self.model)
             floors["mse"] = rounding(
                 (batch, self._twisted(self.model, part), self._twisted(double, part))
-                for batch, part in chunks(batches, two)
+                for batch, part in chunks(batches, rotations)
             )
         return floors
 
