@@ -21,9 +21,6 @@ from equidyn.symmetry.measure import Batch, chunks, measure_losses, twisted_pred
 from equidyn.tasks.protocol import Task
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
-ROUNDED = (
-    2  # rotations of all items, of a network that is its own control: few items hold most of its rounding
-)
 HELD_OUT, TRAINING = "held-out", "training"
 
 
