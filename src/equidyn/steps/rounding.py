@@ -16,6 +16,7 @@ def in_double(model: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(model).double()
 
 
+@torch.no_grad()
 def rounding(batches: Iterable[tuple[Batch, Twisted, Twisted]]) -> float:
     """Variance over symmetry elements of the rounding error of predictions, mean over their entries; what the
     two differ by whatever the element is no rounding of the element.
