@@ -71,7 +71,7 @@ def test_a_model_that_knows_the_answer_has_no_error(dataset):
             for row, own in enumerate(mask.sum(1).tolist()):
                 for item in task.test.tolist():  # found by its positions
                     if torch.equal(task.positions[item][task.mask[item]], positions[row, :own]):
-                        forces[row, :own] = task.forces[item, :own] / task.force_scale
+                        forces[row, :own] = task.forces[item][:own] / task.force_scale
                         energy[row] = task.scaled_energy[item]
             return energy, forces
 

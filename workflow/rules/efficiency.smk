@@ -13,14 +13,14 @@ def timed(pattern):
 
 rule timing:
     input:
-        configs=timed(RESULTS + "/runs/{run}/config.yaml"),
-        data=timed(RESULTS + "/data/{dataset}.h5"),
+        configs=timed(f"{RESULTS}/runs/{{run}}/config.yaml"),
+        data=timed(f"{RESULTS}/data/{{dataset}}.h5"),
         grids=lambda wildcards: (
-            timed(RESULTS + "/data/{dataset}/grids.h5")(wildcards)
+            timed(f"{RESULTS}/data/{{dataset}}/grids.h5")(wildcards)
             if TASKS[wildcards.task].grids
             else []
         ),
-        trained=timed(RESULTS + "/runs/{run}/model.pt"),  # last, when no job is left to share the machine with
+        trained=timed(f"{RESULTS}/runs/{{run}}/model.pt"),  # last, when no job is left to share the machine with
     output:
         f"{RESULTS}/timing-{{task}}.csv",
     log:
