@@ -304,3 +304,15 @@ def extra_arguments(wildcards, input):
         asked = {"axes": list(figure.axes), "points": POINTS}
         return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
     return f"--extra {input.extra}" if input.extra else ""
+
+
+def timed(pattern):
+    """A file of every run that the comparisons of a task name, in their order."""
+
+    def files(wildcards):
+        return [
+            pattern.format(run=run, dataset=config["runs"][run]["dataset"])
+            for run in COMPARED[wildcards.task]
+        ]
+
+    return files

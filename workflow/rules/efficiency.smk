@@ -1,16 +1,4 @@
 # Agnostic against equivariant networks: what their steps cost, measured side by side, and the table of the comparisons.
-def timed(pattern):
-    """A file of every run that the comparisons of a task name, in their order."""
-
-    def files(wildcards):
-        return [
-            pattern.format(run=run, dataset=config["runs"][run]["dataset"])
-            for run in COMPARED[wildcards.task]
-        ]
-
-    return files
-
-
 rule timing:
     input:
         configs=timed(f"{RESULTS}/runs/{{run}}/config.yaml"),
