@@ -67,6 +67,21 @@ def broken(path, value):
             "comparisons.x: .'forces'. more than once",
         ),
         (("comparisons",), {"x": {"agnostic": "forces"}}, "comparisons.x: no key 'equivariant'"),
+        (
+            ("runs", "forces", "training"),
+            {"processes": 3},
+            "processes: 3, expected a divisor of batch_size = 16",
+        ),
+        (
+            ("runs", "forces", "training"),
+            {"processes": 3, "micro_batch": 8},
+            "processes: 3, expected at most 2, the micro-batches",
+        ),
+        (
+            ("runs", "forces", "training"),
+            {"average": 2, "equivariance_penalty": 1.0},
+            "average: 2 beside equivariance_penalty, expected one of the two",
+        ),
         (("runs",), {}, "runs"),
         (("name",), "../up", "name"),
         (

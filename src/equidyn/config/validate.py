@@ -119,7 +119,10 @@ def _check_comparison(config: dict, place: str, comparison: dict) -> None:
         raise ConfigError(f"{place}: {unknown}, expected runs: {', '.join(sorted(config['runs']))}")
     if twice := sorted({run for run in named if named.count(run) > 1}):
         raise ConfigError(f"{place}: {twice} more than once, expected each run once")
-    first, *others = (resolve_run(config, run) for run in named)
+    first, *others = resolved = [resolve_run(config, run) for run in named]
+    for run, settings in zip(named, resolved):  # steps are timed in one process
+        if (n := settings["training"].get("processes", PROCESSES)) > 1:
+            raise ConfigError(f"{place}: {run} has processes: {n}, expected 1: runs are compared on one")
     for run, other in zip(named[1:], others):
         for key in ("task", "dataset", "measure"):
             if other[key] != first[key]:
@@ -227,12 +230,15 @@ def _check_copies(place: str, training: dict) -> None:
 def _check_processes(place: str, training: dict) -> None:
     """Each needs a part of every batch."""
     n, size = training.get("processes", PROCESSES), training["batch_size"]
-    parts = math.ceil(size / training["micro_batch"]) if "micro_batch" in training else n
-    if size < n or parts < n or (parts == n and size % n and "micro_batch" not in training):
-        raise ConfigError(
-            f"{place}.processes: {n}, expected a divisor of batch_size = {size}, or at most as many as there "
-            f"are micro-batches ({parts})"
+    if "micro_batch" in training:
+        fits, told = (
+            n <= (parts := math.ceil(size / training["micro_batch"])),
+            f"at most {parts}, the micro-batches",
         )
+    else:
+        fits, told = size % n == 0, f"a divisor of batch_size = {size}"
+    if not fits:
+        raise ConfigError(f"{place}.processes: {n}, expected {told}")
 
 
 def _check_average(place: str, training: dict) -> None:

@@ -11,7 +11,11 @@ CONTROL = "equivariant_control"
 
 
 class Model(Protocol):
-    """A network of any task: a ``torch.nn.Module`` whose ``forward`` takes what the task hands it by name."""
+    """A network of any task: a ``torch.nn.Module`` whose ``forward`` takes what the task hands it by name.
+
+    One that is exactly equivariant by construction may say so, ``equivariant = True``: it is its own control,
+    and its floor is its rounding error.
+    """
 
     def equivariant_control(self) -> torch.nn.Module:
         """An exactly equivariant network of the same cost: what it measures is the numerical floor."""

@@ -204,7 +204,7 @@ def crossing(agnostic: Contender, other: Contender) -> tuple[float, float, float
 
 def break_even(agnostic: Contender, other: Contender, seconds: float) -> list[float]:
     """How many times dearer per step the other may be and still have the agnostic one's loss after so much
-    training of that; by seed. Less than 1 / its steps where it never has it: then 0.
+    training of that; by seed, 0 where it never has that loss.
     """
     n = min(seconds / agnostic.cost("step_seconds"), agnostic.steps)
     found = []
