@@ -3,7 +3,7 @@
 Losses of a curve belong to steps; what a step costs is measured apart, all runs in turn (``timing.csv``), and
 a curve's time is its steps times the geometric mean of that. Between two checkpoints the logarithm of the
 loss is linear in that of the step. A pair is compared at its *budget*, the shorter of the two training times,
-where both learning rates have run down.
+where the learning rate of one has run down and, with steps chosen for it, that of the other nearly.
 
 *Break-even* at a budget: n steps of the agnostic network take that long and reach a loss; an equivariant one
 needs m steps for it, so it may cost n/m times as much per step and still tie. It wins where its measured

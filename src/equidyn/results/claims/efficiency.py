@@ -13,10 +13,11 @@ equivariance error above ten floors at some checkpoint.
 import math
 
 from equidyn.results import efficiency, tables
+from equidyn.results.claims.plateau import below
 from equidyn.results.claims.replicates import of_times, seeds_text
 from equidyn.results.claims.rows import STATEMENTS, claim_row, place_of
 from equidyn.results.efficiency import EQUIVARIANT, Contender
-from equidyn.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, MIN_POINTS, UNTESTABLE, counted
+from equidyn.results.verdicts import MIN_POINTS, UNTESTABLE, counted
 from equidyn.symmetry.limits import EXACT
 
 STATEMENT, PLACE = STATEMENTS["C10"]
@@ -43,11 +44,7 @@ def compared_tasks(rows: list[dict], comparisons: dict) -> set[str]:
 
 def judged(lo: float, hi: float) -> str:
     """The verdict on "the agnostic network is ahead" from the interval of the ratio of losses."""
-    if math.isnan(lo):
-        return UNTESTABLE
-    if hi < 1:
-        return HOLDS
-    return FAILS if lo > 1 else INCONCLUSIVE
+    return below(lo, hi, 1.0)
 
 
 def _rows(name, comparison, rows, points, timing, condition: str) -> list[dict]:
@@ -108,7 +105,12 @@ def _twirled(agnostic: Contender, other: Contender) -> float:
 def _crossing_text(agnostic: Contender, other: Contender) -> str:
     value, lo, hi, n = efficiency.crossing(agnostic, other)
     if math.isnan(value):
-        return f"curves cross for good in {n} of {len(agnostic.curves)} seeds"
+        rest = (
+            ""
+            if n == len(agnostic.curves)
+            else ", in the others one lies below throughout or at the end again"
+        )
+        return f"{other.run} gets below for good in {n} of {len(agnostic.curves)} seeds{rest}"
     span = "" if math.isnan(lo) else f" [{lo:.3g}, {hi:.3g}]"
     return f"{other.run} has the lower loss for good after {value:.3g}{span} s"
 
