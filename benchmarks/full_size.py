@@ -68,18 +68,16 @@ def train(task: str, path: Path, steps: int) -> dict:
 
     from equidyn import tasks
     from equidyn.models import registry
-    from equidyn.training.loop import advance
-    from equidyn.training.optimizers import optimizer_for
+    from equidyn.training.loop import Trainer
 
     torch.set_num_threads(1)
     training = yaml.safe_load(Path("config/smoke.yaml").read_text())["defaults"][task]["training"]
     made = tasks.build(task, path, dict(training=training), "cpu")
     model = registry.build(MODELS[task], "tiny").train()
-    ema, optimizer = registry.build(MODELS[task], "tiny"), optimizer_for(model, training)
-    spent = []
+    trainer, spent = Trainer(model, made, training, 0, "full size"), []
     for step in range(steps):
         before = time.monotonic()
-        advance(model, ema, optimizer, made, step, training, 0, "full size")
+        trainer.advance(step, trainer.draws().of_step(step))
         spent.append(time.monotonic() - before)
         if step == 0:
             start_up = time.monotonic() - started

@@ -278,7 +278,7 @@ def test_distogram_loss_counts_late_times_of_models_with_pair_updates(task, monk
         monkeypatch.setattr("equidyn.tasks.flow.draw_times", lambda n, rng, t=t: torch.full((n,), t))
         total, log = task.training_loss(model, torch.arange(4), 0)
         assert (log["distogram_loss"] > 0) == late
-        assert total.item() == pytest.approx(log["flow_loss"] + log["distogram_loss"], rel=1e-5)
+        assert total.item() == pytest.approx((log["flow_loss"] + log["distogram_loss"]).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("section, key, value", [("training", "n_train", 37), ("measure", "n_items", 13)])

@@ -42,7 +42,7 @@ def test_penalty_is_the_equivariance_error_in_units_of_the_zero_predictor(task):
         task.settings["training"]["equivariance_penalty"] = 3.0
         loss, more = task.training_loss(model, items, 3)
         assert "equivariance" not in log and more.items() > log.items()
-        assert loss.item() == pytest.approx(plain.item() + 3.0 * more["equivariance"], rel=1e-6)
+        assert loss.item() == pytest.approx(plain.item() + 3.0 * more["equivariance"].item(), rel=1e-6)
         assert (more["equivariance"] < 1e-10) == (name == "escaip")
 
 

@@ -63,7 +63,7 @@ def test_molecules(name, tmp_path):
     )
     counts = build(settings, str(tmp_path / "d.h5"))
     grids.build(str(tmp_path / "d.h5"), str(tmp_path / "g.h5"))
-    training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar", "autocast": "none"}
+    training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar"}
     run = dict(training=training, measure=dict(n_items=12, batch_size=6))
     result = trained_and_measured(
         tasks.build("voxels", tmp_path / "d.h5", run, grids=tmp_path / "g.h5"), "voxmol", training, tmp_path

@@ -30,7 +30,6 @@ TRAINING = dict(
     augment=1.0,
     shift=0.5,
     sampler="haar",
-    autocast="none",
     sigma=0.3,
 )
 

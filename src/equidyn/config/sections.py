@@ -18,8 +18,10 @@ from equidyn.defaults import (
     DROPOUT,
     EPS,
     EQUIVARIANCE_PENALTY,
+    EXECUTION,
     OFF_GRID,
     OFFLINE,
+    PRECISION,
     PROCESSES,
 )
 
@@ -115,6 +117,16 @@ class Training(Section):
         description="that share a run's batches and its measuring (torchrun), each with a GPU where there "
         "are any; draws are those of one process with as many micro-batches",
     )
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        PRECISION,
+        description="of training; measuring is always float32. tf32: matrix products and convolutions on a GPU "
+        "in TF32; bf16: forward passes in bfloat16, the rest in TF32",
+    )
+    execution: Literal["eager", "compiled", "graphs"] = Field(
+        EXECUTION,
+        description="of forward and backward passes of training: op by op, by torch.compile, or as CUDA graphs, "
+        "one for each shape of a batch (on a CPU op by op); lengths are rounded up for the last two",
+    )
     clip: AboveZero = Field(description="gradient-norm clip")
     ema: Share = Field(
         description="final decay of the averaged weights; in the first steps (1 + step) / (10 + step) where "
@@ -175,9 +187,6 @@ class VoxelsTraining(Training):
     sampler: Literal["haar", "euler"] = Field(
         description="rotations of the augmentation; euler (three uniform angles) is the published one and "
         "not uniform"
-    )
-    autocast: Literal["none", "bf16"] = Field(
-        description="bf16: forward passes of training in bfloat16; measuring is always float32"
     )
 
 

@@ -88,7 +88,12 @@ class Conformers(Source):
     """Conformers made here of listed molecules."""
 
     source: Literal["conformers"]
-    molecules: str = Field(description="CSV with columns name, smiles")
+    molecules: str = Field(ABSENT, description="CSV with columns name, smiles")
+    download: Annotated[list[str], Field(min_length=1, max_length=1)] = Field(
+        ABSENT,
+        description="in place of molecules: the entry molsets of `resources/datasets.yaml`, a wheel with 1.6 "
+        "million drug-like molecules, of which n_molecules of at most max_atoms are drawn",
+    )
     n_molecules: int = Field(
         ge=2, description="distinct molecules; above the CSV's number, BRICS recombination adds some"
     )

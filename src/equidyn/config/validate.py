@@ -16,7 +16,7 @@ from equidyn.config.resolve import origin, resolve_run
 from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
-from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, LABELS, PROCESSES
+from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, EXECUTION, LABELS, PROCESSES
 from equidyn.errors import ConfigError
 
 GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
@@ -110,6 +110,7 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_copies(f"{place}.training", settings["training"])
     _check_average(f"{place}.training", settings["training"])
     _check_processes(f"{place}.training", settings["training"])
+    _check_execution(f"{place}.training", settings["training"])
 
 
 def _check_comparison(config: dict, place: str, comparison: dict) -> None:
@@ -241,6 +242,18 @@ def _check_processes(place: str, training: dict) -> None:
         raise ConfigError(f"{place}.processes: {n}, expected {told}")
 
 
+def _check_execution(place: str, training: dict) -> None:
+    """A graph replays what it recorded: one batch in one part, and no rotations that the host applies."""
+    if training.get("execution", EXECUTION) != "graphs":
+        return
+    defaults = dict(processes=PROCESSES, average=AVERAGE, equivariance_penalty=EQUIVARIANCE_PENALTY)
+    beside = [key for key, value in defaults.items() if training.get(key, value) != value]
+    if beside := [*beside, *(["micro_batch"] if "micro_batch" in training else [])]:
+        raise ConfigError(
+            f"{place}.execution: 'graphs' beside {', '.join(beside)}, expected eager or compiled there"
+        )
+
+
 def _check_average(place: str, training: dict) -> None:
     """The penalty compares two single predictions, which an average does not have."""
     average = training.get("average", AVERAGE)
@@ -264,12 +277,12 @@ def check_downloads(config: dict, known: list[str]) -> None:
 
 def _check_files(place: str, dataset: dict) -> None:
     """What the schema cannot say in words: where a dataset's files come from, and how they are split."""
-    if dataset["source"] in ("turned", "conformers", "backbones"):
+    if dataset["source"] in ("turned", "backbones"):
         return
-    if dataset["source"] == "chains":
-        if ("chains" in dataset) == ("download" in dataset):
-            found = "both chains and download" if "chains" in dataset else "neither chains nor download"
-            raise ConfigError(f"{place}: {found}, expected exactly one of the two")
+    if shipped := {"chains": "chains", "conformers": "molecules"}.get(dataset["source"]):
+        if (shipped in dataset) == ("download" in dataset):
+            found = f"both {shipped} and" if shipped in dataset else f"neither {shipped} nor"
+            raise ConfigError(f"{place}: {found} download, expected exactly one of the two")
         return
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"

@@ -14,7 +14,7 @@ from equidyn.data.checks import copies, whole_file
 from equidyn.data.checks.findings import Findings, Outcome
 from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
-from equidyn.data.readers import molecules
+from equidyn.data.readers import molecules, molecules_wheel
 from equidyn.data.readers.records import Item
 from equidyn.defaults import LABELS
 from equidyn.errors import DataError
@@ -94,18 +94,27 @@ def _checks(found: Found) -> Findings:
     return findings
 
 
-def _conformers(settings, workers, resume) -> Found:
-    unusable: list[tuple[str, str]] = []
-    listed = molecule_lists.read_molecules(settings["molecules"], unusable)
-    random.Random(settings["seed"]).shuffle(listed)
-    wanted, labels, limit = settings["n_molecules"], settings.get("labels", LABELS), settings["max_atoms"]
+def _molecules(settings: dict) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(name, SMILES) of the molecules to make conformers of, and (name, reason) of those left out."""
+    wanted, limit, seed = settings["n_molecules"], settings["max_atoms"], settings["seed"]
+    if "molecules" not in settings:  # downloaded
+        return molecules_wheel.drawn(settings["files"][0], wanted, limit, seed)
+    left: list[tuple[str, str]] = []
+    listed = molecule_lists.read_molecules(settings["molecules"], left)
+    random.Random(seed).shuffle(listed)
     large = [name for name, smiles in listed if molecule_lists.n_atoms(smiles) > limit]
     too_large = set(large)
     listed = [row for row in listed if row[0] not in too_large]
     if wanted > len(listed):
-        listed = molecule_lists.recombine(listed, wanted, limit, settings["seed"])
+        listed = molecule_lists.recombine(listed, wanted, limit, seed)
+    return listed[:wanted], left + [(name, "too many atoms") for name in large]
+
+
+def _conformers(settings, workers, resume) -> Found:
+    listed, left = _molecules(settings)
+    labels = settings.get("labels", LABELS)
     made, rejected = conformers.build(
-        listed[:wanted],
+        listed,
         settings["n_conformers"],
         settings["temperature"],
         settings["seed"],
@@ -113,8 +122,9 @@ def _conformers(settings, workers, resume) -> Found:
         resume,
         labels,
     )
-    rejected = unusable + [(name, "too many atoms") for name in large] + rejected
-    source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {settings['molecules']}"
+    rejected = left + rejected
+    origin = settings.get("molecules", molecules_wheel.SOURCE)
+    source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {origin}"
     seen = Counter()
     items = []
     for cluster, numbers, positions, energy, forces in made:

@@ -82,18 +82,23 @@ def voxelize_batch(
     radius: float,
     compatible: bool = False,
     out: torch.Tensor | None = None,
+    owner: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Occupancy grids of several molecules; molecule k owns atoms offsets[k] to offsets[k + 1], which may be
     none.
 
     Parameters are those of ``voxelize``; ``out`` (float32, contiguous, CPU) receives the result of the fast
-    path.
+    path. ``owner`` [n_atoms], on the device of the positions, is each atom's molecule: with it a GPU is not
+    waited for, and values that would be refused must not occur.
 
     Returns
     -------
     float32 [n_molecules, n_channels, grid, grid, grid] on the device of positions
     """
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
+    settings = (resolution, radius, compatible)
+    if owner is not None and positions.is_cuda:
+        return _torch(positions, channels, owner, (len(offsets) - 1, n_channels, grid, grid, grid), *settings)
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
     n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)
     if (
@@ -126,19 +131,19 @@ def voxelize_batch(
             channels.numpy().astype(np.int64),
             offsets.numpy(),
         )
-        settings = (resolution, radius, *_frame(grid, resolution, radius, compatible))
+        framed = (resolution, radius, *_frame(grid, *settings))
         threads = max(1, min(torch.get_num_threads(), shape[0]))
         cuts = np.linspace(0, shape[0], threads + 1).astype(int)
         parts = [
-            (atoms, owners, starts[a : b + 1], out.numpy()[a:b], *settings)
-            for a, b in zip(cuts[:-1], cuts[1:])
+            (atoms, owners, starts[a : b + 1], out.numpy()[a:b], *framed) for a, b in zip(cuts[:-1], cuts[1:])
         ]
         if threads == 1:
             _fill(*parts[0])
         else:  # threads of our own: numba's parallel loops take 15 s to compile
             list(_pool(threads).map(lambda part: _fill(*part), parts))
         return out
-    return _torch(positions, channels, offsets, shape, resolution, radius, compatible)
+    molecule = torch.repeat_interleave(torch.arange(shape[0]), offsets.diff()).to(positions.device)
+    return _torch(positions, channels, molecule, shape, *settings)
 
 
 @functools.cache
@@ -216,7 +221,7 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
                                 row[m] += xy * z[m] * (ONE - row[m])
 
 
-def _torch(positions, channels, offsets, shape, resolution, radius, compatible):
+def _torch(positions, channels, molecule, shape, resolution, radius, compatible):
     """Same on any device and differentiable; the product over atoms is a sum of logarithms."""
     grid = shape[-1]
     origin, cutoff, n_window = _frame(grid, resolution, radius, compatible)
@@ -228,7 +233,6 @@ def _torch(positions, channels, offsets, shape, resolution, radius, compatible):
     values = torch.where(inside, torch.exp(-(delta**2) * (resolution / (WIDTH * radius)) ** 2), 0.0).float()
     occupancy = torch.einsum("ni,nj,nk->nijk", values[:, 0], values[:, 1], values[:, 2]).clamp(max=1 - 1e-7)
     index = index.clamp(0, grid - 1)
-    molecule = torch.repeat_interleave(torch.arange(len(offsets) - 1), offsets.diff()).to(u.device)
     base = (molecule * shape[1] + channels.to(u.device).long())[:, None, None, None] * grid
     place = ((base + index[:, 0, :, None, None]) * grid + index[:, 1, None, :, None]) * grid + index[
         :, 2, None, None, :

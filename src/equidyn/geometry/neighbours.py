@@ -37,22 +37,38 @@ def flatten(
     mask: torch.Tensor,
     neighbours: torch.Tensor,
     neighbour_mask: torch.Tensor,
+    atoms: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """From padded items to flat atoms: numbers [n], unit directions [n, m, 3], distances [n, m], neighbours
-    [n, m], their mask.
+    [n, m], their mask, and ``atoms``.
+
+    ``atoms`` [n] are the places of the atoms among the b · a of the padded items. Found here they cost a GPU
+    a pause, because their number must be known; given, they may hold places of padding, too.
     """
     b, a = mask.shape
-    flat = torch.full((b * a,), 0, dtype=torch.long, device=mask.device)
-    flat[mask.reshape(-1)] = torch.arange(int(mask.sum()), device=mask.device)
+    atoms = places_of(mask) if atoms is None else atoms
+    flat = torch.zeros(b * a, dtype=torch.long, device=mask.device)
+    flat[atoms] = torch.arange(len(atoms), device=mask.device)
     start = torch.arange(b, device=mask.device)[:, None, None] * a
-    source = (neighbours + start)[mask]  # (n, m), padded numbering
-    offset = (
-        positions.reshape(-1, 3)[source] - positions[mask][:, None, :]
-    )  # (n, m, 3) from the atom to its neighbour
+    source = (neighbours + start).flatten(0, 1)[atoms]  # (n, m), padded numbering
+    positions = positions.flatten(0, 1)  # (b a, 3)
+    offset = positions[source] - positions[atoms][:, None, :]  # (n, m, 3) from the atom to its neighbour
     distance = offset.norm(dim=-1)
-    valid = neighbour_mask[mask]
+    valid = neighbour_mask.flatten(0, 1)[atoms]
     direction = offset / distance.clamp(min=1e-6)[..., None] * valid[..., None]
-    return numbers[mask].long(), direction, distance, flat[source], valid
+    return numbers.flatten()[atoms].long(), direction, distance, flat[source], valid, atoms
+
+
+def places_of(mask: torch.Tensor) -> torch.Tensor:
+    """Places of the atoms of padded items among all b · a places: [n], from mask [b, a]."""
+    return mask.flatten().nonzero()[:, 0]
+
+
+def padded(values: torch.Tensor, atoms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Values of flat atoms [n, ...] as padded items [b, a, ...], zero where there is no atom."""
+    empty = values.new_zeros(mask.numel(), *values.shape[1:])
+    filled = empty.index_put((atoms,), values).unflatten(0, mask.shape)
+    return torch.where(mask.reshape(*mask.shape, *[1] * (values.ndim - 1)), filled, 0.0)
 
 
 def gaussian_basis(distance: torch.Tensor, n: int, cutoff: float) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis
+from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis, padded
 
 _FULL = dict(
     heads=8,
@@ -239,12 +239,13 @@ class EScAIP(nn.Module):
         mask: torch.Tensor,
         neighbours: torch.Tensor,
         neighbour_mask: torch.Tensor,
+        atoms: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and
         m_i.
         """
-        numbers, direction, distance, index, valid = flatten(
-            numbers, positions, mask, neighbours, neighbour_mask
+        numbers, direction, distance, index, valid, atoms = flatten(
+            numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         cosine = direction @ direction.transpose(1, 2)  # (n, m, m)
         g = dict(
@@ -264,7 +265,9 @@ class EScAIP(nn.Module):
         node, edge = self.project_node(torch.cat(nodes, -1)), self.project_edge(torch.cat(edges, -1))
         hidden = edge + self.ffn_force(edge)  # (n, m, H), what W acts on
         magnitude = self.magnitude(node + self.ffn_magnitude(node))  # (n, 1)
-        return dict(node=node, hidden=hidden, direction=direction, magnitude=magnitude, valid=valid)
+        return dict(
+            node=node, hidden=hidden, direction=direction, magnitude=magnitude, valid=valid, atoms=atoms
+        )
 
     def forward(
         self,
@@ -273,22 +276,21 @@ class EScAIP(nn.Module):
         mask: torch.Tensor,
         neighbours: torch.Tensor,
         neighbour_mask: torch.Tensor,
+        atoms: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] (mean over atoms of the atomic outputs) and forces [b, a, 3], both in training units.
 
         Parameters: numbers [b, a], positions [b, a, 3] Å, mask [b, a] bool, neighbours and their mask [b, a,
-        m].
+        m]; atoms [n], the places of the atoms among the b · a, are looked up in the mask where absent.
         """
-        f = self.features(numbers, positions, mask, neighbours, neighbour_mask)
+        f = self.features(numbers, positions, mask, neighbours, neighbour_mask, atoms)
         d = self.force(f["hidden"])  # (n, m, 3), or (n, m, 1) when tied
         flat = f["magnitude"] * (d * f["direction"]).sum(
             1
         )  # (n, 3); directions of absent neighbours are zero
-        forces = flat.new_zeros(*mask.shape, 3)
-        forces[mask] = flat
-        atomic = flat.new_zeros(mask.shape)
-        atomic[mask] = self.energy(f["node"] + self.ffn_energy(f["node"])).squeeze(-1)
-        return atomic.sum(1) / mask.sum(1), forces
+        atomic = self.energy(f["node"] + self.ffn_energy(f["node"])).squeeze(-1)  # (n,)
+        energy = padded(atomic, f["atoms"], mask).sum(1) / mask.sum(1)
+        return energy, padded(flat, f["atoms"], mask)
 
     def equivariant_control(self) -> "EScAIP":
         """A copy whose head rows are replaced by their mean: exactly equivariant, and the twirled model

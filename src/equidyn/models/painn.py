@@ -14,7 +14,7 @@ import copy
 import torch
 from torch import nn
 
-from equidyn.geometry.neighbours import flatten, gaussian_basis
+from equidyn.geometry.neighbours import flatten, gaussian_basis, padded
 
 MODEL = {"name": "painn", "task": "forces", "class": "PaiNN"}
 SIZES = {
@@ -87,10 +87,11 @@ class PaiNN(nn.Module):
         mask: torch.Tensor,
         neighbours: torch.Tensor,
         neighbour_mask: torch.Tensor,
+        atoms: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
-        numbers, direction, distance, index, valid = flatten(
-            numbers, positions, mask, neighbours, neighbour_mask
+        numbers, direction, distance, index, valid, atoms = flatten(
+            numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         near = 0.5 * (torch.cos(torch.pi * (distance / self.cutoff).clamp(max=1)) + 1) * valid  # (n, m)
         g = dict(
@@ -103,10 +104,9 @@ class PaiNN(nn.Module):
             s, v = update(*message(s, v, g))
             g["moved"] = True
         s = self.norm(s)
-        forces, atomic = s.new_zeros(*mask.shape, 3), s.new_zeros(mask.shape)
-        forces[mask] = (self.force(v) * self.gate(s)[:, None]).sum(-1)  # (n, 3)
-        atomic[mask] = self.energy(s).squeeze(-1)
-        return atomic.sum(1) / mask.sum(1), forces
+        forces = (self.force(v) * self.gate(s)[:, None]).sum(-1)  # (n, 3)
+        energy = padded(self.energy(s).squeeze(-1), atoms, mask).sum(1) / mask.sum(1)
+        return energy, padded(forces, atoms, mask)
 
     def equivariant_control(self) -> "PaiNN":
         """A copy: the network is its own control."""

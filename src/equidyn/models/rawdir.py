@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import nn
 
-from equidyn.geometry.neighbours import flatten, gaussian_basis
+from equidyn.geometry.neighbours import flatten, gaussian_basis, padded
 from equidyn.models.escaip import feed_forward
 
 MODEL = {"name": "rawdir", "task": "forces", "class": "RawDirectionTransformer"}
@@ -71,10 +71,11 @@ class RawDirectionTransformer(nn.Module):
         mask: torch.Tensor,
         neighbours: torch.Tensor,
         neighbour_mask: torch.Tensor,
+        atoms: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
-        numbers, direction, distance, index, valid = flatten(
-            numbers, positions, mask, neighbours, neighbour_mask
+        numbers, direction, distance, index, valid, atoms = flatten(
+            numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         atom = self.atom(numbers)  # (n, H)
         pair = self.distance(gaussian_basis(distance, self.n_gaussians, self.cutoff)) + self.direction(
@@ -85,12 +86,11 @@ class RawDirectionTransformer(nn.Module):
         for layer in self.layers:
             node = layer(node, edge, index, valid)
         node = self.norm(node)
-        forces = node.new_zeros(*mask.shape, 3)
-        flat = self.force(node)  # (n, 3)
-        forces[mask] = flat.mean(-1, keepdim=True) * direction.sum(1) if self.central else flat
-        atomic = node.new_zeros(mask.shape)
-        atomic[mask] = self.energy(node).squeeze(-1)
-        return atomic.sum(1) / mask.sum(1), forces
+        forces = self.force(node)  # (n, 3)
+        if self.central:
+            forces = forces.mean(-1, keepdim=True) * direction.sum(1)
+        energy = padded(self.energy(node).squeeze(-1), atoms, mask).sum(1) / mask.sum(1)
+        return energy, padded(forces, atoms, mask)
 
     def equivariant_control(self) -> "RawDirectionTransformer":
         """An exactly equivariant copy: no direction features, forces a learned scalar times the sum of unit

@@ -55,10 +55,13 @@ def _zero(batches: list[Batch]) -> torch.Tensor:
 
 
 def _of_forces(task) -> dict[str, Predictor]:
+    names = ("numbers", "positions", "mask", "forces")
+
     def batches():
         for items in _some(task.train).split(AT_ONCE):
-            inputs = {name: getattr(task, name)[items] for name in ("numbers", "positions", "mask")}
-            yield inputs, task.forces[items]
+            arrays = (getattr(task, name)[items].to(task.device) for name in names)
+            *inputs, forces = arrays
+            yield dict(zip(names, inputs)), forces
 
     return {"pair forces": PairPotential.fit(batches())}
 
@@ -76,7 +79,7 @@ def _of_voxels(task) -> dict[str, Predictor]:
 def _of_flow(task) -> dict[str, Predictor]:
     items = _some(task.train)
     rescaled = RescaledInput("x_t", task.rescaling, by="t")
-    denoiser = ChainDenoiser.fit(task.positions[items], task.mask[items])
+    denoiser = ChainDenoiser.fit(task.positions[items].cpu(), task.mask[items])
     return {"rescaled input": rescaled, "linear denoiser": denoiser}
 
 

@@ -89,6 +89,6 @@ class RunCalculator(Calculator):
         """Energy of each element [110]: what the task took off the energies of its training items."""
         task, items = self.task, self.task.train
         counts = torch.zeros(len(items), 110, dtype=torch.float64)
-        counts.scatter_add_(1, task.numbers[items].long(), task.mask[items].double())
+        counts.scatter_add_(1, task.numbers[items].long().cpu(), task.mask[items].double())
         taken = task.energy[items] - task.scaled_energy[items].double() * task.energy_scale
         return torch.linalg.lstsq(counts, taken[:, None], driver="gelsd").solution[:, 0].numpy()

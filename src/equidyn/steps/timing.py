@@ -5,7 +5,6 @@ ratio of two runs is taken within rounds. The step is that of training itself, o
 prediction.
 """
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from equidyn.device import hardware
 from equidyn.results.columns import TIMING
 from equidyn.results.tables import write_table
 from equidyn.steps.run import Run, load, read_settings
-from equidyn.training.loop import advance
-from equidyn.training.optimizers import optimizer_for
+from equidyn.training.loop import Trainer
 
 ROUNDS = 9
 TURN = 1.0  # s of training and of predictions per turn, no more than training takes; at least one of each
@@ -49,8 +47,7 @@ class _Timed:
     """A run with what its turns need; steps go on from turn to turn."""
 
     run: Run
-    optimizer: torch.optim.Optimizer
-    ema: torch.nn.Module
+    trainer: Trainer
     batches: list
     about: dict
     step: int = 0
@@ -65,7 +62,8 @@ class _Timed:
             parameters=sum(p.numel() for p in model.parameters()), batch_size=training["batch_size"]
         )
         about |= dict(threads=torch.get_num_threads(), hardware=hardware(next(model.parameters()).device))
-        made = cls(run, optimizer_for(model, training), copy.deepcopy(model), batches, about)
+        trainer = Trainer(model, task, training, run.settings["seed"], run.settings["run"])
+        made = cls(run, trainer, batches, about)
         made.about |= dict(train_flops=_flops(made._advance))
         made.about |= dict(item_flops=_flops(lambda: made._predict(0)) / len(batches[0]))
         one, _ = made._spend(made._advance, 0.0)  # the first of everything is slower
@@ -84,13 +82,9 @@ class _Timed:
         return self.about | dict(round=round_, step_seconds=step_seconds, item_seconds=spent / items)
 
     def _advance(self) -> None:
-        settings, model = self.run.settings, self.run.model
-        training = settings["training"]
-        step = self.step % training["steps"]
-        model.train()
-        advance(
-            model, self.ema, self.optimizer, self.run.task, step, training, settings["seed"], settings["run"]
-        )
+        step = self.step % self.run.settings["training"]["steps"]
+        self.run.model.train()
+        self.trainer.advance(step, self.trainer.draws().of_step(step))
         self.step += 1
 
     @torch.no_grad()

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 
 from equidyn import defaults, seeds
 from equidyn.data import store
-from equidyn.data.padding import Ragged
+from equidyn.data.padding import Ragged, fits, gathered, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.errors import DataError, UnknownNameError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import penalised, predicted
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted
 
 TASK = {
     "name": "flow",
@@ -39,6 +39,7 @@ TASK = {
 }
 
 N_FIT = 1000  # of them at most
+PLACES = 16  # residues of a batch are rounded up to this where few shapes may occur
 TIMES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
 DISTOGRAM_FROM = 0.3  # the distogram loss counts later than this
 
@@ -69,14 +70,14 @@ class Chains(Ragged):
 
     def __getitem__(self, items: int | torch.Tensor) -> torch.Tensor:
         items = torch.as_tensor(items)
-        some, lengths = items.reshape(-1), self.offsets.diff()
-        found = super().__getitem__(some)  # (b, n, 3)
-        mask = torch.arange(found.shape[1]) < lengths[some][:, None]
-        found = centred(found.double(), mask).float()
-        return found if items.ndim else found[0]
+        return super().__getitem__(items) if items.ndim else super().__getitem__(items[None])[0]
+
+    def take(self, places: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        found = super().take(places, there)  # (b, n, 3)
+        return centred(found.double(), there.to(found.device)).float()
 
 
-class Flow:
+class Flow(TrainsInParts):
     """See the module; ``settings`` are the keys ``training`` (n_train, augment, self_conditioning) and, for
     measuring, ``measure`` (n_items, batch_size, times, self_conditioning_times) of a run's config.
 
@@ -114,16 +115,24 @@ class Flow:
             f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values())
         )
         self._trivial_losses, self._rescalings = {}, {}
+        if fits(device, self._arrays.values()):
+            self.positions, self.breaks = (array.to(device) for array in self._arrays.values())
+
+    @property
+    def _arrays(self) -> dict[str, Ragged]:
+        return dict(positions=self.positions, breaks=self.breaks)
 
     def _chains(self, items: torch.Tensor):
         """x_1 [b, n, 3], mask [b, n], and the inputs that do not depend on the noise; padded to the longest
         chain of the batch.
         """
-        positions, mask, breaks = (
-            of[items].to(self.device) for of in (self.positions, self.mask, self.breaks)
-        )
-        index = torch.arange(1, mask.shape[1] + 1, device=self.device).expand(mask.shape)
-        return positions, mask, dict(mask=mask, index=index, breaks=breaks)
+        return self._gathered(on_device(looked_up(self._arrays, items, self.device), self.device))
+
+    def _gathered(self, rows: dict[str, torch.Tensor]):
+        arrays = gathered(self._arrays, rows)
+        mask, breaks = arrays["mask"], arrays["breaks"]
+        index = torch.arange(1, mask.shape[1] + 1, device=mask.device).expand(mask.shape)
+        return arrays["positions"], mask, dict(mask=mask, index=index, breaks=breaks)
 
     def _noise(self, items: torch.Tensor, mask: torch.Tensor, seed: int) -> torch.Tensor:
         """x_0 [b, n, 3], centred; of an item it depends on seed and the item alone, not on the batch or its
@@ -134,48 +143,63 @@ class Flow:
             row[:n] = torch.from_numpy(np.random.default_rng([seed, item]).normal(size=(n, 3)))
         return centred(noise.to(self.device), mask)
 
-    def training_loss(
-        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss
-        where t > 0.3.
-
-        With probability ``self_conditioning`` (0.5), for the whole batch at once, a first pass without
-        gradients supplies x_sc.
+    def draw(self, items: torch.Tensor, step_seed: int, few_shapes: bool = False) -> dict:
+        """Where the rows of the chains are, rotations (with probability ``augment``), noise and times; with
+        probability ``self_conditioning`` (0.5), for the whole batch at once, that a first pass supplies x_sc.
         """
         training = self.settings["training"]
 
         def rng(k):
             return np.random.default_rng([step_seed, k])
 
-        x_1, mask, fixed = self._chains(self.train[items])
+        drawn = looked_up(self._arrays, self.train[items], self.device, PLACES if few_shapes else 1)
         rotation = groups.haar(len(items), step_seed)
         rotation[torch.from_numpy(rng(1).random(len(items)) >= training["augment"])] = torch.eye(
             3, dtype=torch.float64
         )
-        x_1 = Vector().apply(rotation, x_1)  # x_0 is isotropic
-        x_0 = centred(torch.from_numpy(rng(2).normal(size=x_1.shape)).to(x_1), mask)
-        t = draw_times(len(items), rng(3)).to(x_1)
-        remaining = (1 - t)[:, None, None]
-        inputs = dict(x_t=remaining * x_0 + t[:, None, None] * x_1, t=t, **fixed, x_sc=torch.zeros_like(x_1))
-        if rng(4).random() < training.get("self_conditioning", defaults.SELF_CONDITIONING):
+        longest = int(drawn["mask"].sum(1).max())  # the draws of a seed do not depend on more padding
+        noise = torch.from_numpy(rng(2).normal(size=(len(items), longest, 3)))
+        noise = F.pad(noise, (0, 0, 0, drawn["mask"].shape[1] - longest))
+        chance = training.get("self_conditioning", defaults.SELF_CONDITIONING)
+        drawn |= dict(rotation=rotation, noise=noise, t=draw_times(len(items), rng(3)))
+        drawn |= dict(self_conditioning=bool(rng(4).random() < chance))
+        return drawn | draws_of_symmetry(self, len(items), step_seed)
+
+    def make(self, model: torch.nn.Module, drawn: dict) -> dict:
+        """Chains x_1, and the inputs of a batch."""
+        x_1, mask, fixed = self._gathered(drawn)
+        x_1 = Vector().apply(drawn["rotation"], x_1)  # x_0 is isotropic
+        x_0, t = centred(drawn["noise"].to(x_1), mask), drawn["t"].to(x_1)
+        x_t = (1 - t)[:, None, None] * x_0 + t[:, None, None] * x_1
+        inputs = dict(x_t=x_t, t=t, **fixed, x_sc=torch.zeros_like(x_1))
+        return dict(x_1=x_1, inputs=inputs) | {
+            name: drawn[name] for name in ("self_conditioning", "symmetry")
+        }
+
+    def loss(self, model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Mean over the batch of ‖x_1 − x̂_1‖² / ((1 − t)² + 1e-5); with pair updates plus the distogram loss
+        where t > 0.3.
+        """
+        inputs, x_1 = dict(batch["inputs"]), batch["x_1"]
+        mask, t = inputs["mask"], inputs["t"]
+        if batch["self_conditioning"]:
             inputs["x_sc"] = self.first_estimate(model, inputs)
         auxiliary = torch.zeros_like(t)
         if getattr(model, "distances", None) is None:
-            (velocity,) = predicted(self, lambda x: (model(**x),), inputs, (Vector(),), step_seed)
+            (velocity,) = predicted(self, lambda x: (model(**x),), inputs, (Vector(),), batch)
         else:
             outputs = Vector(), Scalar()
-            velocity, logits = predicted(self, lambda x: model.distogram(**x), inputs, outputs, step_seed)
+            velocity, logits = predicted(self, lambda x: model.distogram(**x), inputs, outputs, batch)
             auxiliary = distogram_loss(logits, x_1, mask, t)
-        error = (x_1 - inputs["x_t"] - remaining * velocity).square() * mask[..., None]
+        error = (x_1 - inputs["x_t"] - (1 - t)[:, None, None] * velocity).square() * mask[..., None]
         flow = error.sum((1, 2)) / (3 * mask.sum(1)) / ((1 - t) ** 2 + 1e-5)  # (b,)
-        log = {"flow_loss": flow.mean().item(), "distogram_loss": auxiliary.mean().item()}
+        log = {"flow_loss": flow.mean().detach(), "distogram_loss": auxiliary.mean().detach()}
         loss = (flow + auxiliary).mean()
 
         def predict(turned):
             return model(**turned)
 
-        return penalised(loss, log, self, predict, inputs, velocity, mask, step_seed)
+        return penalised(loss, log, self, predict, inputs, velocity, mask, batch)
 
     @torch.no_grad()
     def first_estimate(self, model: torch.nn.Module, inputs: dict) -> torch.Tensor:
@@ -227,7 +251,7 @@ class Flow:
         if n > len(self.test):
             raise DataError(f"sample.n_chains = {n}, expected at most measure.n_items = {len(self.test)}")
         chosen = self.test[np.linspace(0, len(self.test) - 1, n).round().astype(int)]
-        return [10 * self.positions[item].numpy() for item in chosen.tolist()]
+        return [10 * self.positions[item].cpu().numpy() for item in chosen.tolist()]
 
     def _noised(self, items, t: float, seed: int):
         x_1, mask, fixed = self._chains(items)

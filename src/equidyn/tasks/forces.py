@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from equidyn.data import store
-from equidyn.data.padding import Ragged
+from equidyn.data.padding import Ragged, fits, gathered, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
-from equidyn.geometry.neighbours import neighbour_list
+from equidyn.geometry.neighbours import neighbour_list, places_of
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import penalised, predicted
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted, takes
 
 TASK = {
     "name": "forces",
@@ -33,6 +33,7 @@ TASK = {
 
 
 AT_ONCE = 1 << 16  # items that are counted
+PLACES, ATOMS = 4, 64  # atoms of an item, and of a batch, are rounded up to these where few shapes may occur
 
 
 def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -40,6 +41,25 @@ def l2_norm(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     prediction).
     """
     return (prediction - target).norm(dim=-1)
+
+
+def filled_up(atoms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Places of atoms [n], and of padding until their number is a multiple of ``ATOMS``; as they are where
+    nothing is padded.
+    """
+    spare = -len(atoms) % ATOMS
+    if spare == 0 or bool(mask.all()):
+        return atoms
+    padding = mask.flatten().logical_not().nonzero()[0]
+    return torch.cat([atoms, padding.expand(spare)])
+
+
+def _mean(values: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Mean of values [n, ...], of those of weight 1 [n] where some are padding."""
+    if weight is None:
+        return values.mean()
+    per_atom = values.flatten(1).mean(1) if values.ndim > 1 else values
+    return (per_atom * weight).sum() / weight.sum()
 
 
 def _counts(numbers: Ragged) -> torch.Tensor:
@@ -55,14 +75,19 @@ def _counts(numbers: Ragged) -> torch.Tensor:
     return counts
 
 
-class Forces:
+class Forces(TrainsInParts):
     """See the module; ``settings`` are the keys ``training`` and, for measuring, ``measure`` of a run's
     config.
     """
 
     name = "forces"
     actions = dict(
-        numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed()
+        numbers=Scalar(),
+        positions=Vector(),
+        mask=Fixed(),
+        neighbours=Fixed(),
+        neighbour_mask=Fixed(),
+        atoms=Fixed(),
     )
     output = Vector()
     losses = {"l2": l2_norm}  # measured beside the squared loss
@@ -85,6 +110,8 @@ class Forces:
         own = own.repeat_interleave(self.mask.offsets.diff())  # (rows)
         self.force_scale = self.forces.values[own].square().mean().sqrt().item()
         self._reference_energies()
+        if fits(device, self._arrays.values()):
+            self.numbers, self.positions, self.forces = (a.to(device) for a in self._arrays.values())
 
     def _items(self, arrays: dict[str, np.ndarray]) -> None:
         offsets = arrays["offsets"]
@@ -106,48 +133,68 @@ class Forces:
         self.energy_scale = max(residual[self.train].std(correction=0).item(), 1e-6)
         self.scaled_energy = (residual / self.energy_scale).float()
 
+    @property
+    def _arrays(self) -> dict[str, Ragged]:
+        return dict(numbers=self.numbers, positions=self.positions, forces=self.forces)
+
     def _inputs(
-        self, model, items: torch.Tensor, rotation: torch.Tensor | None = None
+        self, model, rows: dict[str, torch.Tensor], rotation: torch.Tensor | None = None
     ) -> tuple[dict, torch.Tensor]:
-        mask, numbers, positions, forces = (
-            of[items].to(self.device) for of in (self.mask, self.numbers, self.positions, self.forces)
-        )
+        """Inputs and forces of items that were looked up."""
+        arrays = gathered(self._arrays, rows)
+        positions, forces = arrays["positions"], arrays["forces"]
         if rotation is not None:
             positions, forces = Vector().apply(rotation, positions), Vector().apply(rotation, forces)
-        neighbours, neighbour_mask = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
-        return dict(
-            numbers=numbers,
-            positions=positions,
-            mask=mask,
-            neighbours=neighbours,
-            neighbour_mask=neighbour_mask,
-        ), forces
+        near = neighbour_list(positions, arrays["mask"], model.cutoff, model.n_neighbours)
+        named = dict(numbers=arrays["numbers"], positions=positions, mask=arrays["mask"])
+        return named | dict(zip(("neighbours", "neighbour_mask"), near)), forces
 
-    def training_loss(
-        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """energy_weight · MAE(energy) + force_weight · force loss, both scaled; ``augment`` is the
-        probability of a Haar rotation.
+    def draw(self, items: torch.Tensor, step_seed: int, few_shapes: bool = False) -> dict:
+        """Where the rows of the items are, which of the padded places are atoms, and the rotations; with
+        ``augment`` as the probability of a Haar rotation.
         """
-        training = self.settings["training"]
-        rotation = None
+        training, chosen = self.settings["training"], self.train[items]
+        drawn = looked_up(self._arrays, chosen, self.device, PLACES if few_shapes else 1)
+        atoms = places_of(drawn["mask"])
+        if few_shapes:
+            atoms = filled_up(atoms, drawn["mask"])
+            drawn |= dict(weight=drawn["mask"].flatten()[atoms].float())
+        drawn |= dict(atoms=atoms, scaled_energy=self.scaled_energy[chosen])
         if training["augment"] > 0:
             rotation = groups.haar(len(items), step_seed)
             keep = np.random.default_rng([step_seed, 1]).random(len(items)) >= training["augment"]
             rotation[torch.from_numpy(keep)] = torch.eye(3, dtype=torch.float64)
-        items = self.train[items]
-        inputs, target = self._inputs(model, items, rotation)
-        energy, forces = predicted(self, lambda x: model(**x), inputs, (Scalar(), Vector()), step_seed)
-        error = (forces - target / self.force_scale)[inputs["mask"]]  # (n, 3)
-        force_loss = error.norm(dim=-1).mean() if training["loss"] == "l2" else error.square().mean()
-        energy_loss = (energy - self.scaled_energy[items].to(energy.device)).abs().mean()
+            drawn |= dict(rotation=rotation)
+        return drawn | draws_of_symmetry(self, len(items), step_seed)
+
+    def make(self, model: torch.nn.Module, drawn: dict) -> dict:
+        """Inputs and targets of a batch; forces and energies scaled."""
+        inputs, forces = self._inputs(model, drawn, drawn.get("rotation"))
+        if takes(model, "atoms"):
+            inputs |= dict(atoms=drawn["atoms"])
+        kept = {
+            name: drawn[name] for name in ("atoms", "weight", "scaled_energy", "symmetry") if name in drawn
+        }
+        return dict(inputs=inputs, forces=forces / self.force_scale) | kept
+
+    def loss(self, model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """energy_weight · MAE(energy) + force_weight · force loss, both scaled."""
+        training, inputs = self.settings["training"], batch["inputs"]
+        energy, forces = predicted(self, lambda x: model(**x), inputs, (Scalar(), Vector()), batch)
+        error = (forces - batch["forces"]).flatten(0, 1)[batch["atoms"]]  # (n, 3)
+        each = error.norm(dim=-1) if training["loss"] == "l2" else error.square()  # (n,) or (n, 3)
+        force_loss = _mean(each, batch.get("weight"))
+        energy_loss = (energy - batch["scaled_energy"]).abs().mean()
         loss = training["energy_weight"] * energy_loss + training["force_weight"] * force_loss
-        log = {"force_loss": force_loss.item(), "energy_mae": energy_loss.item() * self.energy_scale}
+        log = {
+            "force_loss": force_loss.detach(),
+            "energy_mae": energy_loss.detach().double() * self.energy_scale,
+        }
 
         def predict(turned):
             return model(**turned)[1]
 
-        return penalised(loss, log, self, predict, inputs, forces, inputs["mask"], step_seed)
+        return penalised(loss, log, self, predict, inputs, forces, inputs["mask"], batch)
 
     def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Neighbour lists are built once and frozen: a flip of the last neighbour must not count as broken
@@ -166,7 +213,9 @@ class Forces:
     def _batches(self, model, chosen: torch.Tensor) -> list[Batch]:
         batches = []
         for items in self.by_size(chosen).split(self.settings["measure"]["batch_size"]):
-            inputs, target = self._inputs(model, items)
+            inputs, target = self._inputs(
+                model, on_device(looked_up(self._arrays, items, self.device), self.device)
+            )
             batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))
         return batches
 

@@ -5,6 +5,7 @@ which training hands over no ``measure``), and the device; one that declares ``g
 held-out grids as ``grids``, too.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Protocol
 
@@ -38,8 +39,10 @@ class Task(Protocol):
 
     def training_loss(
         self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
+    ) -> tuple[torch.Tensor, dict[str, float | torch.Tensor]]:
+        """Loss of the training items with these indices, and what to log; all randomness from step_seed. A
+        task may have it in three parts, see ``TrainsInParts``.
+        """
 
     def held_out(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """The fixed held-out items under a condition, the same for every checkpoint and run of the task."""
@@ -58,44 +61,95 @@ class Task(Protocol):
         """
 
 
+class TrainsInParts:
+    """A training loss in three parts, so that a GPU need not wait for the host: ``draw`` on the host, all that is
+    random and small, made ahead; ``make`` on the device, where shapes are known beforehand; ``loss`` on the
+    device, nothing but torch functions of the batch, which can be recorded once and replayed.
+
+    ``draw(items, step_seed, few_shapes)`` returns tensors and other values by name; with ``few_shapes``
+    lengths are rounded up. ``make(model, drawn)`` gets them on the device and returns the batch;
+    ``loss(model, batch)`` the loss and what to log, tensors that nobody has waited for.
+    """
+
+    device: str
+
+    def training_loss(
+        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
+        drawn = on_device(self.draw(items, step_seed), self.device)
+        return self.loss(model, self.make(model, drawn))
+
+
+def on_device(drawn: dict, device: torch.device | str) -> dict:
+    """What was drawn with its tensors on the device, on a GPU without waiting for it; other values as they
+    are.
+    """
+    if torch.device(device).type == "cpu":
+        return drawn
+    cuda = torch.device(device).type == "cuda"
+    return {
+        name: (value.pin_memory() if cuda else value).to(device, non_blocking=True)
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in drawn.items()
+    }
+
+
+def takes(model: torch.nn.Module, argument: str) -> bool:
+    """Whether a model's ``forward`` has an argument of that name."""
+    return argument in inspect.signature(model.forward).parameters
+
+
+def draws_of_symmetry(task: Task, n_items: int, step_seed: int) -> dict:
+    """Rotations of ``training.average`` and ``training.equivariance_penalty``, where a run has them, as
+    ``symmetry``; they stay on the host, where grids are turned by them.
+    """
+    training, drawn = task.settings["training"], {}
+    n = training.get("average", AVERAGE)
+    if n > 1:
+        drawn["average"] = groups.draw_per_item(task.group, n, n_items, [step_seed, AVERAGE_STREAM])[0]
+    if training.get("equivariance_penalty", EQUIVARIANCE_PENALTY) > 0:
+        drawn["penalty"] = groups.draw_per_item(task.group, 1, n_items, [step_seed, PENALTY_STREAM])[0][0]
+    return dict(symmetry=drawn)
+
+
 def predicted(
     task: Task,
     predict: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, ...]],
     inputs: dict[str, torch.Tensor],
     outputs: tuple[Action, ...],
-    step_seed: int,
+    batch: dict,
 ) -> tuple[torch.Tensor, ...]:
     """What the training loss is taken of: predictions of the items as they lie, or their means over the
-    rotations that ``training.average`` asks for. ``outputs`` says how each prediction transforms.
+    rotations that were drawn for ``training.average``. ``outputs`` says how each prediction transforms.
     """
-    n = task.settings["training"].get("average", AVERAGE)
-    if n == 1:
+    rotations = batch["symmetry"].get("average")
+    if rotations is None:
         return predict(inputs)
-    n_items = len(next(iter(inputs.values())))
-    rotations, _ = groups.draw_per_item(task.group, n, n_items, [step_seed, AVERAGE_STREAM])
     return averaged(predict, inputs, task.actions, outputs, rotations)
 
 
 def penalised(
     loss: torch.Tensor,
-    log: dict[str, float],
+    log: dict[str, torch.Tensor],
     task: Task,
     predict: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     inputs: dict[str, torch.Tensor],
     prediction: torch.Tensor,
     mask: torch.Tensor | None,
-    step_seed: int,
-) -> tuple[torch.Tensor, dict[str, float]]:
+    batch: dict,
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """A training loss and its log with the term ``training.equivariance_penalty``, where a run has one.
 
     ``prediction`` is that of ``predict(inputs)``, in a unit in which the zero predictor's loss is about 1.
     """
-    weight = task.settings["training"].get("equivariance_penalty", EQUIVARIANCE_PENALTY)
-    if weight == 0:
+    rotations = batch["symmetry"].get("penalty")
+    if rotations is None:
         return loss, log
-    rotations = groups.draw_per_item(task.group, 1, len(prediction), [step_seed, PENALTY_STREAM])[0][0]
+    weight = task.settings["training"]["equivariance_penalty"]
     penalty = equivariance_penalty(predict, inputs, prediction, task.actions, task.output, rotations, mask)
-    return loss + weight * penalty, log | {"equivariance": penalty.item()}
+    return loss + weight * penalty, log | {"equivariance": penalty.detach()}
 
 
 MEMBERS = (

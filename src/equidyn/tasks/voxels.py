@@ -21,7 +21,7 @@ from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
-from equidyn.tasks.protocol import penalised, predicted
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted
 
 TASK = {
     "name": "voxels",
@@ -44,7 +44,7 @@ N_POWER = 512  # training molecules that the zero predictor's loss is taken from
 SAMPLERS = {"haar": groups.haar, "euler": groups.euler_uniform}
 
 
-class Voxels:
+class Voxels(TrainsInParts):
     """See the module; ``settings`` are a run's config; ``grids``, the file of held-out grids, is for
     measuring.
     """
@@ -68,8 +68,8 @@ class Voxels:
             radius=box["radius"],
         )
         self.elements = box["elements"]
-        self.positions, self.offsets = torch.from_numpy(arrays["positions"]), arrays["offsets"]
-        self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]])
+        self.positions, self.offsets = torch.from_numpy(arrays["positions"]).to(device), arrays["offsets"]
+        self.channels = torch.from_numpy(channel_of(box["elements"])[arrays["numbers"]]).to(device)
         training = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = training, len(training)
         self.cluster = torch.from_numpy(arrays["cluster"])
@@ -86,46 +86,58 @@ class Voxels:
         self, items: np.ndarray, rotation: torch.Tensor | None = None, shift: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Clean grids of dataset items, rotated and shifted before voxelizing: [n_items, c, g, g, g]."""
-        rows = [slice(self.offsets[i], self.offsets[i + 1]) for i in items]
-        lengths = torch.tensor([row.stop - row.start for row in rows])
-        owner = torch.repeat_interleave(torch.arange(len(rows)), lengths)
-        positions = torch.cat([self.positions[row] for row in rows])
-        if rotation is not None:
-            positions = Vector().apply(rotation[owner], positions)
-        if shift is not None:
-            positions = positions + shift[owner]
-        offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
-        channels = torch.cat([self.channels[row] for row in rows])
-        return voxelize_batch(positions.to(self.device), channels.to(self.device), offsets, **self.shape)
+        drawn = self._atoms(items) | dict(rotation=rotation, shift=shift)
+        return self._clean(on_device(drawn, self.device))
 
-    def training_loss(
-        self, model: torch.nn.Module, items: torch.Tensor, step_seed: int
-    ) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean square error over Σ x²/n, on rotated (with probability ``augment``) and shifted molecules with
-        fresh noise.
-        """
-        training = self.settings["training"]
-        chance = np.random.default_rng([step_seed, 1])
+    def _atoms(self, items: np.ndarray) -> dict[str, torch.Tensor]:
+        """Rows of the atoms of the items, whose they are, and where those of each begin."""
+        start, stop = torch.from_numpy(self.offsets[items]), torch.from_numpy(self.offsets[items + 1])
+        lengths = stop - start
+        offsets = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        rows = torch.arange(int(offsets[-1])) + (start - offsets[:-1])[owner]
+        return dict(rows=rows, owner=owner, offsets=offsets)
+
+    def _clean(self, drawn: dict) -> torch.Tensor:
+        positions, owner = self.positions[drawn["rows"]], drawn["owner"]
+        if drawn["rotation"] is not None:
+            positions = Vector().apply(drawn["rotation"][owner], positions)
+        if drawn["shift"] is not None:
+            positions = positions + drawn["shift"][owner]
+        channels = self.channels[drawn["rows"]]
+        return voxelize_batch(positions, channels, drawn["offsets"], **self.shape, owner=owner)
+
+    def draw(self, items: torch.Tensor, step_seed: int, few_shapes: bool = False) -> dict:
+        """Which atoms, and their rotations (with probability ``augment``) and shifts."""
+        training, chance = self.settings["training"], np.random.default_rng([step_seed, 1])
         rotation = SAMPLERS[training["sampler"]](len(items), step_seed)
         rotation[torch.from_numpy(chance.random(len(items)) >= training["augment"])] = torch.eye(
             3, dtype=torch.float64
         )
         shift = torch.from_numpy(chance.uniform(-1, 1, (len(items), 3)) * training["shift"]).float()
-        clean = self.clean(self.train[items.numpy()], rotation, shift)
-        generator = torch.Generator(self.device).manual_seed(step_seed)
-        noisy = clean + self.sigma * torch.randn(clean.shape, generator=generator, device=self.device)
-        kind, bf16 = torch.device(self.device).type, training["autocast"] == "bf16"
+        drawn = self._atoms(self.train[items.numpy()]) | dict(rotation=rotation, shift=shift, seed=step_seed)
+        return drawn | draws_of_symmetry(self, len(items), step_seed)
+
+    def make(self, model: torch.nn.Module, drawn: dict) -> dict:
+        """Clean grids, and with fresh noise."""
+        clean = self._clean(drawn)
+        generator = torch.Generator(self.device).manual_seed(drawn["seed"])
+        noise = torch.randn(clean.shape, generator=generator, device=self.device)
+        inputs = dict(noisy=clean + self.sigma * noise)
+        return dict(inputs=inputs, clean=clean, symmetry=drawn["symmetry"])
+
+    def loss(self, model: torch.nn.Module, batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Mean square error over Σ x²/n."""
+        inputs, clean = batch["inputs"], batch["clean"]
 
         def predict(inputs):
-            with torch.autocast(kind, torch.bfloat16, enabled=bf16):
-                return model(**inputs).float()
+            return model(**inputs).float()
 
-        inputs = dict(noisy=noisy)
-        (prediction,) = predicted(self, lambda x: (predict(x),), inputs, (Grid(),), step_seed)
+        (prediction,) = predicted(self, lambda x: (predict(x),), inputs, (Grid(),), batch)
         loss = (prediction - clean).square().mean()
-        log, unit = {"mse": loss.item()}, self.power**0.5
+        log, unit = {"mse": loss.detach()}, self.power**0.5
         scaled = prediction / unit, lambda turned: predict(turned) / unit
-        return penalised(loss / self.power, log, self, scaled[1], inputs, scaled[0], None, step_seed)
+        return penalised(loss / self.power, log, self, scaled[1], inputs, scaled[0], None, batch)
 
     def _frozen(self):
         if not hasattr(self, "_held_out"):
@@ -162,7 +174,7 @@ class Voxels:
         """
         item = int(self._frozen()["item"][row])
         rows = slice(self.offsets[item], self.offsets[item + 1])
-        return self.positions[rows].numpy(), self.channels[rows].numpy()
+        return self.positions[rows].cpu().numpy(), self.channels[rows].cpu().numpy()
 
     def seen(self, model: torch.nn.Module, condition: str = "") -> list[Batch]:
         """Training molecules that lie in the box in every orientation; no batch if there are none."""

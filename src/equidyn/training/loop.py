@@ -7,26 +7,29 @@ that a restart replays them.
 
 import copy
 import csv
-import functools
 import hashlib
 import json
 import math
 import os
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from equidyn.defaults import COPIES
+from equidyn.defaults import EXECUTION
 from equidyn.device import hardware
 from equidyn.errors import TrainingError
 from equidyn.files import exclusive
 from equidyn.processes import ALONE, Processes
+from equidyn.tasks.protocol import TrainsInParts
 from equidyn.training import checkpoint
+from equidyn.training.draws import Draws, Part
+from equidyn.training.execution import passes_of, products
 from equidyn.training.optimizers import optimizer_for
 
 try:
@@ -35,10 +38,6 @@ except ImportError:  # a machine with a GPU may do without a progress bar
 
     def tqdm(items, **_):
         return items
-
-
-PART_SEED = 10**12  # beyond every seed · 1,000,003 + step of one part
-POOL = 16  # batches whose items are sorted by length together
 
 
 def learning_rate(step: int, settings: dict) -> float:
@@ -52,125 +51,123 @@ def learning_rate(step: int, settings: dict) -> float:
     return settings["lr"] * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def batch_items(
-    step: int, n_train: int, batch_size: int, seed: int, lengths: np.ndarray | None = None
-) -> torch.Tensor:
-    """Indices of the batch of a step: epochs are seeded permutations, the incomplete batch at an epoch's end
-    is dropped.
-
-    With lengths [n_train], every ``POOL`` batches of an epoch are sorted by length among themselves, so that
-    little is padded, and then shuffled as batches.
+class Watch:
+    """Whether all losses and gradient norms so far were finite, asked of the device only when it has to be
+    waited for anyway.
     """
-    epoch, position = divmod(step, max(1, n_train // batch_size))
-    order = _order(epoch, n_train, batch_size, seed, None if lengths is None else _Same(lengths))
-    return torch.from_numpy(order[position * batch_size : (position + 1) * batch_size].copy())
+
+    def __init__(self, device: torch.device):
+        self.first = torch.full(
+            (3,), -1.0, dtype=torch.float64, device=device
+        )  # step, loss, norm of the first
+
+    def see(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        """Note a step."""
+        values = torch.stack([loss.double(), norm.double()])
+        found = torch.cat([values.new_full((1,), step), values])
+        new = (self.first[0] < 0) & ~values.isfinite().all()
+        self.first = torch.where(new, found, self.first)
+
+    def check(self, run: str, settings: dict) -> None:
+        """
+        Raises
+        ------
+        TrainingError
+            with the first loss or gradient norm that was not finite
+        """
+        step, loss, norm = self.first.tolist()
+        if step >= 0:
+            raise TrainingError(
+                f"run {run}, step {step:.0f}: loss {loss}, gradient norm {norm}; lower training.lr "
+                f"({settings['lr']}) or training.clip"
+            )
 
 
-@functools.lru_cache(maxsize=2)
-def _order(epoch: int, n_train: int, batch_size: int, seed: int, lengths: "_Same | None") -> np.ndarray:
-    """Items of an epoch, made once: of a million a permutation takes as long as a step."""
-    rng = np.random.default_rng([seed, epoch])
-    order, per_epoch = rng.permutation(n_train), max(1, n_train // batch_size)
-    if lengths is not None:
-        for start in range(0, per_epoch * batch_size, POOL * batch_size):
-            pool = order[start : min(start + POOL * batch_size, per_epoch * batch_size)]
-            by_length = np.argsort(lengths.array[pool], kind="stable")
-            batches = pool[by_length].reshape(-1, min(batch_size, len(pool)))
-            order[start : start + len(pool)] = rng.permutation(batches).reshape(-1)
-    return order
+class Trainer:
+    """A model in training, with its averaged weights and its optimizer; ``advance`` takes a step.
 
-
-class _Same:
-    """An array as a key: the same object, whatever it holds."""
-
-    def __init__(self, array: np.ndarray):
-        self.array = array
-
-    def __hash__(self) -> int:
-        return id(self.array)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.array is other.array
-
-
-def rows_of(step: int, task: Any, settings: dict, seed: int) -> torch.Tensor:
-    """Indices of the rows of a batch: its items, each ``copies`` times (a task turns every row by itself)."""
-    copies = settings.get("copies", COPIES)
-    lengths = getattr(task, "lengths", None)
-    items = batch_items(step, task.n_train, settings["batch_size"] // copies, seed, lengths)
-    return items.repeat_interleave(copies)
-
-
-def accumulate_gradient(
-    model: torch.nn.Module,
-    task: Any,
-    items: torch.Tensor,
-    step_seed: int,
-    micro_batch: int | None = None,
-    processes: Processes = ALONE,
-) -> tuple[float, dict[str, float]]:
-    """Add the gradient of the training loss of a batch, in parts of ``micro_batch`` items where the whole
-    does not fit the device, or one for each of several processes; returns loss and log.
-
-    The loss of each part is its own mean, weighted by its share of the items. Parts have seeds of their own,
-    also of dropout, so the draws differ from those of the whole batch, and not with who has which part.
+    Attributes
+    ----------
+    watch : what to ask before weights are kept
     """
-    found = {}
-    for k, part in enumerate(items.split(micro_batch or math.ceil(len(items) / processes.n))):
-        if not processes.has(k):
-            continue
-        if k > 0:
-            torch.manual_seed((step_seed + k * PART_SEED) % 2**63)
-        share = len(part) / len(items)
-        loss, log = task.training_loss(model, part, step_seed + k * PART_SEED)
-        (share * loss).backward()
-        found[k] = share, loss.item(), log
-    processes.add_gradients(model)
-    total, logged = 0.0, {}
-    for share, loss, log in processes.joined(found):
-        total += share * loss
-        for name, value in log.items():
-            logged[name] = logged.get(name, 0.0) + share * value
-    return total, logged
 
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        task: Any,
+        settings: dict,
+        seed: int,
+        run: str,
+        processes: Processes = ALONE,
+    ):
+        self.model, self.task, self.settings, self.seed, self.run = model, task, settings, seed, run
+        self.processes, self.ema = processes, copy.deepcopy(model)
+        self.optimizer = optimizer_for(model, settings)
+        self.device = next(model.parameters()).device
+        self.watch = Watch(self.device)
+        self._weights = list(self.ema.parameters()), list(model.parameters())
+        self._passes = passes_of(task, model, settings) if isinstance(task, TrainsInParts) else None
 
-def advance(
-    model: torch.nn.Module,
-    ema: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    task: Any,
-    step: int,
-    settings: dict,
-    seed: int,
-    run: str,
-    processes: Processes = ALONE,
-) -> dict[str, float]:
-    """One step of training, in place; returns its row of ``metrics.csv``.
+    def draws(self) -> Draws:
+        """Of its steps."""
+        few_shapes = self.settings.get("execution", EXECUTION) != EXECUTION
+        return Draws(self.task, self.settings, self.seed, self.processes, few_shapes)
 
-    Raises
-    ------
-    TrainingError
-        a loss or gradient that is not finite
-    """
-    rate = learning_rate(step, settings)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    torch.manual_seed((seed * 1_000_003 + step) % 2**63)  # dropout of a step depends on (seed, step) alone
-    items = rows_of(step, task, settings, seed)
-    optimizer.zero_grad(set_to_none=True)
-    micro_batch = settings.get("micro_batch")
-    loss, log = accumulate_gradient(model, task, items, seed * 1_000_003 + step, micro_batch, processes)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-    if not math.isfinite(loss) or not math.isfinite(norm.item()):
-        raise TrainingError(
-            f"run {run}, step {step}: loss {loss}, gradient norm {norm.item()}; lower training.lr "
-            f"({settings['lr']}) or training.clip"
-        )
-    optimizer.step()
-    decay = min(settings["ema"], (1 + step) / (10 + step))
-    with torch.no_grad():
-        torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-    return {"step": step, "lr": rate, "loss": loss, "gradient_norm": norm.item(), **log}
+    def advance(self, step: int, parts: list[Part]) -> dict[str, float] | None:
+        """One step of training, in place; returns its row of ``metrics.csv`` every ``log_every`` steps.
+
+        Raises
+        ------
+        TrainingError
+            a loss or gradient that is not finite: on a GPU found when a row is returned, or by ``check``
+        """
+        settings = self.settings
+        rate = learning_rate(step, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with products(settings):
+            found = {part.number: (part.share, *self._add_gradient(part)) for part in parts}
+        self.processes.add_gradients(self.model)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings["clip"])
+        own = [share * loss.double() for share, loss, _ in found.values()]
+        self.watch.see(step, sum(own, norm.new_zeros((), dtype=torch.float64)), norm)
+        logged = step % settings["log_every"] == 0
+        if logged or self.device.type == "cpu":
+            self.check()
+        self.optimizer.step()
+        decay = min(settings["ema"], (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(*self._weights, 1 - decay)
+        return self._row(step, rate, found, norm) if logged else None
+
+    def check(self) -> None:
+        """See ``Watch.check``."""
+        self.watch.check(self.run, self.settings)
+
+    def _add_gradient(self, part: Part) -> tuple[torch.Tensor, dict]:
+        """Add the gradient of a part's share of the loss; loss and log. Dropout, too, depends on the part's
+        seed alone.
+        """
+        torch.manual_seed(part.seed % 2**63)
+        if self._passes is None:
+            loss, log = self.task.training_loss(self.model, part.items, part.seed)
+            (part.share * loss).backward()
+            return loss.detach(), log
+        return self._passes(self.task.make(self.model, part.drawn), part.share)
+
+    def _row(self, step: int, rate: float, found: dict[int, tuple], norm: torch.Tensor) -> dict[str, float]:
+        """Of the parts of all processes, in their order."""
+        floats = {
+            k: (share, float(loss), {name: float(value) for name, value in log.items()})
+            for k, (share, loss, log) in found.items()
+        }
+        total, logged = 0.0, {}
+        for share, loss, log in self.processes.joined(floats):
+            total += share * loss
+            for name, value in log.items():
+                logged[name] = logged.get(name, 0.0) + share * value
+        return {"step": step, "lr": rate, "loss": total, "gradient_norm": float(norm), **logged}
 
 
 def train(
@@ -182,6 +179,7 @@ def train(
     seed: int,
     resume_every: float = 15.0,
     processes: Processes = ALONE,
+    at_checkpoint: Callable[[Path], None] | None = None,
 ) -> None:
     """Train and publish ``checkpoints/step_*.pt``, ``model.pt``, ``metrics.csv`` and ``summary.json`` in
     ``out``.
@@ -192,6 +190,7 @@ def train(
     identity : what the run is (config, code, data); a resume state of another identity is discarded
     resume_every : seconds between resume states; a kill loses at most that much work
     processes : that share every batch; the first of them writes
+    at_checkpoint : called with every checkpoint when it is written; its time does not count
 
     Raises
     ------
@@ -201,14 +200,15 @@ def train(
     resume = out / "resume"
     identity = hashlib.sha256(identity.encode()).hexdigest()
     with exclusive(resume, "training") if processes.first else nullcontext():
-        _train(model, task, settings, out, resume, identity, seed, resume_every, processes)
+        _train(model, task, settings, out, resume, identity, seed, resume_every, processes, at_checkpoint)
         if processes.first:
             _publish(out, resume)
         processes.wait()
 
 
-def _train(model, task, settings, out, resume, identity, seed, resume_every, processes):
-    optimizer, ema = optimizer_for(model, settings), copy.deepcopy(model)
+def _train(model, task, settings, out, resume, identity, seed, resume_every, processes, at_checkpoint):
+    trainer = Trainer(model, task, settings, seed, out.name, processes)
+    ema, optimizer = trainer.ema, trainer.optimizer
     if not processes.first:
         processes.wait()  # the first one decides whether there is a state to go on from
     state = _restore(resume, identity, model, ema, optimizer)
@@ -220,23 +220,29 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every, pro
     width = len(str(steps))
     model.train()
     all_steps = range(state["step"], steps + 1)
+    drawn = chain(trainer.draws().of_steps(state["step"], steps), [None])  # nothing of the last
     how = dict(initial=state["step"], total=steps + 1, desc=out.name, mininterval=5)
-    for step in tqdm(all_steps, **how, disable=not processes.first):
+    for step, parts in tqdm(zip(all_steps, drawn), **how, disable=not processes.first):
         if step in wanted and processes.first:
-            checkpoint.save(
-                resume / "checkpoints" / f"step_{step:0{width}d}.pt",
-                {"step": step, "live": model.state_dict(), "ema": ema.state_dict()},
-            )
+            trainer.check()
+            path = resume / "checkpoints" / f"step_{step:0{width}d}.pt"
+            checkpoint.save(path, {"step": step, "live": model.state_dict(), "ema": ema.state_dict()})
+            if at_checkpoint is not None:
+                paused = time.monotonic()
+                at_checkpoint(path)
+                spent -= time.monotonic() - paused
         if step == steps:
             break
         if processes.first and time.monotonic() - last_saved > resume_every:
+            trainer.check()
             last_saved = time.monotonic()
             _store(resume, identity, step, model, ema, optimizer, rows, spent + last_saved - started)
-        row = advance(model, ema, optimizer, task, step, settings, seed, out.name, processes)
-        if step % settings["log_every"] == 0:
+        row = trainer.advance(step, parts)
+        if row is not None:
             rows.append(row)
     if not processes.first:
         return
+    trainer.check()
     seconds = spent + time.monotonic() - started
     _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
     checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})

@@ -5,13 +5,14 @@ import gzip
 import random
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import IO
 
 from equidyn.data.readers.molecules import LONGEST_SMILES
 from equidyn.errors import DataError
 
+UNPARSED = "SMILES does not parse"
 SEPARATOR = re.compile(r"[\s,;]+")  # of the fields of a .smi line: no SMILES holds one
 TRIPLETS = (
     "O=O",
@@ -35,27 +36,9 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     DataError
         no such file or column, no usable molecule; without ``rejected`` also any molecule that cannot be used
     """
-    from rdkit import Chem, RDLogger
-
-    RDLogger.DisableLog("rdApp.*")
     rows, seen, names = [], {}, set()
     for where, name, smiles in _listed(Path(path)):
-        molecule = (
-            None if len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES else Chem.MolFromSmiles(smiles)
-        )  # RDKit would take what follows a space as a name
-        canonical, reason = None, None
-        if molecule is None or molecule.GetNumAtoms() == 0:
-            reason = "SMILES does not parse"
-        elif (
-            {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS)
-            or "." in smiles
-            or Chem.GetFormalCharge(molecule)
-        ):
-            reason = "not one neutral molecule of the elements " + " ".join(ELEMENTS)
-        elif _open_shell(molecule):
-            reason = "open shell (unpaired electrons), expected closed-shell molecules"
-        elif (canonical := Chem.MolToSmiles(molecule)) in seen:
-            reason = "same molecule as an earlier one"
+        canonical, reason = canonical_of(smiles, seen)
         if reason is None:
             seen[canonical] = name = name if name not in names else f"{name} ({where.rsplit(', ', 1)[1]})"
             names.add(name)
@@ -70,6 +53,32 @@ def read_molecules(path: str | Path, rejected: list[tuple[str, str]] | None = No
     if not rows:
         raise DataError(f"{path}: no usable molecules")
     return rows
+
+
+def canonical_of(smiles: str, seen: Container[str] = ()) -> tuple[str | None, str | None]:
+    """Canonical SMILES of a molecule, and why it cannot be used, None where it can; ``seen`` are the
+    canonical ones that there are.
+    """
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")
+    if (
+        len(smiles.split()) != 1 or len(smiles) > LONGEST_SMILES
+    ):  # RDKit would take what follows a space as a name
+        return None, UNPARSED
+    molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        return None, UNPARSED
+    if (
+        {atom.GetSymbol() for atom in Chem.AddHs(molecule).GetAtoms()} - set(ELEMENTS)
+        or "." in smiles
+        or Chem.GetFormalCharge(molecule)
+    ):
+        return None, "not one neutral molecule of the elements " + " ".join(ELEMENTS)
+    if _open_shell(molecule):
+        return None, "open shell (unpaired electrons), expected closed-shell molecules"
+    canonical = Chem.MolToSmiles(molecule)
+    return canonical, "same molecule as an earlier one" if canonical in seen else None
 
 
 def _open_shell(molecule) -> bool:
