@@ -1,9 +1,11 @@
-# make results | make test | make lint | make chains | make gallery | make gpu-check | make gpu-data | make gpu-replicate : the environment with the package in it, then that one thing
+# make results | make test | make lint | make bench | make chains | make gallery | make gpu-data | make gpu-pack : the environment with the package in it, then that one thing; make gpu and make gpu-check: without it
 PYTHON ?= python3
+MINUTES ?= 8
+NODE_PYTHON = $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: results test lint chains gallery gpu-check gpu-data gpu-replicate
+.PHONY: results test lint chains gallery bench gpu gpu-check gpu-data gpu-pack
 results: .venv/installed
 	snakemake --cores all
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
@@ -25,15 +27,23 @@ chains: .venv/installed
 gallery: .venv/installed
 	python benchmarks/gallery.py
 
-gpu-check: .venv/installed
-	python benchmarks/gpu_check.py --out docs/results/gpu/check.json
+# full-size models on one GPU, before anything long: speed, memory, and which way of running them is fast. On a machine without a network these two need torch, numpy, scipy, h5py and matplotlib alone
+gpu-check:
+	PYTHONPATH=src $(NODE_PYTHON) benchmarks/gpu_check.py --out docs/results/gpu/check.json
 
-# on the CPU, before gpu-replicate; the data files and nothing else of the config
+# the runs of config/gpu.yaml in so many minutes; RUNS="forces flow" for some of them
+gpu:
+	PYTHONPATH=src $(NODE_PYTHON) -m equidyn.cli run results/gpu --minutes $(MINUTES) $(if $(RUNS),--runs $(RUNS))
+
+# on the CPU, before: data files and settings of config/gpu.yaml, and one file to take to the machine
 gpu-data: .venv/installed
-	snakemake $(addprefix results/gpu-data/data/,conformers.h5 conformers-aligned.h5 voxels.h5 voxels/grids.h5 backbones.h5) --cores all --configfile config/gpu-data.yaml
+	snakemake --cores all --configfile config/gpu.yaml --keep-going $(addprefix results/gpu/data/,$(addsuffix .h5,drugs conformers drug-shapes backbones)) $(addprefix results/gpu/runs/,$(addsuffix /config.yaml,forces forces-1151 voxels-0.9 flow))
 
-gpu-replicate: .venv/installed
-	for task in forces forces-aligned voxels flow; do python benchmarks/gpu_replicate.py --data results/gpu-data/data --out docs/results/gpu --tasks $$task --seconds 600 || exit 1; done
+gpu-pack: .venv/installed
+	equidyn pack results/gpu --out results/gpu/pack.tar.gz $(if $(RUNS),--runs $(RUNS)) $(if $(WHEELS),--wheels $(WHEELS))
+
+bench: .venv/installed
+	python benchmarks/bench.py --out docs/results/benchmarks.md
 
 .venv/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -24,6 +24,7 @@ SUBSTRATE = {
     "defaults",
     "extensions",
     "processes",
+    "progress",
 }  # single modules that all rooms may use
 MAY_IMPORT = {  # room → rooms that it may import, beside itself and the substrate
     "symmetry": set(),
@@ -47,7 +48,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     },
     "cli": {"steps", "probe"},
 }  # fmt: skip
-NEEDED = dict.fromkeys(("errors", "seeds", "provenance", "defaults", "extensions"), set())
+NEEDED = dict.fromkeys(("errors", "seeds", "provenance", "defaults", "extensions", "progress"), set())
 NEEDED |= dict.fromkeys(("files", "device", "declarations", "processes"), {"errors"})
 NEEDED["config"] = {"errors", "declarations", "defaults", "provenance"}
 

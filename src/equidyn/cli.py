@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="measure | compare | twirl | report | estimate"
+        dest="command", required=True, metavar="measure | compare | twirl | report | estimate | run | pack"
     )
     probe_options.add(commands.add_parser("measure", help=probe_options.SUMMARY))
     probe_options.add_compare(commands.add_parser("compare", help=probe_options.COMPARE_SUMMARY))
@@ -27,6 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     _report_options(
         commands.add_parser("report", help="the report page of a folder of results, from its tables alone")
+    )
+    _run_options(
+        commands.add_parser("run", help="train and measure runs in a given time, where there is no Snakemake")
+    )
+    _pack_options(
+        commands.add_parser("pack", help="code, data and settings of runs in one file, for `equidyn run`")
     )
     args = vars(parser.parse_args(arguments))
     name = args.pop("command")
@@ -114,12 +120,43 @@ def _report(**options) -> None:
     report_of_folder(**options)
 
 
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, help="folder of a config's results, such as results/gpu")
+    parser.add_argument("--minutes", type=float, required=True, help="of this call, split over the runs")
+    parser.add_argument("--runs", nargs="+", help="names, in this order; default: all")
+    parser.add_argument("--steps", type=int, help="of each run, whatever time they take")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="in place of the settings'")
+    parser.add_argument("--out", type=Path, help="of tables and figures; default: timed/ in that folder")
+
+
+def _run(**options) -> None:
+    from equidyn.steps.run_in_time import run_in_time
+
+    run_in_time(**options)
+
+
+def _pack_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, help="folder of a config's results, such as results/gpu")
+    parser.add_argument("--out", type=Path, required=True, help="file to write (.tar.gz)")
+    parser.add_argument("--runs", nargs="+", help="names; default: all")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to take along")
+    parser.add_argument("--limit", type=float, default=60, help="MiB that the file may have")
+
+
+def _pack(**options) -> None:
+    from equidyn.steps.pack import pack
+
+    pack(**options)
+
+
 COMMANDS = {
     "measure": _measure,
     "compare": _compare,
     "twirl": _twirl,
     "estimate": _estimate,
     "report": _report,
+    "run": _run,
+    "pack": _pack,
 }
 
 

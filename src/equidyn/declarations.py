@@ -27,7 +27,7 @@ PACKAGE = Path(__file__).parent
 FIELDS = ("name", "task", "class")
 EXPECTED = 'MODEL = {"name": …, "task": …, "class": …} and SIZES = {"…": dict(…)} at the top level'
 OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
-OPTIONAL = {"extra": str, "axes": list, "place": int, "comparisons": bool}
+OPTIONAL = {"extra": str, "axes": list, "place": int, "comparisons": bool, "on_request": bool}
 EXPECTED_FIGURES = 'FIGURES = [{"name": …, "task": …, "caption": …, "claim": …}] at the top level'
 KINDS = ("forces", "molecules", "backbones")  # of datasets
 ROTATIONS = ("haar", "cube")  # of every checkpoint
@@ -109,6 +109,7 @@ class Figure:
     axes: tuple[str, ...] = ()
     place: int = LAST
     comparisons: bool = False
+    on_request: bool = False
 
 
 @dataclass(frozen=True)

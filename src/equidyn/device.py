@@ -68,3 +68,29 @@ def _set_tf32(on: bool) -> None:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = on
+
+
+def on_device(drawn: dict, device: "torch.device | str") -> dict:
+    """The same with its tensors on the device, on a GPU without waiting for it; other values as they are."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cpu":
+        return drawn
+    return {
+        name: (value.pin_memory() if kind == "cuda" else value).to(device, non_blocking=True)
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in drawn.items()
+    }
+
+
+def placed(model: "torch.nn.Module", device: "torch.device | str") -> "torch.nn.Module":
+    """The model on the device, its weights in the memory format that it states for devices of this type in
+    ``memory_formats``.
+    """
+    import torch
+
+    model = model.to(device)
+    wanted = getattr(model, "memory_formats", {}).get(torch.device(device).type)
+    return model if wanted is None else model.to(memory_format=wanted)

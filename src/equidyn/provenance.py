@@ -104,9 +104,12 @@ def _declares_task(node: ast.stmt) -> bool:
 
 
 def commit() -> str:
-    """Commit of this checkout, with -dirty if it has changes; `unknown` outside a repository or
-    without git.
+    """Commit of this checkout, with -dirty if it has changes; outside a repository or without git that of the
+    file COMMIT, which a packed tree has, or `unknown`.
     """
+    packed = SOURCE.parents[1] / "COMMIT"
+    if packed.is_file():
+        return packed.read_text().strip()
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True)

@@ -40,7 +40,7 @@ def clean(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu-data"]
+    "name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu"]
 )
 def test_configs_dry_run_in_a_clean_copy(clean, name):
     snakemake(clean, f"config/{name}.yaml", "-n", "-q")

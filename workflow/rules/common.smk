@@ -242,7 +242,8 @@ def figures_of_task(task):
     dynamic, head = (
         any(run in runs for run in shown) for runs in (DYNAMIC_RUNS, HEAD_RUNS)
     )
-    return figures_of(task, dynamic, head, varied, EXTENSIONS, task in COMPARED)
+    asked = config.get("figures", [])
+    return figures_of(task, dynamic, head, varied, EXTENSIONS, task in COMPARED, asked)
 
 
 FIGURES = {task: figures_of_task(task) for task, runs in RUNS_OF.items() if runs}

@@ -6,7 +6,9 @@ from equidyn.steps import command
 def main() -> None:
     from equidyn.steps.decompose import decompose
 
-    decompose(**vars(command.parser_of_step(__doc__).parse_args()))
+    parser = command.parser_of_step(__doc__)
+    parser.add_argument("--code", default="", help="digest of the code; another one measures anew")
+    decompose(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

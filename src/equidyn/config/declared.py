@@ -74,8 +74,11 @@ def check_figures(config: dict) -> None:
     ------
     ConfigError
     """
-    known = declared_tasks(config)
-    for figure in figures(extensions_of(config)):
+    known, all_figures = declared_tasks(config), figures(extensions_of(config))
+    on_request = sorted({figure.name for figure in all_figures if figure.on_request})
+    if unknown := sorted(set(config.get("figures", [])) - set(on_request)):
+        raise ConfigError(f"config, figures: {unknown}, expected some of {', '.join(on_request)}")
+    for figure in all_figures:
         if figure.task not in ("", *known):
             raise ConfigError(
                 f"{figure.module}: figure {figure.name!r} of task {figure.task!r}, expected one of "

@@ -119,13 +119,13 @@ class Training(Section):
     )
     precision: Literal["float32", "tf32", "bf16"] = Field(
         PRECISION,
-        description="of training; measuring is always float32. tf32: matrix products and convolutions on a GPU "
-        "in TF32; bf16: forward passes in bfloat16, the rest in TF32",
+        description="of training; measuring is always float32. tf32: matrix products and convolutions on a "
+        "GPU in TF32; bf16: forward passes in bfloat16, the rest in TF32",
     )
     execution: Literal["eager", "compiled", "graphs"] = Field(
         EXECUTION,
-        description="of forward and backward passes of training: op by op, by torch.compile, or as CUDA graphs, "
-        "one for each shape of a batch (on a CPU op by op); lengths are rounded up for the last two",
+        description="of forward and backward passes of training: op by op, by torch.compile, or as CUDA "
+        "graphs, one for each shape of a batch (on a CPU op by op); lengths are rounded up for the last two",
     )
     clip: AboveZero = Field(description="gradient-norm clip")
     ema: Share = Field(
@@ -391,6 +391,11 @@ class Config(Section):
         ABSENT,
         description="Python files outside the package, each of which declares a task, a model, figures or a "
         "reader (`CONTRIBUTING.md`); their digests are among the settings of their runs",
+    )
+    figures: Annotated[list[str], Distinct] = Field(
+        ABSENT,
+        description="figures beside those that are always drawn: `published`, runs over the paper's of the "
+        "same size",
     )
     offline: bool = Field(OFFLINE, description="download nothing: say which file to put where by hand")
     datasets: dict[Name, dict[str, Any]] = Field(min_length=1, description="by name, see Sources")

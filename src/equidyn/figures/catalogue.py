@@ -8,7 +8,8 @@ matplotlib; a file outside the package may, too (the config's ``extensions``):
 ``name`` is lower case with underscores, ``task`` empty for figures of all tasks, ``claim`` that under which
 the report shows it (none: at the end). Optional: ``extra``, the file of every shown run that it needs
 beside the decomposition tables; ``axes``, the dotted keys of a matrix, where it is drawn once runs vary one
-of them; ``comparisons`` (true), where it is drawn of those of the config; ``place``, of its order.
+of them; ``comparisons`` (true), where it is drawn of those of the config; ``on_request`` (true), where the
+config's ``figures`` name it; ``place``, of its order.
 """
 
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ def figures_of(
     varied: Iterable[str],
     extensions: Iterable[str] = (),
     compared: bool = False,
+    requested: Iterable[str] = (),
 ) -> dict[str, Figure]:
     """The figures of a task with runs, by name.
 
@@ -35,12 +37,13 @@ def figures_of(
     varied : dotted keys that the task's runs in the matrix vary
     extensions : files outside the package that may declare figures
     compared : whether the config has comparisons of the task
+    requested : names that the config's ``figures`` list
     """
-    varied, found = set(varied), {}
+    varied, requested, found = set(varied), set(requested), {}
     for figure in figures(tuple(extensions)):
         if figure.task not in ("", task) or (figure.axes and not varied & set(figure.axes)):
             continue
-        if figure.comparisons and not compared:
+        if (figure.comparisons and not compared) or (figure.on_request and figure.name not in requested):
             continue
         if figure.extra in DYNAMICS and not (head if figure.extra == HEAD else dynamic):
             continue

@@ -1,40 +1,42 @@
-"""Decompose the held-out loss at every checkpoint of a run into twirled error and equivariance error."""
+"""Decompose the held-out loss at every checkpoint of a run into twirled error and equivariance error; killed
+and started again it measures what is left.
+"""
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from equidyn import processes
 from equidyn.defaults import PROCESSES
+from equidyn.progress import tqdm
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.results.tables import write_table
-from equidyn.steps.measurement import Measurement, about_training
-from equidyn.steps.run import Run, checkpoints_in, load, read_settings
-from equidyn.training import checkpoint
+from equidyn.steps.measured import Measured
+from equidyn.steps.run import checkpoints_in, load, read_settings
+
+KEPT = "measured"  # folder beside the table, until it is whole
 
 
 def decompose(
-    config: Path, data: Path, checkpoints: Path, out: Path, grids: Path | None = None, threads: int = 1
+    config: Path,
+    data: Path,
+    checkpoints: Path,
+    out: Path,
+    grids: Path | None = None,
+    code: str = "",
+    threads: int = 1,
 ) -> None:
-    """Write ``decomposition.csv`` of a run; its columns are ``results.columns.DECOMPOSITION``."""
+    """Write ``decomposition.csv`` of a run; its columns are ``results.columns.DECOMPOSITION``.
+
+    Parameters
+    ----------
+    code : digest of the code; what another one has measured is measured again
+    """
     settings = read_settings(config)
     with processes.started(settings["training"].get("processes", PROCESSES)) as ours:
         run = load(settings, data, grids, threads)
-        rows = _rows(run, data, checkpoints_in(checkpoints), ours)
+        measured = Measured(run, data, out.parent / KEPT, code, grids, ours)
+        paths, rows = checkpoints_in(checkpoints), []
+        for path in tqdm(paths, desc="checkpoints", disable=not ours.first):
+            rows += measured.rows(path, path == paths[-1])
         if ours.first:
             write_table(out, rows, list(DECOMPOSITION))
-
-
-def _rows(run: Run, data: Path, paths: list[Path], ours: processes.Processes) -> list[dict]:
-    measured, about = run.settings["measure"], about_training(run.settings, data)
-    measurement = Measurement(
-        run.settings["run"], run.task, run.model, measured["n_rotations"], about=about, processes=ours
-    )
-    rows = []
-    for path in tqdm(paths, desc="checkpoints", disable=not ours.first):
-        saved, last = checkpoint.load(path), path == paths[-1]
-        for plan in measurement.plans(last):
-            rows += measurement.rows(saved, plan)
-        if last and measured.get("off_grid"):
-            rows.append(measurement.off_grid_row(saved, measured["off_grid"]))
-    return rows
+            measured.forget()

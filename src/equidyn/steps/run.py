@@ -1,18 +1,21 @@
 """What every step after the datasets shares: a run's settings, task, model and checkpoints."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from equidyn import tasks
-from equidyn.device import resolve_device
+from equidyn.device import placed, resolve_device
 from equidyn.errors import DataError, optional_packages
 from equidyn.models import registry
 from equidyn.tasks.protocol import Task
 
-with optional_packages():
+try:
     import yaml
+except ImportError:  # a node with a GPU may do without: there settings are JSON, which is YAML, too
+    yaml = None
 
 
 @dataclass
@@ -25,8 +28,21 @@ class Run:
 
 
 def read_settings(config: Path) -> dict:
-    """Settings of a run, as the step ``configure`` wrote them."""
-    return yaml.safe_load(config.read_text())
+    """Settings of a run, as the step ``configure`` wrote them.
+
+    Raises
+    ------
+    MissingPackageError
+        YAML beyond JSON, without the package that reads it
+    """
+    text = config.read_text()
+    if yaml is not None:
+        return yaml.safe_load(text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        with optional_packages():
+            raise ModuleNotFoundError(f"No module named 'yaml', which {config} needs", name="yaml") from None
 
 
 def load(
@@ -51,7 +67,7 @@ def load(
     settings = settings if n_items is None else few_items(settings, n_items)
     task = tasks.build(settings["task"], data, settings, device, grids)
     model = registry.build_named(settings["model"], settings["seed"], settings["task"])
-    return Run(settings, task, model.eval().to(device))
+    return Run(settings, task, placed(model.eval(), device))
 
 
 def few_items(settings: dict, n_items: int) -> dict:

@@ -1,5 +1,6 @@
 """Train one run; killed and started again it continues where its last resume state was."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,12 +12,21 @@ from equidyn.steps.run import load, read_settings
 from equidyn.training import loop
 
 
-def train(config: Path, data: Path, out: Path, code: str = "", threads: int = 1) -> None:
+def train(
+    config: Path,
+    data: Path,
+    out: Path,
+    code: str = "",
+    threads: int = 1,
+    at_checkpoint: Callable[[Path], None] | None = None,
+    resume_every: float = loop.RESUME_EVERY,
+) -> None:
     """Train into the folder ``out``, see ``training.loop.train``.
 
     Parameters
     ----------
     code : digest of the code; another one discards the resume state
+    at_checkpoint, resume_every : see ``training.loop.train``
     """
     settings = read_settings(config)
     with processes.started(settings["training"].get("processes", PROCESSES)) as ours:
@@ -30,5 +40,14 @@ def train(config: Path, data: Path, out: Path, code: str = "", threads: int = 1)
             device,
             content_digest.stored_digest(data),
         ]
-        how = settings["training"], out, "\n".join(identity), settings["seed"]
-        loop.train(run.model, run.task, *how, processes=ours)
+        loop.train(
+            run.model,
+            run.task,
+            settings["training"],
+            out,
+            "\n".join(identity),
+            settings["seed"],
+            resume_every,
+            ours,
+            at_checkpoint,
+        )

@@ -16,12 +16,13 @@ from equidyn import defaults, seeds
 from equidyn.data import store
 from equidyn.data.padding import Ragged, fits, gathered, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
+from equidyn.device import on_device
 from equidyn.errors import DataError, UnknownNameError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, DISTOGRAM_FARTHEST, centred, distance_bins
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, penalised, predicted
 
 TASK = {
     "name": "flow",

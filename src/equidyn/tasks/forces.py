@@ -10,11 +10,12 @@ import torch
 from equidyn.data import store
 from equidyn.data.padding import Ragged, fits, gathered, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
+from equidyn.device import on_device
 from equidyn.geometry.neighbours import neighbour_list, places_of
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.measure import Batch
-from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted, takes
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, penalised, predicted, takes
 
 TASK = {
     "name": "forces",

@@ -13,6 +13,7 @@ import torch
 
 from equidyn.declarations import Task as Declared
 from equidyn.defaults import AVERAGE, EQUIVARIANCE_PENALTY
+from equidyn.device import on_device
 from equidyn.errors import ConfigError
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Action
@@ -62,9 +63,11 @@ class Task(Protocol):
 
 
 class TrainsInParts:
-    """A training loss in three parts, so that a GPU need not wait for the host: ``draw`` on the host, all that is
-    random and small, made ahead; ``make`` on the device, where shapes are known beforehand; ``loss`` on the
-    device, nothing but torch functions of the batch, which can be recorded once and replayed.
+    """A training loss in three parts, so that a GPU need not wait for the host.
+
+    ``draw`` on the host, all that is random and small, made ahead; ``make`` on the device, where shapes are
+    known beforehand; ``loss`` on the device, nothing but torch functions of the batch, which can be recorded
+    once and replayed.
 
     ``draw(items, step_seed, few_shapes)`` returns tensors and other values by name; with ``few_shapes``
     lengths are rounded up. ``make(model, drawn)`` gets them on the device and returns the batch;
@@ -79,21 +82,6 @@ class TrainsInParts:
         """Loss of the training items with these indices, and what to log; all randomness from step_seed."""
         drawn = on_device(self.draw(items, step_seed), self.device)
         return self.loss(model, self.make(model, drawn))
-
-
-def on_device(drawn: dict, device: torch.device | str) -> dict:
-    """What was drawn with its tensors on the device, on a GPU without waiting for it; other values as they
-    are.
-    """
-    if torch.device(device).type == "cpu":
-        return drawn
-    cuda = torch.device(device).type == "cuda"
-    return {
-        name: (value.pin_memory() if cuda else value).to(device, non_blocking=True)
-        if isinstance(value, torch.Tensor)
-        else value
-        for name, value in drawn.items()
-    }
 
 
 def takes(model: torch.nn.Module, argument: str) -> bool:

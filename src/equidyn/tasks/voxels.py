@@ -16,12 +16,13 @@ from equidyn.data.grids import geometry
 from equidyn.data.grids import read as read_grids
 from equidyn.data.select import one_per_cluster, subset, training_items
 from equidyn.data.voxelize import fits, voxelize_batch
+from equidyn.device import on_device
 from equidyn.errors import DataError
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
 from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
-from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, on_device, penalised, predicted
+from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, penalised, predicted
 
 TASK = {
     "name": "voxels",

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from equidyn.defaults import COPIES
+from equidyn.device import on_device
 from equidyn.processes import ALONE, Processes
-from equidyn.tasks.protocol import TrainsInParts, on_device
 
 PART_SEED = 10**12  # beyond every seed · 1,000,003 + step of one part
 POOL = 16  # batches whose items are sorted by length together
@@ -108,7 +108,7 @@ def parts_of(
         if not processes.has(k):
             continue
         of_part = seed + k * PART_SEED
-        drawn = task.draw(part, of_part, few_shapes) if isinstance(task, TrainsInParts) else None
+        drawn = task.draw(part, of_part, few_shapes) if hasattr(task, "draw") else None
         made.append(Part(k, len(part) / len(items), of_part, part, drawn))
     return made
 

@@ -1,16 +1,16 @@
-"""How forward and backward passes are run: op by op, compiled, or as CUDA graphs, recorded once per shape of a
-batch and replayed; and in which precision. Measuring is always op by op, in float32.
+"""How forward and backward passes are run: op by op, compiled, or as CUDA graphs, recorded once per shape
+of a batch and replayed; and in which precision. Measuring is always op by op, in float32.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from equidyn.defaults import EXECUTION, PRECISION
 from equidyn.device import tf32
-from equidyn.tasks.protocol import Task
 
 Result = tuple[torch.Tensor, dict[str, torch.Tensor]]
 WARM = 3  # batches of a shape that run op by op before they are recorded
@@ -21,7 +21,7 @@ def products(settings: dict) -> AbstractContextManager:
     return tf32(True) if settings.get("precision", PRECISION) != "float32" else nullcontext()
 
 
-def passes_of(task: Task, model: torch.nn.Module, settings: dict) -> Callable[[dict, float], Result]:
+def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[dict, float], Result]:
     """What adds the gradient of a share of the loss of a batch, and returns loss and log; see ``execution``
     and ``precision`` of the settings ``training``.
     """

@@ -26,18 +26,13 @@ from equidyn.device import hardware
 from equidyn.errors import TrainingError
 from equidyn.files import exclusive
 from equidyn.processes import ALONE, Processes
-from equidyn.tasks.protocol import TrainsInParts
+from equidyn.progress import tqdm
 from equidyn.training import checkpoint
 from equidyn.training.draws import Draws, Part
 from equidyn.training.execution import passes_of, products
 from equidyn.training.optimizers import optimizer_for
 
-try:
-    from tqdm import tqdm
-except ImportError:  # a machine with a GPU may do without a progress bar
-
-    def tqdm(items, **_):
-        return items
+RESUME_EVERY = 15.0  # seconds
 
 
 def learning_rate(step: int, settings: dict) -> float:
@@ -106,7 +101,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.watch = Watch(self.device)
         self._weights = list(self.ema.parameters()), list(model.parameters())
-        self._passes = passes_of(task, model, settings) if isinstance(task, TrainsInParts) else None
+        self._passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
 
     def draws(self) -> Draws:
         """Of its steps."""
@@ -177,7 +172,7 @@ def train(
     out: Path,
     identity: str,
     seed: int,
-    resume_every: float = 15.0,
+    resume_every: float = RESUME_EVERY,
     processes: Processes = ALONE,
     at_checkpoint: Callable[[Path], None] | None = None,
 ) -> None:

@@ -47,21 +47,31 @@ class AdamWithoutEps(torch.optim.Optimizer):
     def step(self) -> None:
         """One update from the gradients of the parameters."""
         for group in self.param_groups:
+            found = [p for p in group["params"] if p.grad is not None]
+            if not found:
+                continue
             beta1, beta2 = group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
-                state["step"] += 1
-                mean, square = (
-                    state["exp_avg"].lerp_(p.grad, 1 - beta1),
-                    state["exp_avg_sq"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2),
-                )
-                scale = math.sqrt(1 - beta2 ** state["step"]) / (1 - beta1 ** state["step"])
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(torch.where(square > 0, mean * square.rsqrt(), 0.0), alpha=group["lr"] * scale)
+            for p in found:
+                if not self.state[p]:
+                    empty = dict(exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
+                    self.state[p].update(step=0, **empty)
+                self.state[p]["step"] += 1
+            gradients, states = [p.grad for p in found], [self.state[p] for p in found]
+            means, squares = ([s[name] for s in states] for name in ("exp_avg", "exp_avg_sq"))
+            torch._foreach_lerp_(means, gradients, 1 - beta1)
+            torch._foreach_mul_(squares, beta2)
+            torch._foreach_addcmul_(squares, gradients, gradients, value=1 - beta2)
+            updates = torch._foreach_rsqrt(squares)  # infinite where the square is zero, and nothing is moved
+            torch._foreach_clamp_max_(updates, torch.finfo(torch.float32).max)
+            torch._foreach_mul_(updates, torch._foreach_sign(squares))
+            torch._foreach_mul_(updates, means)
+            torch._foreach_mul_(found, 1 - group["lr"] * group["weight_decay"])
+            steps = {s["step"] for s in states}
+            for step in steps:  # one, but for parameters that had no gradient at first
+                scale = math.sqrt(1 - beta2**step) / (1 - beta1**step)
+                those = [k for k, s in enumerate(states) if s["step"] == step]
+                moved = [found[k] for k in those], [updates[k] for k in those]
+                torch._foreach_add_(*moved, alpha=-group["lr"] * scale)
 
 
 def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:

@@ -1,4 +1,4 @@
-"""Drug-like molecules out of the wheel of molsets 0.3.1 (MOSES), which ships 1.6 million SMILES as a compressed
+"""Drug-like molecules out of the wheel of molsets 0.3.1 (MOSES), which ships 1.6 million SMILES as a packed
 CSV.
 
 Polykovskiy et al., Front. Pharmacol. 11, 565644 (2020): filtered from ZINC, 250 to 350 Da, uncharged.

@@ -1,0 +1,129 @@
+"""A run of published size over the paper's curve of the same model: percent of held-out loss from
+equivariance error against step, ours as a ratio of means, theirs as that and as they draw it.
+
+Drawn where a config asks for it: beside toy models the paper's curves say nothing.
+"""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from equidyn.figures import style
+from equidyn.figures.style import plt
+from equidyn.results import tables
+
+FIGURES = [
+    {
+        "name": "published",
+        "task": "forces",
+        "place": 30,
+        "claim": "C2",
+        "on_request": True,
+        "caption": "Runs of published size over the paper's: percent of held-out loss from equivariance"
+        " error",
+    },
+    {
+        "name": "published",
+        "task": "voxels",
+        "place": 30,
+        "claim": "C2",
+        "on_request": True,
+        "caption": "Runs of published size over the paper's: percent of held-out loss from equivariance"
+        " error",
+    },
+    {
+        "name": "published",
+        "task": "flow",
+        "place": 30,
+        "claim": "C2",
+        "on_request": True,
+        "caption": "Runs of published size over the paper's: percent of held-out loss from equivariance"
+        " error",
+    },
+]
+PAPER = Path(__file__).resolve().parents[3] / "resources/paper_milestones.csv"
+TRAIN_50K = {  # of EScAIP 6M on 50,000 structures: quantity → line and label
+    "percent_ratio": ("-", "0.2", "paper, EScAIP 6M, 50k of SPICE: ratio of means"),
+    "percent_drawn": ("--", "0.5", "the same, published convention"),
+}
+POINTS = {  # of the others: run, with the condition after it where there are some
+    "voxels": ("model-7M", "paper, VoxMol 7M on GEOM-drugs"),
+    "flow": ("default-rep2", "paper, 60M on PDB (steps: rows of its log)"),
+}
+LOWEST = 1e-3  # percent
+
+
+def draw(rows: list[dict], paper: list[dict]) -> Figure:
+    """Figure of one panel per run, log-log; the band is a 95 % interval, dashed are EMA weights."""
+    names = tables.runs(rows)
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(min(style.WIDE, 4.6 * len(names)), 3.4), sharey=True, squeeze=False
+    )
+    for axis, run in zip(axes[0], names):
+        _panel(axis, [r for r in rows if r["run"] == run], run, paper)
+    axes[0, 0].set_ylabel("equivariance error, % of held-out loss")
+    return figure
+
+
+def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
+    conditions, task = [c for c in tables.conditions(rows, run) if not c.endswith("sc")], rows[0]["task"]
+    colours = [style.colour(run)] if len(conditions) == 1 else style.sequence(len(conditions))
+    _published(axis, task, paper, dict(zip(conditions, colours)))
+    for condition, colour in zip(conditions, colours):
+        curve = tables.curve(rows, run, condition=condition)
+        x, label = style.steps(curve), condition or f"{run}, ours: ratio of means, 95 %"
+        axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=label)
+        low, high = ([max(r[f"percent_{end}"], LOWEST) for r in curve] for end in ("lo", "hi"))
+        axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+    if len(conditions) == 1:
+        averaged = tables.curve(rows, run, weights="ema")
+        axis.plot(
+            style.steps(averaged),
+            [r["percent"] for r in averaged],
+            "--",
+            color=colours[0],
+            label="EMA weights",
+        )
+        style.at_zero_level(axis, tables.curve(rows, run))
+    axis.axhline(2, color="0.5", lw=0.8, ls=":")
+    axis.text(0.01, 2.1, "2 %", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
+    style.log_step(axis)
+    axis.set_yscale("log")
+    axis.set_xlim(left=0.4)
+    columns = 1 if len(conditions) == 1 else 3
+    axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=columns)
+
+
+def _published(axis: Axes, task: str, paper: list[dict], colours: dict[str, str]) -> None:
+    """The paper's curve of a task, or its points by condition."""
+    if task == "forces":
+        for quantity, (line, colour, label) in TRAIN_50K.items():
+            found = [
+                r for r in paper if (r["task"], r["run"], r["quantity"]) == (task, "train-50k", quantity)
+            ]
+            axis.plot(
+                [r["step"] for r in found],
+                [r["percent"] for r in found],
+                line,
+                color=colour,
+                label=label,
+                lw=1.2,
+            )
+        return
+    name, label = POINTS[task]
+    for condition, colour in colours.items():
+        wanted = (task, f"{name} {condition}".strip(), "percent_published")
+        points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == wanted]
+        edge = colour if condition else "0.3"
+        axis.plot(
+            [r["step"] for r in points],
+            [r["percent"] for r in points],
+            "D",
+            ms=3,
+            mfc="none",
+            mec=edge,
+            mew=0.7,
+            label=label,
+        )
+        label = None

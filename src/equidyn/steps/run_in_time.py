@@ -1,0 +1,301 @@
+"""Runs of a config in the time that there is, on a machine without Snakemake: what `equidyn run` does.
+
+The data files and the settings of the runs were made beforehand, by the workflow. Each run in turn gets an
+equal share of what is left of the time: some steps and one measurement are timed, then as many steps and
+checkpoints are planned as fit, never more than its settings say. Training and measuring are the functions
+that the rules call; every checkpoint is measured when it is written, and the table is written again.
+
+Killed, the same command goes on: plans, resume states and measured checkpoints are kept in the folder of
+results and belong to one state of settings, data, code, torch and device.
+"""
+
+import copy
+import hashlib
+import importlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from equidyn.data.grids import build as build_grids
+from equidyn.declarations import own_models, own_tasks
+from equidyn.device import hardware
+from equidyn.errors import ArgumentError, DataError
+from equidyn.files import atomic_write
+from equidyn.guards import content_digest
+from equidyn.provenance import code_digest, commit
+from equidyn.results import tables
+from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps import decompose, train
+from equidyn.steps.measured import Measured
+from equidyn.steps.measurement import Plan
+from equidyn.steps.run import Run, load, read_settings
+from equidyn.training import loop
+
+FEWEST = 10  # steps: with less a run is not worth a row
+LEAST_CHECKPOINTS = 3
+MEASURING, MARGIN = 0.5, 0.95  # share of the time for checkpoints, at most; of the rest so much is planned
+UNTIMED, TIMED = 5, 20  # steps
+COLUMNS = (
+    "run",
+    "parameters",
+    "steps",
+    "steps/s",
+    "peak GiB",
+    "last total / zero predictor",
+    "last equivariance error, % (95 %)",
+    "lowest %",
+)
+LATER = ("matplotlib", "equidyn.figures.published")  # modules that are needed at the end
+KEEP_EVERY = 20.0  # seconds between resume states
+
+
+@dataclass
+class Planned:
+    """What a run will do; seconds of a step and of a checkpoint were timed."""
+
+    steps: int
+    n_checkpoints: int
+    step_seconds: float
+    measure_seconds: float
+    share_seconds: float
+
+
+def run_in_time(
+    results: Path,
+    minutes: float,
+    out: Path | None = None,
+    runs: list[str] | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+) -> None:
+    """Train and measure the runs of a folder of results, see the module, and print a table.
+
+    Parameters
+    ----------
+    results : of a config, with ``runs/<run>/config.yaml`` and ``data/<dataset>.h5``
+    out : folder of tables and figures; default: ``results / "timed"``. Checkpoints go to ``out / "work"``
+    runs : names, in this order; default: all
+    steps : of each run, whatever time they take
+    device : in place of the settings'
+
+    Raises
+    ------
+    ArgumentError, DataError
+        no such run, no data, no time
+    """
+    started = time.monotonic()
+    for module in LATER:  # before anything long
+        importlib.import_module(module)
+    if minutes <= 0 or (steps is not None and steps < FEWEST):
+        raise ArgumentError(f"minutes {minutes}, steps {steps}, expected more than 0 and at least {FEWEST}")
+    out = out or results / "timed"
+    found = settings_of(results, runs)
+    if device is not None:
+        found = [{**settings, "device": device} for settings in found]
+    missing = [f for settings in found for f in files_of(results, settings)[:1] if not f.is_file()]
+    if missing:
+        raise DataError(f"{', '.join(map(str, missing))}: not there, expected what `make gpu-data` makes")
+    lines = []
+    for k, settings in enumerate(found):
+        left = 60 * minutes - (time.monotonic() - started)
+        timed = _Timed(results, settings, out)
+        planned = timed.plan(left / (len(found) - k), steps)
+        if planned is None:
+            lines.append(f"| {settings['run']} | not run: no time for {FEWEST} steps | | | | | |")
+            continue
+        lines.append(timed.run(planned))
+        del timed
+        _write(out / "summary.md", _summary(lines, time.monotonic() - started))
+    print(_summary(lines, time.monotonic() - started), flush=True)
+
+
+def settings_of(results: Path, runs: list[str] | None) -> list[dict]:
+    """Settings of some runs of a folder of results, or of all.
+
+    Raises
+    ------
+    ArgumentError, DataError
+        no such run, or none at all
+    """
+    there = sorted(path.parent.name for path in results.glob("runs/*/config.yaml"))
+    if not there:
+        raise DataError(f"{results}: no runs/*/config.yaml, expected what `make gpu-data` makes")
+    if unknown := sorted(set(runs or []) - set(there)):
+        raise ArgumentError(f"{results}: no runs {unknown}, expected some of {', '.join(there)}")
+    return [read_settings(results / "runs" / name / "config.yaml") for name in runs or there]
+
+
+def files_of(results: Path, settings: dict) -> list[Path]:
+    """Dataset file of a run, and its held-out grids where its task has them."""
+    data = results / "data"
+    grids = [data / settings["dataset"] / "grids.h5"] if own_tasks()[settings["task"]].grids else []
+    return [data / f"{settings['dataset']}.h5", *grids]
+
+
+class _Timed:
+    """A run: planned, trained and measured in a folder of its own."""
+
+    def __init__(self, results: Path, settings: dict, out: Path):
+        self.name, self.settings, self.out = settings["run"], settings, out
+        self.work = out / "work" / self.name
+        self.data, *grids = files_of(results, settings)
+        self.grids = grids[0] if grids else None
+        if self.grids is not None and not self.grids.is_file():
+            build_grids(str(self.data), str(self.grids), "")
+        architecture = own_models().get(settings["model"].get("architecture"))
+        modules = [own_tasks()[settings["task"]].module, *([architecture.module] if architecture else [])]
+        self.code = code_digest(train.__file__, *modules, "equidyn.steps.decompose")
+        self.threads = torch.get_num_threads()
+        self.loaded: Run = load(settings, self.data, self.grids, self.threads)
+        self.device = next(self.loaded.model.parameters()).device
+
+    def plan(self, share: float, steps: int | None) -> Planned | None:
+        """The plan kept from before, or one for at most ``share`` seconds; None where too few steps fit."""
+        digest = content_digest.stored_digest(self.data)
+        about = [self.settings, digest, self.code, torch.__version__, hardware(self.device), steps]
+        identity = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        path = self.work / "plan.json"
+        kept = _read(path)
+        if kept.get("identity") == identity:
+            return Planned(**kept["planned"])
+        if kept:
+            print(f"{self.work}: of other settings, data, code, torch or device: discarded", flush=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+        began, training = time.monotonic(), self.settings["training"]
+        step, measuring = self._time_steps(), self._time_measuring()
+        share = max(0.0, share - (time.monotonic() - began))
+        n = max(LEAST_CHECKPOINTS, min(training["n_checkpoints"], int(MEASURING * share / measuring)))
+        fit = max(0, int(MARGIN * (share - (n + 1) * measuring) / step))
+        planned = Planned(steps or min(fit, training["steps"]), n, step, measuring, share)
+        print(
+            f"{self.name}: {step:.4f} s a step, {measuring:.2f} s a checkpoint; {fit} steps fit in "
+            f"{share:.0f} s, {planned.steps} planned with {n} checkpoints",
+            flush=True,
+        )
+        if planned.steps < FEWEST:
+            return None
+        _write(path, json.dumps(dict(identity=identity, planned=asdict(planned)), indent=2) + "\n")
+        return planned
+
+    def _time_steps(self) -> float:
+        """Mean seconds of steps, on a copy of the model."""
+        model = copy.deepcopy(self.loaded.model).train()
+        trainer = loop.Trainer(model, self.loaded.task, self.settings["training"], 0, self.name)
+        began = self._now()
+        for step, parts in enumerate(trainer.draws().of_steps(0, UNTIMED + TIMED)):
+            if step == UNTIMED:
+                began = self._now()
+            trainer.advance(step, parts)
+        return (self._now() - began) / TIMED
+
+    def _time_measuring(self) -> float:
+        """Seconds of a checkpoint, from its first condition and live weights."""
+        measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
+        saved = {"step": 0, "live": copy.deepcopy(self.loaded.model.state_dict())}
+        plan = Plan("live", measurement.main, self.loaded.task.conditions[:1])
+        list(measurement.rows(saved, plan))  # warm-up, and what is made once
+        began = self._now()
+        list(measurement.rows(saved, plan))
+        of_all = len(self.loaded.task.conditions) * len(measurement.plans(last=False))
+        return max(1e-3, (self._now() - began) * of_all)
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.monotonic()
+
+    def run(self, planned: Planned) -> str:
+        """Train and measure; the run's line of the printed table."""
+        began = time.monotonic()
+        training = {**self.settings["training"], "steps": planned.steps}
+        training |= dict(n_checkpoints=planned.n_checkpoints)
+        if "checkpoints_from" in training:
+            training["checkpoints_from"] = min(training["checkpoints_from"], planned.steps)
+        settings = {**self.settings, "training": training}
+        config = self.work / "config.yaml"
+        _write(config, json.dumps(settings, indent=2) + "\n")
+        table = self.work / "decomposition.csv"
+        run = load(settings, self.data, self.grids, self.threads)
+        measured = Measured(run, self.data, table.parent / decompose.KEPT, self.code, self.grids)
+        rows: dict[int, list[dict]] = {}
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
+        def measure(path: Path) -> None:
+            step = int(path.stem.removeprefix("step_"))
+            rows[step] = measured.rows(path, step == planned.steps)
+            tables.write_table(self.out / f"{self.name}.csv", sum(rows.values(), []), list(DECOMPOSITION))
+            print(f"{self.name}: measured step {step}", flush=True)
+
+        if not (self.work / "summary.json").is_file():
+            self._train(config, measure)
+        decompose.decompose(
+            config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
+        )
+        return self._finish(table, settings, planned, time.monotonic() - began)
+
+    def _train(self, config: Path, measure: Callable[[Path], None]) -> None:
+        for path in sorted((self.work / "resume/checkpoints").glob("step_*.pt")):  # of a killed call
+            measure(path)
+        train.train(
+            config,
+            self.data,
+            self.work,
+            self.code,
+            self.threads,
+            at_checkpoint=measure,
+            resume_every=KEEP_EVERY,
+        )
+
+    def _finish(self, table: Path, settings: dict, planned: Planned, seconds: float) -> str:
+        from equidyn.figures import published, style
+
+        rows = tables.read([table])
+        _write(self.out / f"{self.name}.csv", table.read_text())
+        style.save(published.draw(rows, tables.read_paper(published.PAPER)), str(self.out / self.name))
+        summary = _read(self.work / "summary.json")
+        cuda = self.device.type == "cuda"
+        memory = torch.cuda.max_memory_allocated() / 2**30 if cuda else None
+        told = dict(date=date.today().isoformat(), commit=commit(), cuda=torch.version.cuda)
+        told |= dict(peak_memory_gib=memory, seconds=round(seconds, 1), planned=asdict(planned))
+        told |= dict(summary=summary, settings=settings)
+        told |= dict(data=content_digest.stored_digest(self.data))
+        _write(self.out / f"{self.name}.json", json.dumps(told, indent=2) + "\n")
+        curve = tables.curve(rows, self.name, condition=rows[0]["condition"])
+        lowest, last = min(curve, key=lambda row: row["percent"]), curve[-1]
+        return (
+            f"| {self.name} {rows[0]['condition']} | {summary['parameters'] / 1e6:.2f}M | "
+            f"{summary['steps']} of {self.settings['training']['steps']} | {summary['steps_per_second']} | "
+            f"{'–' if memory is None else f'{memory:.1f}'} | {last['total'] / last['zero_loss']:.3g} | "
+            f"{last['percent']:.3g} [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] | "
+            f"{lowest['percent']:.3g} at {lowest['step']:.0f} |"
+        )
+
+
+def _summary(lines: list[str], seconds: float) -> str:
+    cuda = torch.cuda.is_available()
+    name = hardware(torch.device("cuda" if cuda else "cpu"))
+    head = (
+        f"{name}, torch {torch.__version__}, {date.today().isoformat()}, commit {commit()}, {seconds:.0f} s"
+    )
+    return "\n".join([head, "", f"| {' | '.join(COLUMNS)} |", "|---" * 8 + "|", *lines, ""])
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise DataError(
+            f"{path}: not JSON ({error}), expected what this command writes; delete it"
+        ) from error

@@ -1,0 +1,239 @@
+"""`equidyn run` and `equidyn pack` with tiny models on the CPU, in an environment cut down to what a node
+without a network has.
+"""
+
+import csv
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+import torch
+import yaml
+from common import REPOSITORY
+
+from equidyn import config
+from equidyn.data.build import build
+from equidyn.device import tf32
+from equidyn.errors import ArgumentError, DataError
+from equidyn.results import tables
+from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps import run_in_time as module
+from equidyn.steps.pack import pack
+
+BLOCKED = "yaml jsonschema pydantic tqdm numba rdkit ase gemmi tblite snakemake pycurl jinja2 pandas skimage"
+BLOCKER = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys("{BLOCKED}".split()))  # None: an import fails, and a search finds nothing
+runpy.run_module("equidyn.cli", run_name="__main__", alter_sys=True)
+"""
+RUNS = ("forces", "voxels-0.9", "flow")
+STEPS = 12
+
+
+def tiny(content):
+    """The config with tiny models and few steps, of fewer items."""
+    for task, settings in content["defaults"].items():
+        settings["model"] = dict(architecture=settings["model"]["architecture"], size="tiny")
+        few = dict(batch_size=4, lr=1e-3, warmup=2, log_every=1, n_checkpoints=4)
+        settings["training"] |= few
+        settings["training"].pop("n_train", None)
+        settings["measure"] |= dict(n_items=4, n_rotations=3, batch_size=4)
+        if task == "flow":
+            settings["measure"]["times"] = [0.4, 0.9]
+    return content
+
+
+@pytest.fixture(scope="module")
+def results(dataset, tmp_path_factory):
+    """What `make gpu-data` makes, small."""
+    folder = tmp_path_factory.mktemp("results") / "gpu"
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(dataset, folder / "data/drugs.h5")
+    molecules = str(REPOSITORY / "resources/molecules.csv")
+    small = dict(source="conformers", molecules=molecules, n_molecules=12, n_conformers=16, temperature=200)
+    small |= dict(max_atoms=9, n_held_out=5, seed=0, labels=False)
+    box = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=12, resolution=0.9, radius=0.5)
+    build({**small, "voxels": box}, str(folder / "data/drug-shapes.h5"))
+    chains = dict(source="backbones", n_chains=10, min_residues=20, max_residues=24, n_held_out=4, seed=0)
+    build(chains, str(folder / "data/backbones.h5"))
+    content = tiny(yaml.safe_load((REPOSITORY / "config/gpu.yaml").read_text()))
+    for name in RUNS:
+        path = folder / "runs" / name / "config.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(config.resolve_run(content, name)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unpacked(results, tmp_path_factory):
+    """Packed, taken elsewhere, unpacked."""
+    folder = tmp_path_factory.mktemp("node")
+    pack(results, folder / "pack.tar.gz")
+    with tarfile.open(folder / "pack.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "equidyn"
+
+
+def command(*more):
+    return [sys.executable, "-c", BLOCKER, "run", "results/gpu", "--device", "cpu", *map(str, more)]
+
+
+def surroundings(tree):
+    return dict(env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree / "src")}, cwd=tree)
+
+
+@pytest.fixture(scope="module")
+def done(unpacked):
+    """All runs, where nothing but the allowed packages can be imported."""
+    asked = command("--minutes", 5, "--steps", STEPS)
+    finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return unpacked / "results/gpu/timed", finished.stdout
+
+
+def test_the_code_that_runs_is_the_packed_one(done, unpacked):
+    for name in RUNS:
+        told = json.loads((done[0] / f"{name}.json").read_text())
+        assert told["commit"] == (unpacked / "COMMIT").read_text()
+
+
+def test_writes_tables_figures_and_records_without_other_packages(done):
+    folder, printed = done
+    made = {f"{name}.{suffix}" for name in RUNS for suffix in ("csv", "json", "png", "svg", "pdf")}
+    assert {path.name for path in folder.iterdir()} == made | {"work", "summary.md"}  # nothing half-written
+    for name in RUNS:
+        told = json.loads((folder / f"{name}.json").read_text())
+        assert told["summary"]["steps"] == told["planned"]["steps"] == STEPS
+        assert told["summary"]["torch"] == torch.__version__ and told["summary"]["hardware"]
+        assert name in printed
+    assert (folder / "summary.md").read_text().count("\n|") == 2 + len(RUNS)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_tables_are_those_of_the_workflow(done, name):
+    path = done[0] / f"{name}.csv"
+    with open(path) as file:
+        assert next(csv.reader(file)) == list(DECOMPOSITION)
+    rows = tables.read([path])
+    for condition in tables.conditions(rows, name):
+        curve = tables.curve(rows, name, condition=condition)
+        assert (curve[0]["step"], curve[-1]["step"]) == (0, STEPS) and len(curve) == 4
+        averaged = tables.curve(rows, name, weights="ema", condition=condition)
+        assert [row["step"] for row in averaged] == [row["step"] for row in curve]
+        seen = tables.curve(rows, name, condition=condition, items="training")
+        assert [row["step"] for row in seen] == [STEPS]
+    for row in rows:
+        assert row["percent_lo"] <= row["percent"] <= row["percent_hi"]
+        assert math.isclose(row["total"], row["twirled"] + row["equivariance"], rel_tol=1e-9, abs_tol=1e-12)
+        if row["loss"] == "mse":
+            assert row["floor"] < 1e-6 * row["total"] < row["equivariance"]
+
+
+def without_seconds(path):
+    return [{**row, "seconds": 0} for row in tables.read([path])]
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_killed_at_random_moments_it_comes_to_the_same_and_measures_nothing_twice(
+    done, unpacked, tmp_path, seed
+):
+    """However often it is killed: what a call has measured, the next one has not lost."""
+    out, draw = tmp_path / "out", random.Random(seed)
+    asked = command("--minutes", 5, "--steps", STEPS, "--out", out, "--runs", "forces")
+    kept, printed = set(), ""
+    for _ in range(3):
+        call = subprocess.Popen(asked, **surroundings(unpacked), stdout=subprocess.PIPE, text=True)
+        wanted = draw.randrange(1, 5)  # measured checkpoints until it dies, or a little later
+        for line in call.stdout:
+            wanted -= "measured step" in line
+            if wanted == 0:
+                time.sleep(draw.random() / 4)
+                break
+        call.send_signal(signal.SIGKILL)
+        call.wait()
+        there = {path.name for path in (out / "work/forces/measured").glob("step_*.json")}
+        assert kept <= there or (out / "work/forces/decomposition.csv").is_file()
+        kept = there
+    finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
+    assert finished.returncode == 0, printed + finished.stdout + finished.stderr
+    assert without_seconds(out / "forces.csv") == without_seconds(done[0] / "forces.csv")
+
+
+def test_other_settings_start_anew(done, unpacked, tmp_path):
+    shutil.copytree(done[0], tmp_path / "out")
+    asked = command("--minutes", 5, "--steps", STEPS + 1, "--out", tmp_path / "out", "--runs", "forces")
+    finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
+    assert finished.returncode == 0 and "discarded" in finished.stdout
+    assert max(row["step"] for row in tables.read([tmp_path / "out/forces.csv"])) == STEPS + 1
+
+
+@pytest.mark.parametrize(
+    "step_seconds, share", [(0.01, 600), (0.04, 200), (0.1, 100), (1e-4, 600), (100, 600)]
+)
+def test_the_plan_stays_within_the_time(results, tmp_path, monkeypatch, step_seconds, share):
+    (settings,) = module.settings_of(results, ["forces"])
+    timed = module._Timed(results, {**settings, "device": "cpu"}, tmp_path)
+    monkeypatch.setattr(timed, "_time_steps", lambda: step_seconds)
+    monkeypatch.setattr(timed, "_time_measuring", lambda: 2.0)
+    planned = timed.plan(share, None)
+    if planned is None:
+        assert module.FEWEST * step_seconds > 0.9 * share - 5 * 2.0
+        return
+    assert planned.steps * step_seconds + (planned.n_checkpoints + 1) * 2.0 <= share
+    assert module.FEWEST <= planned.steps <= settings["training"]["steps"]
+    assert timed.plan(1.0, None) == planned  # kept
+
+
+def test_says_what_is_missing_and_runs_nothing(results, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_Timed", None)
+    with pytest.raises(DataError, match="runs/.*make gpu-data"):
+        module.run_in_time(tmp_path, 1.0)
+    with pytest.raises(ArgumentError, match="no runs .'absent'., expected some of flow, forces"):
+        module.run_in_time(results, 1.0, runs=["absent"])
+    with pytest.raises(ArgumentError, match="minutes 0"):
+        module.run_in_time(results, 0)
+    copy = tmp_path / "gpu"
+    shutil.copytree(results, copy)
+    (copy / "data/drugs.h5").unlink()
+    with pytest.raises(DataError, match="drugs.h5: not there"):
+        module.run_in_time(copy, 1.0)
+    with pytest.raises(DataError, match="drugs.h5: not there"):
+        pack(copy, tmp_path / "pack.tar.gz")
+    assert not (copy / "timed").exists() and not (tmp_path / "pack.tar.gz").exists()
+
+
+def test_a_pack_beyond_the_limit_is_refused(results, tmp_path):
+    with pytest.raises(DataError, match=r"MiB, expected at most 0.01"):
+        pack(results, tmp_path / "pack.tar.gz", limit=0.01)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tf32_is_as_it_was_afterwards():
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with pytest.raises(ZeroDivisionError), tf32(not before[0]):
+        assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is not before[0]
+        raise ZeroDivisionError
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_the_papers_curve_agrees_with_its_milestones():
+    paper = tables.read_paper(REPOSITORY / "resources/paper_milestones.csv")
+    rows = [r for r in paper if (r["task"], r["run"]) == ("forces", "train-50k")]
+
+    def of(quantity):
+        return {r["step"]: r["percent"] for r in rows if r["quantity"] == quantity}
+
+    ratio, drawn, known = (of(q) for q in ("percent_ratio", "percent_drawn", "percent_published"))
+    assert known and set(ratio) == set(drawn) and all(0 < ratio[s] <= drawn[s] for s in ratio)
+    for step, percent in known.items():
+        near = min(drawn, key=lambda s: abs(math.log(s / step)))
+        neighbours = [drawn[s] for s in drawn if abs(math.log(s / near)) < 0.5]
+        assert 0.85 * min(neighbours) <= percent <= 1.15 * max(neighbours)
