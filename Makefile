@@ -29,7 +29,7 @@ gallery: .venv/installed
 
 # full-size models on one GPU, before anything long: speed, memory, and which way of running them is fast. On a machine without a network these two need torch, numpy, scipy, h5py and matplotlib alone
 gpu-check:
-	PYTHONPATH=src $(NODE_PYTHON) benchmarks/gpu_check.py --out docs/results/gpu/check.json
+	PYTHONPATH=src $(NODE_PYTHON) benchmarks/gpu_check.py results/gpu-check --out docs/results/gpu/check.json
 
 # the runs of config/gpu.yaml in so many minutes; RUNS="forces flow" for some of them
 gpu:

@@ -1,214 +1,301 @@
-"""Full-size models on one device: steps per second, peak memory, achieved FLOP/s against a large matmul, cost
-of the decomposition.
+"""Full-size training on one device, ways of running it side by side: steps per second, memory, operations per
+second against a large matmul, how far losses agree, the share of the time in which the GPU works, and what
+measuring costs.
 
-    make gpu-check                                                          # on a machine with a GPU
-    python benchmarks/gpu_check.py --device cpu --tiny       # the same code, small
+    make gpu-check          # on a machine with a GPU, the data of config/gpu-check.yaml being there
+    python benchmarks/gpu_check.py results/gpu-check --device cpu --steps 3 --runs escaip-6M
 
-Inputs are random, so losses mean nothing. Needs torch, numpy, scipy and this package alone. Measuring is
-float32 with TF32 off.
+Every run is timed op by op in float32 first; then in TF32 and bfloat16, compiled, as CUDA graphs, U-Nets in
+both memory formats. Each way starts from the same weights and draws. What fails is a line of the table, and
+the next one is tried; the file is written after each. A profile of the first and of the fastest way of each
+run goes beside it. Needs what `equidyn run` needs.
 """
 
 import argparse
+import contextlib
+import copy
 import json
-import platform
 import time
 from datetime import date
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from equidyn.geometry.neighbours import neighbour_list
-from equidyn.models import registry
+from equidyn.device import hardware
+from equidyn.files import atomic_write
 from equidyn.provenance import commit
-from equidyn.symmetry import groups
-from equidyn.symmetry.actions import Fixed, Grid, Scalar, Vector
-from equidyn.symmetry.measure import Batch, measure
+from equidyn.steps.measured import Measured
+from equidyn.steps.measurement import Plan
+from equidyn.steps.run import load
+from equidyn.steps.run_in_time import files_of, grids_made, settings_of
+from equidyn.training.loop import Trainer
 
-
-def molecules(model, b, atoms, device):
-    """Random molecules for EScAIP: inputs, actions, target, predict."""
-    generator = torch.Generator().manual_seed(0)
-    positions = (torch.randn(b, atoms, 3, generator=generator) * atoms ** (1 / 3) * 1.2).to(device)
-    mask = torch.ones(b, atoms, dtype=torch.bool, device=device)
-    neighbours, valid = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
-    inputs = dict(
-        numbers=torch.randint(1, 9, (b, atoms), generator=generator).to(device),
-        positions=positions,
-        mask=mask,
-        neighbours=neighbours,
-        neighbour_mask=valid,
-    )
-    actions = dict(
-        numbers=Scalar(), positions=Vector(), mask=Fixed(), neighbours=Fixed(), neighbour_mask=Fixed()
-    )
-    return (
-        inputs,
-        actions,
-        torch.randn(b, atoms, 3, generator=generator).to(device),
-        Vector(),
-        lambda model, x: model(**x)[1],
-    )
-
-
-def chains(model, b, n, device):
-    """Random chains for Proteina."""
-    generator = torch.Generator().manual_seed(0)
-    x_t = torch.randn(b, n, 3, generator=generator).to(device)
-    inputs = dict(
-        x_t=x_t,
-        t=torch.full((b,), 0.5, device=device),
-        mask=torch.ones(b, n, dtype=torch.bool, device=device),
-        index=torch.arange(1, n + 1, device=device).expand(b, n),
-        breaks=torch.zeros(b, n, device=device),
-        x_sc=torch.zeros_like(x_t),
-    )
-    actions = dict(x_t=Vector(), x_sc=Vector(), t=Scalar(), mask=Fixed(), index=Fixed(), breaks=Fixed())
-    return (
-        inputs,
-        actions,
-        torch.randn(b, n, 3, generator=generator).to(device),
-        Vector(),
-        lambda model, x: model(**x),
-    )
-
-
-def grids(model, b, g, device):
-    """Random grids for VoxMol."""
-    x = torch.rand(b, 8, g, g, g, generator=torch.Generator().manual_seed(0)).to(device)
-    return dict(noisy=x), dict(noisy=Grid()), x.clone(), Grid(), lambda model, x: model(**x)
-
-
-# architecture, size, inputs, items per step, atoms / residues / voxels per edge
-FULL = [
-    ("escaip", "6M", molecules, 64, 30),
-    ("proteina", "60M", chains, 8, 128),
-    ("proteina", "400M", chains, 4, 128),
-    ("voxmol", "111M", grids, 8, 64),
+CHANNELS_LAST, CONTIGUOUS = "channels last", "contiguous"
+FORMATS = {CHANNELS_LAST: torch.channels_last_3d, CONTIGUOUS: torch.contiguous_format}
+WAYS = [  # execution, precision, memory format of a U-Net; the first is what others are compared with
+    ("eager", "float32", CONTIGUOUS),
+    ("eager", "float32", CHANNELS_LAST),
+    ("eager", "tf32", CONTIGUOUS),
+    ("eager", "tf32", CHANNELS_LAST),
+    ("eager", "bf16", CONTIGUOUS),
+    ("eager", "bf16", CHANNELS_LAST),
+    ("graphs", "tf32", CONTIGUOUS),
+    ("graphs", "bf16", CONTIGUOUS),
+    ("graphs", "bf16", CHANNELS_LAST),
+    ("compiled", "tf32", CONTIGUOUS),
 ]
-TINY = [
-    ("escaip", "tiny", molecules, 4, 8),
-    ("proteina", "tiny", chains, 2, 16),
-    ("voxmol", "tiny", grids, 2, 8),
-]
+UNTIMED = 8  # steps: shapes are met, graphs recorded
+SLOWEST = 25.0  # s of the timed steps of one way: fewer steps where it takes longer
+ROWS = 20  # of a profile
+COLUMNS = (
+    "way | first steps, s | steps/s | peak GiB | TFLOP/s | of matmul | GPU works | loss / the first way's"
+)
 
 
-def seconds(call, device, n):
-    """Mean wall time of n calls after two."""
-    for _ in range(2):
-        call()
-    _wait(device)
-    started = time.perf_counter()
-    for _ in range(n):
-        call()
-    _wait(device)
-    return (time.perf_counter() - started) / n
+def ways_of(model: torch.nn.Module) -> list[tuple[str, str, str]]:
+    """Those that differ for a model: only some have a memory format."""
+    return [way for way in WAYS if hasattr(model, "memory_formats") or way[2] == CONTIGUOUS]
 
 
-def _wait(device):
-    if device == "cuda":
-        torch.cuda.synchronize()
+class Check:
+    """One run, whose ways start from the same weights."""
+
+    def __init__(self, results: Path, settings: dict, steps: int):
+        self.settings, self.steps = settings, steps
+        self.data, self.grids = grids_made(*files_of(results, settings))
+        self.run = load(settings, self.data, self.grids, torch.get_num_threads())
+        self.device = next(self.run.model.parameters()).device
+        self.weights = copy.deepcopy(self.run.model.state_dict())
+
+    def trainer(self, execution: str, precision: str, memory_format: str) -> Trainer:
+        """A fresh one for a way."""
+        training = {**self.settings["training"], "execution": execution, "precision": precision}
+        self.run.task.settings = {**self.settings, "training": training}
+        model = copy.deepcopy(self.run.model)
+        model.load_state_dict(self.weights)
+        if hasattr(model, "memory_formats"):
+            model.to(memory_format=FORMATS[memory_format])
+        return Trainer(model.train(), self.run.task, training, self.settings["seed"], self.settings["run"])
+
+    def now(self) -> float:
+        """Seconds, when the device has done all."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def time(self, way: tuple[str, str, str], first_loss: float | None) -> dict:
+        """What the table says of a way, and its trainer."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        trainer, began = self.trainer(*way), self.now()
+        with contextlib.closing(trainer.draws().of_steps(0, 10**6)) as drawn:  # it ends a thread
+            parts = next(drawn)
+            loss = self.loss(trainer, parts)
+            trainer.advance(0, parts)
+            one = self.now() - began
+            for step in range(1, UNTIMED):
+                trainer.advance(step, next(drawn))
+            warm = self.now() - began
+            wanted = max(2, min(self.steps, int(SLOWEST * UNTIMED / max(warm - one, 1e-3))))
+            started = self.now()
+            for step in range(UNTIMED, UNTIMED + wanted):
+                trainer.advance(step, next(drawn))
+            seconds = (self.now() - started) / wanted
+        trainer.check()
+        memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
+        found = dict(execution=way[0], precision=way[1], memory_format=way[2], first_seconds=warm)
+        found |= dict(steps_per_second=1 / seconds, peak_memory_gib=memory, loss=loss)
+        return found | dict(loss_ratio=1.0 if first_loss is None else loss / first_loss)
+
+    @staticmethod
+    def loss(trainer: Trainer, parts: list) -> float:
+        """Of the first batch without dropout, whose draws depend on the memory format."""
+        trainer.model.eval()
+        loss, _ = trainer.passes(trainer.task.make(trainer.model, parts[0].drawn), 1.0)
+        trainer.model.train()
+        return float(loss)
+
+    def flops(self) -> int:
+        """Operations of a step, counted in the plain form of attention."""
+        trainer, counter = self.trainer(*WAYS[0]), FlopCounterMode(display=False)
+        with sdpa_kernel(SDPBackend.MATH), counter:
+            trainer.advance(0, trainer.draws().of_step(0))
+        return counter.get_total_flops()
+
+    def profile(self, way: tuple[str, str, str]) -> tuple[float | None, str]:
+        """Share of the time in which the GPU works, and where it goes, as a table."""
+        cuda = self.device.type == "cuda"
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
+        trainer = self.trainer(*way)
+        for step in range(UNTIMED):
+            trainer.advance(step, trainer.draws().of_step(step))
+        began = self.now()
+        n = 5 if cuda else 2
+        with torch.profiler.profile(activities=activities) as profiler:
+            for step in range(UNTIMED, UNTIMED + n):
+                trainer.advance(step, trainer.draws().of_step(step))
+            seconds = self.now() - began
+        averages = profiler.key_averages()
+        table = averages.table(sort_by=f"self_{'cuda' if cuda else 'cpu'}_time_total", row_limit=ROWS)
+        busy = sum(event.self_device_time_total for event in averages) / 1e6 / seconds if cuda else None
+        return busy, table
+
+    def measuring(self) -> float:
+        """Seconds of measuring over those of as many plain forward passes."""
+        measurement = Measured(self.run, self.data, self.data.parent / "unused", grids=self.grids).measurement
+        task, model = self.run.task, self.run.model.eval()
+        condition = task.conditions[0]
+        batches = task.held_out(model, condition)
+        saved = {"step": 0, "live": self.weights}
+        n = len(measurement.main.drawn)
+
+        @torch.no_grad()
+        def forwards() -> None:
+            for batch in batches:
+                for _ in range(n):
+                    task.predict(model, batch.inputs)
+
+        spent = []
+        plan = Plan("live", measurement.main, (condition,))
+        for work in (forwards, lambda: list(measurement.rows(saved, plan))):
+            work()
+            began = self.now()
+            work()
+            spent.append(self.now() - began)
+        return spent[1] / spent[0]
 
 
-def check(architecture, size, make, b, n, device, steps):
-    """One row of the table."""
-    if device == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    model = registry.build(architecture, size).to(device)
-    inputs, actions, target, output, predict = make(model, b, n, device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write) -> dict:
+    """All ways of a run; ``write`` is called with what there is after each."""
+    check = Check(results, settings, steps)
+    parameters = sum(p.numel() for p in check.run.model.parameters())
+    model, training = settings["model"], settings["training"]
+    first = check.run.task.held_out(check.run.model, check.run.task.conditions[0])[0]
+    found = dict(run=settings["run"], architecture=model["architecture"], size=model["size"])
+    found |= dict(parameters=parameters, items=training["batch_size"], length=first.target.shape[-2])
+    flops, lines = check.flops(), []
+    found |= dict(flops=flops, ways=lines)
+    for way in ways_of(check.run.model):
+        try:
+            line = check.time(way, lines[0].get("loss") if lines else None)
+            line |= dict(tflops=flops * line["steps_per_second"] / 1e12)
+            line |= dict(of_matmul=line["tflops"] / matmul)
+        except Exception as error:  # out of memory, or what this torch cannot compile: the others count
+            line = dict(execution=way[0], precision=way[1], memory_format=way[2], error=str(error)[:300])
+        lines.append(line)
+        write(found)
+    done = [line for line in lines if "error" not in line]
+    if not done:
+        return found
+    fastest = max(done, key=lambda line: line["steps_per_second"])
+    for line in {id(line): line for line in (done[0], fastest)}.values():
+        way = line["execution"], line["precision"], line["memory_format"]
+        line["gpu_works"], table = check.profile(way)
+        name = f"profile-{settings['run']}-{'-'.join(way).replace(' ', '-')}.txt"
+        (profiles / name).write_text(table + "\n")
+    found["decomposition_over_forwards"] = check.measuring()
+    found |= {key: done[0][key] for key in ("steps_per_second", "peak_memory_gib", "tflops")}
+    write(found)
+    return found
 
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        loss = (predict(model, inputs) - target).square().mean()
-        loss.backward()
-        optimizer.step()
 
-    per_step = seconds(step, device, steps)
-    with FlopCounterMode(display=False) as counter:
-        step()
-    memory = torch.cuda.max_memory_allocated() if device == "cuda" else 0
-    model.eval()
-    n_rotations = 10
-    rotations = (
-        groups.subset_per_item(groups.cube(), n_rotations, b, 0)
-        if architecture == "voxmol"
-        else groups.haar_per_item(n_rotations, b, 0)
+def as_text(result: dict) -> str:
+    """The table."""
+    lines = [
+        f"{result['hardware']}, torch {result['torch']}, float32 matmul {result['matmul_tflops']:.2f} "
+        f"TFLOP/s, {result['date']}, commit {result['commit']}"
+    ]
+    for found in result["models"]:
+        measuring = found.get("decomposition_over_forwards")
+        told = "" if measuring is None else f"; measuring takes {measuring:.2f} x as many forward passes"
+        lines += [
+            f"\n**{found['run']}**, {found['parameters'] / 1e6:.2f}M parameters, {found['items']} items a "
+            f"step, {found['flops'] / 1e12:.3f} TFLOP{told}\n",
+            f"| {COLUMNS} |",
+            "|---" * (COLUMNS.count("|") + 1) + "|",
+        ]
+        lines += [_line(line, _by_format(found)) for line in found["ways"]]
+    return "\n".join(lines) + "\n"
+
+
+def _by_format(found: dict) -> bool:
+    """Whether the ways of a run differ by memory format."""
+    return any(line["memory_format"] != CONTIGUOUS for line in found["ways"])
+
+
+def _line(line: dict, formats: bool) -> str:
+    way = f"{line['execution']}, {line['precision']}" + (f", {line['memory_format']}" if formats else "")
+    if "error" in line:
+        return f"| {way} | failed: {' '.join(line['error'].split())[:120].replace('|', '/')} | | | | | | |"
+    memory = "–" if line["peak_memory_gib"] is None else f"{line['peak_memory_gib']:.1f}"
+    works = line.get("gpu_works")
+    works = "" if works is None else f"{100 * works:.0f} %"
+    return (
+        f"| {way} | {line['first_seconds']:.1f} | {line['steps_per_second']:.2f} | {memory} | "
+        f"{line['tflops']:.3f} | {100 * line['of_matmul']:.0f} % | {works} | "
+        f"{line['loss_ratio']:.6f} |"
     )
-    order = 24 if architecture == "voxmol" else None
-    batch = Batch(inputs, target, None, torch.arange(b))
-    with torch.no_grad():
-        forward = seconds(lambda: predict(model, inputs), device, max(2, steps // 2))
-    measured = seconds(lambda: measure(model, predict, [batch], actions, output, rotations, order), device, 2)
-    return dict(
-        architecture=architecture,
-        size=size,
-        parameters=sum(p.numel() for p in model.parameters()),
-        items=b,
-        length=n,
-        steps_per_second=1 / per_step,
-        peak_memory_gib=memory / 2**30,
-        tflops=counter.get_total_flops() / per_step / 1e12,
-        forward_seconds=forward,
-        decomposition_over_forwards=measured / (n_rotations * forward),
-    )
+
+
+def matmul_tflops(device: str, side: int) -> float:
+    """Of a large product in float32 without TF32."""
+    a = torch.randn(side, side, device=device)
+    spent = []
+    for _ in range(5):
+        _ = a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        _ = a @ a
+        if device == "cuda":
+            torch.cuda.synchronize()
+        spent.append(time.perf_counter() - began)
+    return 2 * side**3 / sorted(spent)[2] / 1e12
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("results", type=Path, help="folder of results of config/gpu-check.yaml")
+    parser.add_argument("--runs", nargs="+", help="names, in this order; default: all")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument(
-        "--tiny", action="store_true", help="tiny models: tries the code, says nothing about speed"
-    )
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--out", type=Path, help="JSON file; the table goes beside it as .md")
+    parser.add_argument("--steps", type=int, default=60, help="timed steps of each way, at most")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file; table and profiles go beside it")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             f"error: no CUDA device (torch {torch.__version__}, CUDA of this build: {torch.version.cuda}); "
             f"nothing was measured"
         )
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    side = 512 if args.tiny else 8192
-    a = torch.randn(side, side, device=args.device)
-    matmul = 2 * side**3 / seconds(lambda: a @ a, args.device, 5) / 1e12
-    name = (
-        torch.cuda.get_device_name() if args.device == "cuda" else platform.processor() or platform.machine()
-    )
+    settings = [{**found, "device": args.device} for found in settings_of(args.results, args.runs)]
+    matmul = matmul_tflops(args.device, 8192 if args.device == "cuda" else 1024)
     result = dict(
         date=date.today().isoformat(),
         commit=commit(),
-        hardware=name,
+        hardware=hardware(torch.device(args.device)),
         torch=torch.__version__,
         matmul_tflops=matmul,
         models=[],
     )
-    lines = [
-        f"{name}, torch {torch.__version__}, float32 matmul {matmul:.2f} TFLOP/s, {result['date']}, commit "
-        f"{result['commit']}\n"
-    ]
-    lines.append(
-        "| model | parameters | items x length | steps/s | peak GiB | TFLOP/s | of matmul | decomposition "
-        "/ 10 forwards |\n|---|---|---|---|---|---|---|---|"
-    )
-    print("\n".join(lines))
-    for row in TINY if args.tiny else FULL:
-        r = check(*row, args.device, args.steps)
-        result["models"].append(r)
-        lines.append(
-            f"| {r['architecture']} {r['size']} | {r['parameters'] / 1e6:.2f}M | {r['items']} x "
-            f"{r['length']} | {r['steps_per_second']:.2f} | {r['peak_memory_gib']:.1f} | "
-            f"{r['tflops']:.2f} | {100 * r['tflops'] / matmul:.0f} % | "
-            f"{r['decomposition_over_forwards']:.2f} |"
-        )
-        print(lines[-1], flush=True)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
-        args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(found: dict) -> None:
+        whole = {**result, "models": [*result["models"], found]}
+        for path, text in (
+            (args.out, json.dumps(whole, indent=2) + "\n"),
+            (args.out.with_suffix(".md"), as_text(whole)),
+        ):
+            with atomic_write(path) as temporary:
+                temporary.write_text(text)
+
+    for one in settings:
+        result["models"].append(check_run(args.results, one, args.steps, matmul, args.out.parent, write))
+        print(as_text({**result, "models": result["models"][-1:]}), flush=True)
 
 
 if __name__ == "__main__":

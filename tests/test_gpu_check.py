@@ -1,43 +1,49 @@
-"""The check of full-size models, tried on the CPU with tiny ones."""
+"""The check of ways of running full-size models, tried on the CPU with tiny ones."""
 
 import json
 import sys
 
+import gpu_results
 import pytest
 import torch
 
 from benchmarks import gpu_check
+from equidyn.cost.throughput import measured_on_gpu
 
 
-def test_tiny_models_make_one_json_and_one_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        [
-            "gpu_check.py",
-            "--device",
-            "cpu",
-            "--tiny",
-            "--steps",
-            "2",
-            "--out",
-            str(tmp_path / "out/check.json"),
-        ],
-    )
+def test_every_way_is_a_line_and_one_that_fails_is_one_too(dataset, tmp_path, monkeypatch):
+    results, out = gpu_results.make(tmp_path / "gpu", dataset), tmp_path / "out/check.json"
+    asked = ["gpu_check.py", str(results), "--device", "cpu", "--steps", "2", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", asked)
+    original = gpu_check.Check.trainer
+
+    def failing(self, *way):
+        if way[0] == "compiled":  # needs a compiler, and a minute
+            raise RuntimeError("no | compiler")
+        return original(self, *way)
+
+    monkeypatch.setattr(gpu_check.Check, "trainer", failing)
     gpu_check.main()
-    found = json.loads((tmp_path / "out/check.json").read_text())
+    found = json.loads(out.read_text())
     assert {"date", "commit", "hardware", "torch", "matmul_tflops"} < set(found)
-    assert [row["architecture"] for row in found["models"]] == ["escaip", "proteina", "voxmol"]
-    assert all(
-        row["steps_per_second"] > 0 and row["tflops"] > 0 and row["decomposition_over_forwards"] > 0
-        for row in found["models"]
-    )
-    assert (tmp_path / "out/check.md").read_text().count("\n|") == 2 + len(found["models"])
+    assert [row["run"] for row in found["models"]] == sorted(gpu_results.RUNS)
+    for row in found["models"]:
+        *done, failed = row["ways"]
+        assert failed["error"] == "no | compiler" and row["decomposition_over_forwards"] > 0
+        assert all(line["steps_per_second"] > 0 and line["tflops"] > 0 for line in done)
+        formats = {line["memory_format"] for line in done}
+        assert len(formats) == (2 if row["architecture"] == "voxmol" else 1)
+        for line in done:  # bfloat16 is coarse, all else is rounding
+            assert line["loss_ratio"] == pytest.approx(1, abs=0.2 if line["precision"] == "bf16" else 1e-4)
+    assert out.with_suffix(".md").read_text().count("failed: no / compiler") == len(found["models"])
+    assert len(list(out.parent.glob("profile-*.txt"))) >= len(found["models"])
+    assert len(measured_on_gpu(out)) == len(found["models"])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so_and_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--out", str(tmp_path / "check.json")])
+    asked = ["gpu_check.py", str(tmp_path), "--out", str(tmp_path / "out/check.json")]
+    monkeypatch.setattr(sys, "argv", asked)
     with pytest.raises(SystemExit, match="no CUDA device"):
         gpu_check.main()
     assert not list(tmp_path.iterdir())

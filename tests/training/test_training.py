@@ -2,9 +2,10 @@ import csv
 
 import pytest
 import torch
-from common import SETTINGS, TRAINING
+from common import TRAINING
+from small_tasks import small_flow, small_voxels
 
-from equidyn import errors, tasks
+from equidyn import errors
 from equidyn.errors import DataError
 from equidyn.models import registry
 from equidyn.training import checkpoint, draws, loop, optimizers
@@ -110,41 +111,6 @@ def test_muon_takes_each_parameter_once_and_no_embedding():
     for group in together.param_groups:
         group["lr"] = 0.5
     assert {group["lr"] for part in together.parts for group in part.param_groups} == {0.5}
-
-
-def small_voxels(folder):
-    from equidyn.data.build import build
-
-    box = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=8, resolution=0.5, radius=0.5)
-    build(
-        {**SETTINGS, "labels": False, "max_atoms": 10, "n_molecules": 20, "n_conformers": 30, "voxels": box},
-        str(folder / "d.h5"),
-    )
-    training = {**TRAINING, "sigma": 0.3, "shift": 0.5, "sampler": "haar"}
-    return (
-        tasks.build(
-            "voxels", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))
-        ),
-        "voxmol",
-        training,
-    )
-
-
-def small_flow(folder):
-    from equidyn.data.build import build
-
-    build(
-        dict(source="backbones", n_chains=24, min_residues=20, max_residues=24, n_held_out=4, seed=0),
-        str(folder / "d.h5"),
-    )
-    training = {**TRAINING, "self_conditioning": 0.5}
-    return (
-        tasks.build(
-            "flow", str(folder / "d.h5"), dict(training=training, measure=dict(n_items=4, batch_size=4))
-        ),
-        "proteina",
-        training,
-    )
 
 
 @pytest.mark.parametrize("make", [small_voxels, small_flow])

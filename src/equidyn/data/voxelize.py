@@ -97,7 +97,7 @@ def voxelize_batch(
     """
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
     settings = (resolution, radius, compatible)
-    if owner is not None and positions.is_cuda:
+    if owner is not None and (positions.is_cuda or numba is None):
         return _torch(positions, channels, owner, (len(offsets) - 1, n_channels, grid, grid, grid), *settings)
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
     n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)

@@ -13,7 +13,14 @@ from equidyn.provenance import SOURCE, commit
 from equidyn.steps.run_in_time import files_of, settings_of
 
 REPOSITORY = SOURCE.parents[1]
-CODE = ("src/equidyn", "resources/paper_milestones.csv", "Makefile", "pyproject.toml", "LICENSE")
+CODE = (
+    "src/equidyn",
+    "benchmarks/gpu_check.py",
+    "resources/paper_milestones.csv",
+    "Makefile",
+    "pyproject.toml",
+    "LICENSE",
+)
 MIB = 2**20
 
 

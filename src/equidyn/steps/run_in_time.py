@@ -138,16 +138,20 @@ def files_of(results: Path, settings: dict) -> list[Path]:
     return [data / f"{settings['dataset']}.h5", *grids]
 
 
+def grids_made(data: Path, grids: Path | None = None) -> tuple[Path, Path | None]:
+    """The files of a run; held-out grids are made where they are missing."""
+    if grids is not None and not grids.is_file():
+        build_grids(str(data), str(grids), "")
+    return data, grids
+
+
 class _Timed:
     """A run: planned, trained and measured in a folder of its own."""
 
     def __init__(self, results: Path, settings: dict, out: Path):
         self.name, self.settings, self.out = settings["run"], settings, out
         self.work = out / "work" / self.name
-        self.data, *grids = files_of(results, settings)
-        self.grids = grids[0] if grids else None
-        if self.grids is not None and not self.grids.is_file():
-            build_grids(str(self.data), str(self.grids), "")
+        self.data, self.grids = grids_made(*files_of(results, settings))
         architecture = own_models().get(settings["model"].get("architecture"))
         modules = [own_tasks()[settings["task"]].module, *([architecture.module] if architecture else [])]
         self.code = code_digest(train.__file__, *modules, "equidyn.steps.decompose")

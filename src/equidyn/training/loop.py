@@ -84,6 +84,7 @@ class Trainer:
     Attributes
     ----------
     watch : what to ask before weights are kept
+    passes : see ``execution.passes_of``; None of a task that has its training loss in one part
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.watch = Watch(self.device)
         self._weights = list(self.ema.parameters()), list(model.parameters())
-        self._passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
+        self.passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
 
     def draws(self) -> Draws:
         """Of its steps."""
@@ -145,11 +146,11 @@ class Trainer:
         seed alone.
         """
         torch.manual_seed(part.seed % 2**63)
-        if self._passes is None:
+        if self.passes is None:
             loss, log = self.task.training_loss(self.model, part.items, part.seed)
             (part.share * loss).backward()
             return loss.detach(), log
-        return self._passes(self.task.make(self.model, part.drawn), part.share)
+        return self.passes(self.task.make(self.model, part.drawn), part.share)
 
     def _row(self, step: int, rate: float, found: dict[int, tuple], norm: torch.Tensor) -> dict[str, float]:
         """Of the parts of all processes, in their order."""

@@ -1,0 +1,168 @@
+"""Ways of running a training step give one result: draws made ahead, few shapes, graphs, an autocast."""
+
+import contextlib
+
+import pytest
+import torch
+from common import TRAINING
+from small_tasks import small_flow, small_forces, small_voxels
+
+from equidyn.device import placed
+from equidyn.models import registry
+from equidyn.training import execution, loop
+from equidyn.training.draws import Draws
+
+MAKERS = pytest.mark.parametrize("make", [small_forces, small_voxels, small_flow])
+ITEMS = torch.arange(5)
+
+
+def gradients(model):
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def batch_of(task, model, few_shapes=False, seed=3, items=ITEMS):
+    return task.make(model, task.draw(items, seed, few_shapes))
+
+
+@MAKERS
+def test_few_shapes_change_nothing_but_rounding(make, tmp_path):
+    task, architecture, _ = make(tmp_path)
+    found = {}
+    for few_shapes in (False, True):
+        model = registry.build(architecture, "tiny", 0).eval()  # no dropout
+        loss, _ = task.loss(model, batch_of(task, model, few_shapes))
+        loss.backward()
+        found[few_shapes] = loss.item(), gradients(model)
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-5)
+    for a, b in zip(found[True][1], found[False][1], strict=True):
+        assert (a - b).norm() <= 1e-4 * max(b.norm(), 1e-3)
+
+
+def test_batches_of_molecules_have_few_shapes(tmp_path):
+    task, architecture, _ = small_forces(tmp_path)
+    model = registry.build(architecture, "tiny", 0)
+    shapes = {few: set() for few in (False, True)}
+    for few in shapes:
+        for seed in range(12):
+            items = torch.randperm(task.n_train, generator=torch.Generator().manual_seed(seed))[:8]
+            shapes[few].add(execution._shape(batch_of(task, model, few, seed, items)))
+    assert len(shapes[True]) < len(shapes[False])
+
+
+@MAKERS
+def test_the_loss_waits_for_nothing(make, tmp_path, monkeypatch):
+    """Reading a value, or an index whose length is not known, would make a GPU wait: neither happens in a
+    step between two rows of metrics.csv.
+    """
+    task, architecture, _ = make(tmp_path)
+    model = registry.build(architecture, "tiny", 0).train()
+    settings = {**task.settings["training"], "log_every": 10**6}
+    trainer = loop.Trainer(model, task, settings, 0, "run")
+    monkeypatch.setattr(loop.Trainer, "check", lambda self: None)  # on a CPU it looks at every step
+    monkeypatch.setattr("equidyn.data.voxelize.numba", None)  # as on a GPU
+    parts = trainer.draws().of_step(1)
+    waits = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "cpu"):
+        original = getattr(torch.Tensor, name)
+
+        def noted(self, *more, name=name, original=original):
+            waits.append(name)
+            return original(self, *more)
+
+        monkeypatch.setattr(torch.Tensor, name, noted)
+    trainer.advance(1, parts)
+    monkeypatch.undo()
+    assert not waits
+
+
+class Replayed:
+    """What stands for a CUDA graph on a CPU: it runs again on the tensors that it was recorded with."""
+
+    def __init__(self, graphs, batch, share):
+        self.graphs, self.batch, self.share = graphs, batch, share
+
+    def replay(self):
+        for p in self.graphs.parameters:
+            p.grad = None
+        loss, log = self.graphs.run(self.batch, self.share)
+        recorded = next(r for r in self.graphs.recorded.values() if r.graph is self)
+        recorded.result[0].copy_(loss)
+        for kept, p in zip(recorded.gradients, self.graphs.parameters):
+            if kept is not None:
+                kept.copy_(p.grad)
+
+
+@MAKERS
+def test_what_is_replayed_is_what_would_have_run(make, tmp_path, monkeypatch):
+    """Batches are copied to where a graph reads, gradients taken from where it writes, shape by shape."""
+
+    def record(self, batch, share):
+        batch = execution._like(batch)
+        for p in self.parameters:
+            p.grad = None
+        result = self.run(batch, share)
+        kept = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        return execution._Recorded(Replayed(self, batch, share), batch, (result[0].clone(), result[1]), kept)
+
+    monkeypatch.setattr(execution.Graphs, "_record", record)
+    monkeypatch.setattr(execution.Graphs, "_aside", lambda self, batch, share: self.run(batch, share))
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    curves = []
+    for graphs in (False, True):
+        task, architecture, _ = make(tmp_path / str(graphs))
+        model = registry.build(architecture, "tiny", 0)
+        settings = {**task.settings["training"], "log_every": 1, "execution": "graphs"}
+        trainer = loop.Trainer(model.eval(), task, settings, 0, "run")  # no dropout: this records twice
+        if graphs:
+            trainer.passes = execution.Graphs(trainer.passes, model)
+        draws = trainer.draws()
+        curves.append([trainer.advance(step, draws.of_step(step))["loss"] for step in range(16)])
+        if graphs:
+            assert trainer.passes.recorded
+    assert curves[0] == curves[1] and len(set(curves[0])) == 16
+
+
+@MAKERS
+def test_bfloat16_is_near_and_another(make, tmp_path):
+    losses = {}
+    for precision in ("float32", "tf32", "bf16"):
+        task, architecture, _ = make(tmp_path / precision)
+        model = registry.build(architecture, "tiny", 0).eval()
+        passes = execution.passes_of(task, model, {**task.settings["training"], "precision": precision})
+        losses[precision] = passes(batch_of(task, model), 1.0)[0].item()
+    assert losses["tf32"] == losses["float32"] != losses["bf16"]  # on a CPU there is no TF32
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
+@MAKERS
+def test_draws_made_ahead_are_those_of_their_steps(make, tmp_path, monkeypatch):
+    """The thread that a GPU has, here on a CPU."""
+    task, _, _ = make(tmp_path)
+    draws = Draws(task, task.settings["training"], 0, loop.ALONE)
+    monkeypatch.setattr(draws, "device", torch.device("cuda"))
+    monkeypatch.setattr("equidyn.training.draws.on_device", lambda drawn, device: drawn)
+    with contextlib.closing(draws.of_steps(2, 9)) as ahead:
+        for step, (part,) in enumerate(ahead, 2):
+            (expected,) = draws.of_step(step)
+            assert part.seed == expected.seed and torch.equal(part.items, expected.items)
+            same = [k for k, v in part.drawn.items() if isinstance(v, torch.Tensor)]
+            assert same and all(torch.equal(part.drawn[k], expected.drawn[k]) for k in same)
+    assert step == 8
+
+
+def test_a_loss_that_is_not_finite_is_found_when_it_is_asked_for():
+    watch, settings = loop.Watch(torch.device("cpu")), TRAINING
+    for step, loss in enumerate([1.0, float("nan"), float("inf"), 2.0]):
+        watch.see(step, torch.tensor(loss), torch.tensor(3.0))
+    with pytest.raises(loop.TrainingError, match="run r, step 1: loss nan, gradient norm 3.0"):
+        watch.check("r", settings)
+
+
+def test_the_memory_format_is_the_devices():
+    model = placed(registry.build("voxmol", "tiny"), "cpu")
+    assert model.down[0].block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert (
+        not model.to(memory_format=model.memory_formats["cuda"])
+        .down[0]
+        .block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    )
