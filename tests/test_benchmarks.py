@@ -57,3 +57,17 @@ def test_measure_prints_ratios(dataset, monkeypatch, capsys):
         len(re.findall(r"mini, 4 items x (?:10|40) rotations: .* x plain forwards", capsys.readouterr().out))
         == 4
     )
+
+
+def test_bench_prints_ratios(monkeypatch):
+    from benchmarks import bench
+
+    monkeypatch.setattr(bench, "LEAST", 0.0)
+    tiny = [
+        bench.Case(c.architecture, "tiny", c.task, 2, c.rows and 20, c.edge and 8) for c in bench.MEASURED
+    ]
+    monkeypatch.setattr(bench, "MEASURED", tiny)
+    monkeypatch.setattr(bench, "TRAINED", tiny)
+    page = bench.report(None)
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| ") and "tiny" in line]
+    assert len(rows) == 2 * len(tiny) + 1 and all(float(row[2]) > 0 for row in rows)

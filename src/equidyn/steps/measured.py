@@ -12,7 +12,7 @@ import torch
 from equidyn import files
 from equidyn.guards import content_digest
 from equidyn.processes import ALONE, Processes
-from equidyn.steps.measurement import Measurement, about_training
+from equidyn.steps.measurement import Measurement, Plan, about_training
 from equidyn.steps.run import Run
 from equidyn.training import checkpoint
 
@@ -65,7 +65,13 @@ class Measured:
 
     def _measure(self, saved: dict, last: bool) -> list[dict]:
         measurement, off_grid = self.measurement, self.run.settings["measure"].get("off_grid")
-        rows = [row for plan in measurement.plans(last) for row in measurement.rows(saved, plan)]
+        averaged_is_live = all(torch.equal(saved["live"][name], x) for name, x in saved["ema"].items())
+        rows: list[dict] = []
+        for plan in measurement.plans(last):
+            if plan.weights == "ema" and averaged_is_live:  # as at the first step
+                rows += [dict(row, weights="ema", seconds=0.0) for row in rows if _of_live(row, plan)]
+            else:
+                rows += measurement.rows(saved, plan)
         if last and off_grid:
             rows.append(measurement.off_grid_row(saved, off_grid))
         return rows
@@ -73,6 +79,12 @@ class Measured:
     def forget(self) -> None:
         """The table is there: what was kept for it is deleted."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _of_live(row: dict, plan: Plan) -> bool:
+    """Whether a row is what a plan asks for, but for the weights."""
+    same = row["items"] == plan.items and row["rotations"] == plan.rotations.name
+    return row["weights"] == "live" and same and row["condition"] in plan.conditions
 
 
 def _read(path: Path) -> list[dict]:

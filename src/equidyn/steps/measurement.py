@@ -177,7 +177,7 @@ class Measurement:
             double = in_double(self.model)
             floors["mse"] = rounding(
                 (batch, self._twisted(self.model, part), self._twisted(double, part))
-                for batch, part in chunks(batches, rotations)
+                for batch, part in chunks(batches, rotations[:FLOOR_ROTATIONS])
             )
         return floors
 

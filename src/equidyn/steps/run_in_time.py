@@ -30,6 +30,7 @@ from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import code_digest, commit
 from equidyn.results import tables
+from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps import decompose, train
 from equidyn.steps.measured import Measured
@@ -48,8 +49,8 @@ COLUMNS = (
     "steps/s",
     "peak GiB",
     "last total / zero predictor",
-    "last equivariance error, % (95 %)",
-    "lowest %",
+    "last equivariance error (95 %)",
+    "lowest, %",
 )
 LATER = ("matplotlib", "equidyn.figures.published")  # modules that are needed at the end
 KEEP_EVERY = 20.0  # seconds between resume states
@@ -277,7 +278,7 @@ class _Timed:
             f"| {self.name} {rows[0]['condition']} | {summary['parameters'] / 1e6:.2f}M | "
             f"{summary['steps']} of {self.settings['training']['steps']} | {summary['steps_per_second']} | "
             f"{'–' if memory is None else f'{memory:.1f}'} | {last['total'] / last['zero_loss']:.3g} | "
-            f"{last['percent']:.3g} [{last['percent_lo']:.3g}, {last['percent_hi']:.3g}] | "
+            f"{percent_text(last)} | "
             f"{lowest['percent']:.3g} at {lowest['step']:.0f} |"
         )
 
