@@ -1,6 +1,7 @@
 # make results | make test | make lint | make bench | make chains | make gallery | make gpu-data | make gpu-pack : the environment with the package in it, then that one thing; make gpu and make gpu-check: without it
 PYTHON ?= python3
 MINUTES ?= 8
+CONFIG ?= gpu
 NODE_PYTHON = $(if $(wildcard .venv/installed),$(BIN)/python,$(PYTHON))
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -35,12 +36,15 @@ gpu-check:
 gpu:
 	PYTHONPATH=src $(NODE_PYTHON) -m equidyn.cli run results/gpu --minutes $(MINUTES) $(if $(RUNS),--runs $(RUNS))
 
-# on the CPU, before: data files and settings of config/gpu.yaml, and one file to take to the machine
+# on the CPU, before: data files and settings of config/gpu.yaml and config/gpu-check.yaml, then one file to take to the machine
+GPU_DATA = $(addprefix results/gpu/data/,$(addsuffix .h5,drugs conformers drug-shapes backbones)) $(addprefix results/gpu/runs/,$(addsuffix /config.yaml,forces forces-1151 voxels-0.9 flow))
+CHECK_DATA = $(addprefix results/gpu-check/data/,$(addsuffix .h5,conformers shapes backbones)) $(addprefix results/gpu-check/runs/,$(addsuffix /config.yaml,escaip-6M proteina-60M proteina-400M voxmol-7M voxmol-111M))
 gpu-data: .venv/installed
-	snakemake --cores all --configfile config/gpu.yaml --keep-going $(addprefix results/gpu/data/,$(addsuffix .h5,drugs conformers drug-shapes backbones)) $(addprefix results/gpu/runs/,$(addsuffix /config.yaml,forces forces-1151 voxels-0.9 flow))
+	snakemake --cores all --configfile config/gpu-check.yaml --keep-going $(CHECK_DATA)
+	snakemake --cores all --configfile config/gpu.yaml --keep-going $(GPU_DATA)
 
 gpu-pack: .venv/installed
-	equidyn pack results/gpu --out results/gpu/pack.tar.gz $(if $(RUNS),--runs $(RUNS)) $(if $(WHEELS),--wheels $(WHEELS))
+	equidyn pack results/$(CONFIG) --out results/$(CONFIG)/pack.tar.gz $(if $(RUNS),--runs $(RUNS)) $(if $(WHEELS),--wheels $(WHEELS))
 
 bench: .venv/installed
 	python benchmarks/bench.py --out docs/results/benchmarks.md

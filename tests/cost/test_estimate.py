@@ -173,7 +173,7 @@ def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
 
 
 def test_sizes_of_downloads_are_those_of_the_table_or_not_known():
-    entry = dict(name="x", size=None, checksum=None)
+    entry = dict(name="x", size=None, checksum=None, verified=True)
     assert estimate.download_size(entry | {"size": 7}) == (7, "size that the table of datasets states")
     quoted = estimate.download_size(entry | {"quoted": {"size": 9}})
     assert quoted[0] == 9 and "quoted by others" in quoted[1] and "not confirmed" in quoted[1]

@@ -99,7 +99,7 @@ def test_clear_error_and_no_file(get, tmp_path, hows, size, message):
         and all(f"/{how}/x" in text for how in hows)
         and str(tmp_path / "set/1/data.bin") in text
     )
-    assert "not confirmed" not in text and no_file(tmp_path)
+    assert "never tried" not in text and no_file(tmp_path)
 
 
 def test_an_end_that_could_be_a_cut_is_refused(get, tmp_path):
@@ -118,6 +118,37 @@ def test_mirrors_in_order(get, first, server):
 def test_first_mirror_that_works_is_the_only_one_asked(get, server):
     get("good", "404")
     assert set(server.seen) == {"/good/x"}
+
+
+def at(server):
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_a_mirror_of_the_config_is_asked_first(get, server):
+    """Under the place that the file has in ``downloads/``; the table's addresses come after it."""
+    assert get("404", options=dict(mirror=f"{at(server)}/good/"))["sha256"] == SHA[7:]
+    assert set(server.seen) == {"/good/set/1/data.bin"}
+    server.seen.clear()
+
+
+@pytest.mark.parametrize("how", ["404", "other", "html"])
+def test_what_a_mirror_has_wrong_the_table_has_right(get, server, how):
+    assert get("good", options=dict(mirror=f"{at(server)}/{how}"))["sha256"] == SHA[7:]
+    assert server.seen[f"/{how}/set/1/data.bin"] == 1 and server.seen["/good/x"] == 1
+
+
+def test_a_mirror_is_not_asked_offline(get, server):
+    with pytest.raises(DataError, match="offline"):
+        get("good", options=dict(mirror=f"{at(server)}/good", offline=True))
+    assert not server.seen
+
+
+def test_connections_go_through_the_proxy_of_the_config(server, tmp_path):
+    """The server stands for the proxy: it is asked for the whole address, of a host that there is not."""
+    server.seen.clear()
+    one = entry(urls=["http://nowhere.invalid/x"], checksum=SHA)
+    found = fetch.fetch(one, tmp_path, tmp_path / "lock.json", proxy=at(server), retries=0, progress=False)
+    assert found["sha256"] == SHA[7:] and set(server.seen) == {"http://nowhere.invalid/x"}
 
 
 def test_half_of_one_mirror_with_half_of_another(get, tmp_path):

@@ -69,7 +69,7 @@ def test_doubt_is_in_every_error_once(get, tmp_path, monkeypatch, trouble):
                 right=DATA[:-1] if trouble == "wrong file there" else DATA,
                 **doubtful,
             )
-    assert str(caught.value).count("not confirmed: never opened") == 1 and str(caught.value).endswith("]")
+    assert str(caught.value).count("never tried by us: never opened") == 1 and str(caught.value).endswith("]")
 
 
 @pytest.mark.parametrize("size", [len(DATA), None])

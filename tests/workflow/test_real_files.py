@@ -39,7 +39,9 @@ def clean(tmp_path_factory):
     return checkout(tmp_path_factory.mktemp("dry") / "clone")
 
 
-@pytest.mark.parametrize("name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu"])
+@pytest.mark.parametrize(
+    "name", ["paper", "real-small", "matrix", "submatrix", "flow-augmentation", "gpu", "gpu-check"]
+)
 def test_configs_dry_run_in_a_clean_copy(clean, name):
     snakemake(clean, f"config/{name}.yaml", "-n", "-q")
     assert not (clean / "results").exists()

@@ -15,6 +15,7 @@ from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
+from equidyn.cost.requests import requests
 from equidyn.declarations import own_models, own_tasks
 from equidyn.provenance import code_digest, file_digest
 
@@ -153,6 +154,18 @@ def grids_of(wildcards):
 def gpus(wildcards):
     """One where the config insists on CUDA, so that ``--resources gpu=N`` limits the jobs that run at once."""
     return int(config.get("device", "auto") == "cuda")
+
+
+def requested(step, what):
+    """Memory in MB or minutes that a step of a run asks a cluster for: from the estimate, where there is one; more time at every attempt."""
+
+    def request(wildcards, attempt):
+        found = requests(
+            f"{RESULTS}/estimate.csv", wildcards.run, step, config.get("device", "auto")
+        )
+        return found[what] * (attempt if what == "runtime" else 1)
+
+    return request
 
 
 def gpus_of_processes(wildcards):

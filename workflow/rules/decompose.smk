@@ -16,6 +16,8 @@ rule decompose:
     threads: processes_of
     resources:
         gpu=gpus_of_processes,
+        mem_mb=requested("decomposition", "mem_mb"),
+        runtime=requested("decomposition", "runtime"),
     params:
         python=launcher,
         threads=lambda wildcards, threads: max(1, threads // processes_of(wildcards)),

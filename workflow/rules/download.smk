@@ -18,10 +18,15 @@ rule download:
         lock=LOCK,
         folder=folder_of_output,
         offline="--offline" if config.get("offline") else "",
+        through=" ".join(
+            f"--{key} {shlex.quote(config[key])}"
+            for key in ("mirror", "proxy")
+            if key in config
+        ),
         entry=lambda wildcards: table.digest(TABLE, wildcards.entry),
         contradicted=lambda wildcards: lockfile.contradicted(
             LOCK, f"{DOWNLOADS}/{wildcards.entry}.json"
         ),
         code=code_digest(f"{SCRIPTS}/download.py"),
     shell:
-        "python {params.script} --table {params.table} --name {wildcards.entry} --folder {params.folder} --lock {params.lock} --out {output} --workers 4 {params.offline} > {log} 2>&1"
+        "python {params.script} --table {params.table} --name {wildcards.entry} --folder {params.folder} --lock {params.lock} --out {output} --workers 4 {params.offline} {params.through} > {log} 2>&1"

@@ -17,6 +17,8 @@ rule train:
     threads: processes_of
     resources:
         gpu=gpus_of_processes,
+        mem_mb=requested("training", "mem_mb"),
+        runtime=requested("training", "runtime"),
     params:
         python=launcher,
         threads=lambda wildcards, threads: max(1, threads // processes_of(wildcards)),

@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--offline", action="store_true", help="never connect; say which file to put where")
     parser.add_argument("--retries", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1, help="files at a time, where an entry has many")
+    parser.add_argument("--mirror", help="asked first for name/version/file of an entry")
+    parser.add_argument("--proxy", help="that all connections go through")
     download(**vars(parser.parse_args()))
 
 

@@ -28,6 +28,7 @@ from equidyn.defaults import (
 ABSENT: Any = None  # as a default: the key may be left out; an explicit null is refused
 NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
+ADDRESS = r"^https?://[^\s]+$"
 LARGEST_SEED = 4294967295
 
 
@@ -398,6 +399,17 @@ class Config(Section):
         "same size",
     )
     offline: bool = Field(OFFLINE, description="download nothing: say which file to put where by hand")
+    mirror: str = Field(
+        ABSENT,
+        pattern=ADDRESS,
+        description="address that is asked first for every download, `<mirror>/<name>/<version>/<file>`: the "
+        "layout of a `downloads/` folder; what comes from there is checked like any other",
+    )
+    proxy: str = Field(
+        ABSENT,
+        pattern=ADDRESS,
+        description="address that downloads go through; as the environment says where absent",
+    )
     datasets: dict[Name, dict[str, Any]] = Field(min_length=1, description="by name, see Sources")
     defaults: dict[str, dict[str, Any]] = Field(
         ABSENT,

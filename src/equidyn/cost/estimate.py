@@ -139,14 +139,15 @@ def download_size(entry: dict | None) -> tuple[int | None, str]:
     """
     if entry is None:
         return None, "not known: no such entry in the table of datasets"
+    tried = "" if entry.get("verified") else "; never tried by us"
     if "ids" in entry or "ids_file" in entry:
         files = f"{len(entry['ids'])} files" if "ids" in entry else "the files of its list"
-        return None, f"not known: sizes of {files} are not in the table of datasets"
+        return None, f"not known: sizes of {files} are not in the table of datasets{tried}"
     if entry["size"]:
-        return entry["size"], "size that the table of datasets states"
+        return entry["size"], f"size that the table of datasets states{tried}"
     if size := (entry.get("quoted") or {}).get("size"):
-        return size, "size as quoted by others (table of datasets), not confirmed"
-    return None, "not known: the table of datasets neither states nor quotes a size"
+        return size, f"size as quoted by others (table of datasets), not confirmed{tried}"
+    return None, f"not known: the table of datasets neither states nor quotes a size{tried}"
 
 
 def checkpoint_bytes(cost: Cost) -> int:

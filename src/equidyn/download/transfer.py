@@ -56,7 +56,7 @@ class Transfer:
     ``<file>.part.json`` remembers what was begun.
     """
 
-    def __init__(self, entry, url, part, known, stall, progress):
+    def __init__(self, entry, url, part, known, stall, progress, proxy=None):
         self.entry, self.url, self.part, self.known, self.stall, self.progress = (
             entry,
             url,
@@ -66,7 +66,7 @@ class Transfer:
             progress,
         )
         self.note = Path(f"{part.name}.json")
-        self.ranges = True  # until the server refuses one
+        self.ranges, self.proxy = True, proxy  # ranges until the server refuses one
 
     def size(self) -> int:
         """Bytes that are there."""
@@ -109,6 +109,7 @@ class Transfer:
             "WRITEFUNCTION": self._guarded(self._write),
             "XFERINFOFUNCTION": self._guarded(lambda *_: None),
         }
+        options |= {"PROXY": self.proxy} if self.proxy else {}
         for name, value in options.items():
             curl.setopt(getattr(pycurl, name), value)
         if self.start and validator:

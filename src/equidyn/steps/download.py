@@ -18,13 +18,15 @@ def download(
     offline: bool = False,
     retries: int = 5,
     workers: int = 1,
+    mirror: str | None = None,
+    proxy: str | None = None,
 ) -> None:
     """Fetch the entry ``name`` into ``folder`` and write the list of its checked files (JSON).
 
     Parameters
     ----------
     lock : checksums recorded at first download;  offline : never connect, say which file to put where
-    workers : files at a time, where an entry has many
+    workers : files at a time, where an entry has many;  mirror, proxy : see ``download.fetch``
 
     Raises
     ------
@@ -34,6 +36,9 @@ def download(
     entries = read_table(table)
     if name not in entries:
         raise DataError(f"{table}: no dataset {name}, expected one of {', '.join(sorted(entries))}")
-    found = fetch.fetch_all(entries[name], folder, lock, workers, offline=offline, retries=retries)
+    how = dict(offline=offline, retries=retries, mirror=mirror, proxy=proxy)
+    if not entries[name]["verified"]:
+        print(f"{name}: never tried by us: {entries[name]['note']}", flush=True)
+    found = fetch.fetch_all(entries[name], folder, lock, workers, **how)
     with atomic_write(out) as temporary:
         temporary.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,59 @@
+"""What a job of a run asks a cluster for: memory and minutes, from the config's estimate where there is one.
+
+The driver of a workflow reads this; it needs no torch.
+"""
+
+import csv
+import functools
+import math
+from pathlib import Path
+
+MIB = 2**20
+LEAST_MB = 2000
+PROCESS_MB = 700  # of Python, torch and what they load
+MEMORY, TIME = 1.5, 3.0  # × the estimate: as far as estimates were found off, see docs/cluster.md
+EXTRA_MINUTES = 15  # reading, starting, a slow node
+UNKNOWN = dict(mem_mb=16000, runtime=1440)  # of a run that has no estimate
+ON_A_CPU = "thread"  # in the names of devices that are processors
+
+
+def requests(estimate: str | Path, run: str, step: str, device: str) -> dict[str, int]:
+    """``mem_mb`` and ``runtime`` in minutes of a step (``training`` or ``decomposition``) of a run.
+
+    Hours are those of the slowest device of the estimate's, of the kind that the config asks for. Memory on a
+    CPU holds what a GPU would have.
+
+    Parameters
+    ----------
+    estimate : the table of ``equidyn estimate``;  device : of the config: cpu, cuda or auto
+
+    Examples
+    --------
+    >>> requests("absent.csv", "run", "training", "cpu")
+    {'mem_mb': 16000, 'runtime': 1440}
+    """
+    path = Path(estimate)
+    if not path.is_file():
+        return dict(UNKNOWN)
+    rows = [row for row in _read(path, path.stat().st_mtime_ns) if (row["of"], row["name"]) == ("run", run)]
+    on_gpu = device == "cuda"
+    hours = [
+        float(row["value"])
+        for row in rows
+        if row["quantity"] == step and row["value"] and (ON_A_CPU not in row["device"]) == on_gpu
+    ]
+    held = {row["quantity"]: float(row["value"]) for row in rows if row["value"]}
+    host = held.get("memory, host")
+    asked = dict(UNKNOWN)
+    if hours:
+        asked["runtime"] = EXTRA_MINUTES + math.ceil(60 * TIME * max(hours))
+    if host is not None:
+        needed = host + (0 if on_gpu else held.get("memory, device", 0.0))
+        asked["mem_mb"] = max(LEAST_MB, PROCESS_MB + math.ceil(MEMORY * needed / MIB))
+    return asked
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: Path, stamp: int) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
