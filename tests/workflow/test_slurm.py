@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from workflow.test_workflow import checkout, snakemake
 
+from equidyn.cost.requests import requests
 from workflow import one_node_slurm
 
 RUNS = ("forces", "forces-control")
@@ -20,8 +21,7 @@ TABLES = [f"results/smoke/runs/{run}/decomposition.csv" for run in RUNS]
 QUICK = (
     "--slurm-init-seconds-before-status-checks", "5", "--jobs", "2", "--latency-wait", "10", "--retries", "2",
     "--default-resources", "mem_mb=1500", "runtime=20", "slurm_partition=test",
-    "--set-resources", "train:gpu=1", "train:mem_mb=1500", "train:runtime=20", "decompose:mem_mb=1500",
-    "decompose:runtime=20",
+    "--set-resources", "train:gpu=1",
 )  # fmt: skip
 
 
@@ -39,15 +39,20 @@ def table(path):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def cancel_one(stop: threading.Event, trained: set[str], cancelled: list[str]) -> None:
-    """Of the jobs that train, whose ids are kept, the first once it has run for a moment."""
+def cancel_one(stop: threading.Event, asked: dict[str, tuple[str, str]], cancelled: list[str]) -> None:
+    """Of the jobs that train, the first once it has run for a moment; memory and minutes that each asked for
+    are kept by its id.
+    """
     while not stop.wait(0.3):
-        listed = subprocess.run(["squeue", "-h", "-t", "R", "-o", "%i %k %M"], capture_output=True, text=True)
-        for line in listed.stdout.splitlines():
-            trained |= {line.split()[0]} if "train" in line else set()
-            if "train" in line and not cancelled and not line.endswith("0:00"):
-                cancelled.append(line.split()[0])
-                subprocess.run(["scancel", cancelled[0]])
+        form = ["-o", "%i|%k|%M|%m|%l"]
+        listed = subprocess.run(["squeue", "-h", "-t", "R", *form], capture_output=True, text=True)
+        for job, comment, spent, memory, limit in (line.split("|") for line in listed.stdout.splitlines()):
+            if "train" not in comment:
+                continue
+            asked[job] = memory, limit
+            if not cancelled and spent != "0:00":
+                cancelled.append(job)
+                subprocess.run(["scancel", job])
 
 
 def finished(record: Path) -> list[dict]:
@@ -55,10 +60,19 @@ def finished(record: Path) -> list[dict]:
     return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in record.read_text().splitlines()]
 
 
+def _seconds(limit: str) -> int:
+    """Of Slurm's minutes:seconds or hours:minutes:seconds."""
+    total = 0
+    for part in limit.split(":"):
+        total = 60 * total + int(part)
+    return total
+
+
 def test_the_smoke_config_runs_on_slurm_to_the_same_tables(jobs, tmp_path):
     here, there = checkout(tmp_path / "here"), checkout(tmp_path / "there")
     snakemake(here, "--", *TABLES)
-    stop, trained, cancelled = threading.Event(), set(), []
+    snakemake(there, "--", "results/smoke/estimate.csv")
+    stop, trained, cancelled = threading.Event(), {}, []
     thread = threading.Thread(target=cancel_one, args=(stop, trained, cancelled))
     thread.start()
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", "--configfile"]
@@ -91,4 +105,9 @@ def test_the_smoke_config_runs_on_slurm_to_the_same_tables(jobs, tmp_path):
         if job["JobId"] in trained
     )
     assert len(spans) == 3  # two runs, one of them twice
+    expected = requests(there / "results/smoke/estimate.csv", RUNS[0], "training", "cpu")
+    memory, minutes = f"{expected['mem_mb']}M", expected["runtime"]
+    limits = [minutes * 60, minutes * 60, 2 * minutes * 60]  # twice the time at the second attempt
+    assert {memory for memory, _ in trained.values()} == {memory}
+    assert sorted(_seconds(limit) for _, limit in trained.values()) == limits
     assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:]))  # one GPU, one at a time

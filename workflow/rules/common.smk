@@ -140,6 +140,12 @@ def made_datasets(wildcards):
     return [f"{file.name} {file.stat().st_size}" for file in files if file.is_file()]
 
 
+def measured_jobs():
+    """Benchmark files that there are, with when they were written: they are no inputs of what gathers them."""
+    files = sorted(Path(BENCHMARKS).rglob("*.tsv"))
+    return [f"{file} {file.stat().st_mtime_ns}" for file in files]
+
+
 def dataset_of(wildcards):
     return f"{RESULTS}/data/{config['runs'][wildcards.run]['dataset']}.h5"
 

@@ -303,6 +303,15 @@ ESTIMATE = {
     "unit": Column("", "byte, hour or 1", text=True),
     "basis": Column("", "how the number is known", text=True),
 }
+STAGES = {
+    "rule": Column("", "of the workflow", text=True),
+    "job": Column("", "run, dataset or figure", text=True),
+    "seconds": Column("s", "wall clock of the job; not reproducible"),
+    "cpu_seconds": Column("s", "of the processor, as Snakemake sampled it; nan of the shortest"),
+    "peak_mib": Column("MiB", "largest resident memory, as Snakemake sampled it; nan of the shortest"),
+    "estimated_seconds": Column("s", "by the config's estimate, on this processor; nan where there is none"),
+    "estimated_mib": Column("MiB", "by the config's estimate, host and device; nan where there is none"),
+}
 THROUGHPUT = {
     "device": Column("", "processor or card", text=True),
     "task": TASK,
@@ -333,6 +342,7 @@ TABLES = {  # by the name of the file
     "efficiency.csv": EFFICIENCY,
     "claims.csv": CLAIMS,
     "estimate.csv": ESTIMATE,
+    "stages.csv": STAGES,
     "throughput.csv": THROUGHPUT,
     "metrics.csv": METRICS,
 }
