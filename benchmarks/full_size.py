@@ -2,6 +2,7 @@
 
     python benchmarks/full_size.py forces 1000000      # structures of 10 to 40 atoms
     python benchmarks/full_size.py flow 500000         # chains of 50 to 256 residues
+    python benchmarks/full_size.py voxels 1000000      # molecules of 20 to 60 atoms
 
 Writes the file (kept for another call) into ``downloads/full-size``, trains a tiny model for some steps in a
 process of its own, and prints a line: seconds until the first step, per step, and the largest memory.
@@ -20,9 +21,11 @@ import yaml
 
 from equidyn.data import store
 
-SIZES = {"forces": (10, 40), "flow": (50, 256)}  # rows of an item, from and to
-MODELS = {"forces": "escaip", "flow": "proteina"}
-N_HELD_OUT, AT_ONCE, BOND = 1000, 20_000, {"forces": 1.5, "flow": 3.8}
+SIZES = {"forces": (10, 40), "flow": (50, 256), "voxels": (20, 60)}  # rows of an item, from and to
+MODELS = {"forces": "escaip", "flow": "proteina", "voxels": "voxmol"}
+KINDS = {"forces": "forces", "flow": "backbones", "voxels": "molecules"}
+N_HELD_OUT, AT_ONCE, BOND = 1000, 20_000, {"forces": 1.5, "flow": 3.8, "voxels": 1.5}
+BOX = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=16, resolution=1.0, radius=0.5)
 ELEMENTS = np.array([1, 6, 7, 8, 9, 16, 17], np.uint8)
 
 
@@ -31,9 +34,11 @@ def generate(task: str, n_items: int, path: Path) -> None:
     random = np.random.default_rng(0)
     lengths = random.integers(SIZES[task][0], SIZES[task][1] + 1, n_items)
     offsets = np.concatenate([[0], lengths.cumsum()])
-    kind = "forces" if task == "forces" else "backbones"
-    attributes = dict(kind=kind, source="generated for benchmarks/full_size.py", licence="none", poses="haar")
-    attributes |= dict(code="", settings="{}", split="drawn", split_seed=0)
+    attributes = dict(
+        kind=KINDS[task], source="generated for benchmarks/full_size.py", licence="none", poses="haar"
+    )
+    settings = json.dumps({"voxels": BOX} if task == "voxels" else {})
+    attributes |= dict(code="", settings=settings, split="drawn", split_seed=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with store.writing(path, attributes, int(offsets[-1]), n_items) as file:
         split = np.zeros(n_items, file["split"].dtype)
@@ -58,6 +63,7 @@ def generate(task: str, n_items: int, path: Path) -> None:
             file["positions"][rows] = (walk - first).astype(np.float32)
             if task == "forces":
                 file["forces"][rows] = random.normal(size=(n, 3)).astype(np.float32)
+            if task != "flow":
                 file["numbers"][rows] = ELEMENTS[random.integers(len(ELEMENTS), size=n)]
 
 

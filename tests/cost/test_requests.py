@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from equidyn.cost.requests import EXTRA_MINUTES, PROCESS_MB, UNKNOWN, requests
+from equidyn.cost.requests import EXTRA_MINUTES, LONGEST, PROCESS_MB, UNKNOWN, requests
 from equidyn.results.columns import ESTIMATE
 
 GIB = 2**30
@@ -35,7 +35,7 @@ def estimate(tmp_path):
 def test_time_is_the_slowest_devices_of_its_kind_and_memory_grows_on_a_cpu(estimate):
     cpu, gpu = (requests(estimate, "a", "training", device) for device in ("cpu", "cuda"))
     assert cpu["runtime"] == EXTRA_MINUTES + 60 * 3 * 20 and gpu["runtime"] == EXTRA_MINUTES + 60 * 3
-    assert gpu["mem_mb"] == PROCESS_MB + 3 * 1024 and cpu["mem_mb"] == PROCESS_MB + 18 * 1024
+    assert gpu["mem_mb"] == PROCESS_MB["cuda"] + 3 * 1024 and cpu["mem_mb"] == PROCESS_MB["cpu"] + 18 * 1024
     assert requests(estimate, "a", "decomposition", "auto")["runtime"] == EXTRA_MINUTES + 60 * 3 * 2
 
 
@@ -48,7 +48,8 @@ def test_what_is_not_known_is_asked_for_as_before(estimate, tmp_path):
 
 def test_a_new_estimate_counts_at_once(estimate):
     before = requests(estimate, "a", "training", "cpu")
-    text = estimate.read_text().replace("20.0", "40.0")
+    text = estimate.read_text().replace("20.0", "40.0").replace("2.0", "2000.0")
     estimate.unlink()
     estimate.write_text(text)
     assert requests(estimate, "a", "training", "cpu")["runtime"] > before["runtime"]
+    assert requests(estimate, "a", "decomposition", "cpu")["runtime"] == LONGEST

@@ -9,7 +9,9 @@ from common import TRAINING
 from equidyn import tasks
 from equidyn.models import registry
 from equidyn.results.columns import DECOMPOSITION
+from equidyn.steps.measured import Measured
 from equidyn.steps.measurement import Measurement, about_training
+from equidyn.steps.run import Run
 from equidyn.symmetry.limits import EXACT
 from equidyn.symmetry.measure import measure
 
@@ -98,3 +100,37 @@ def test_the_floor_of_an_equivariant_network_is_rounding_and_not_itself(dataset,
     row = next(iter(measurement.rows(state, measurement.plans(last=False)[0])))
     assert row["loss"] == "mse" and row["floor"] > 0
     assert (row["equivariance"] <= EXACT * row["floor"]) == honest
+
+
+def test_rounding_is_no_change_of_sign(dataset):
+    """The cube's first rotations change signs, which rounds nothing: the floor of all 24 is not zero."""
+    task = tasks.build("forces", dataset, SETTINGS, "cpu", None)
+    model = registry.build("escaip", "tiny", 0, tied=True).eval()
+    measurement = Measurement("r", task, model, 3, about=about_training(SETTINGS, dataset))
+    saved = dict(step=0, live=copy.deepcopy(model.state_dict()), ema=model.state_dict())
+    (cube,) = (plan for plan in measurement.plans(last=True) if plan.rotations.name == "cube")
+    row = next(measurement.rows(saved, cube))
+    assert 0 < row["floor"] and row["equivariance"] <= EXACT * row["floor"]
+
+
+def test_averaged_weights_that_are_the_live_ones_are_measured_once(dataset, tmp_path):
+    task = tasks.build("forces", dataset, SETTINGS, "cpu", None)
+    settings = dict(run="r", task="forces", training=TRAINING, measure=SETTINGS["measure"])
+    model = registry.build("escaip", "tiny", 0).eval()
+    measured = Measured(Run(settings, task, model), dataset, tmp_path)
+    state = copy.deepcopy(model.state_dict())
+    rows = measured._measure(dict(step=0, live=state, ema=copy.deepcopy(state)), last=True)
+    other = {name: value * 0.5 if value.is_floating_point() else value for name, value in state.items()}
+    apart = measured._measure(dict(step=0, live=state, ema=other), last=True)
+
+    def of(found, weights):
+        return [
+            {**r, "weights": "", "seconds": 0}
+            for r in found
+            if r["weights"] == weights and r["rotations"] == "haar"
+        ]
+
+    assert of(rows, "ema") == of(rows, "live") == of(apart, "live") != of(apart, "ema")
+    assert [(r["weights"], r["items"], r["loss"]) for r in rows] == [
+        (r["weights"], r["items"], r["loss"]) for r in apart
+    ]

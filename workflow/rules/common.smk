@@ -141,8 +141,11 @@ def made_datasets(wildcards):
 
 
 def measured_jobs():
-    """Benchmark files that there are, with when they were written: they are no inputs of what gathers them."""
-    files = sorted(Path(BENCHMARKS).rglob("*.tsv"))
+    """Benchmark files that there are, and the estimate, with when they were written: they are no inputs of what gathers them."""
+    files = [
+        *sorted(Path(BENCHMARKS).rglob("*.tsv")),
+        *Path(RESULTS).glob("estimate.csv"),
+    ]
     return [f"{file} {file.stat().st_mtime_ns}" for file in files]
 
 

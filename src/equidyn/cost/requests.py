@@ -10,9 +10,10 @@ from pathlib import Path
 
 MIB = 2**20
 LEAST_MB = 2000
-PROCESS_MB = 700  # of Python, torch and what they load
+PROCESS_MB = {"cpu": 1000, "cuda": 4000}  # of Python, torch and what they load; on a GPU not measured
 MEMORY, TIME = 1.5, 3.0  # × the estimate: as far as estimates were found off, see docs/cluster.md
 EXTRA_MINUTES = 15  # reading, starting, a slow node
+LONGEST = 7 * 1440  # minutes: a longer job goes on from its resume state at the next attempt
 UNKNOWN = dict(mem_mb=16000, runtime=1440)  # of a run that has no estimate
 ON_A_CPU = "thread"  # in the names of devices that are processors
 
@@ -46,10 +47,12 @@ def requests(estimate: str | Path, run: str, step: str, device: str) -> dict[str
     host = held.get("memory, host")
     asked = dict(UNKNOWN)
     if hours:
-        asked["runtime"] = EXTRA_MINUTES + math.ceil(60 * TIME * max(hours))
+        asked["runtime"] = min(LONGEST, EXTRA_MINUTES + math.ceil(60 * TIME * max(hours)))
     if host is not None:
         needed = host + (0 if on_gpu else held.get("memory, device", 0.0))
-        asked["mem_mb"] = max(LEAST_MB, PROCESS_MB + math.ceil(MEMORY * needed / MIB))
+        asked["mem_mb"] = max(
+            LEAST_MB, PROCESS_MB["cuda" if on_gpu else "cpu"] + math.ceil(MEMORY * needed / MIB)
+        )
     return asked
 
 
