@@ -141,6 +141,7 @@ def test_draws_made_ahead_are_those_of_their_steps(make, tmp_path, monkeypatch):
     draws = Draws(task, task.settings["training"], 0, loop.ALONE)
     monkeypatch.setattr(draws, "device", torch.device("cuda"))
     monkeypatch.setattr("equidyn.training.draws.on_device", lambda drawn, device: drawn)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     with contextlib.closing(draws.of_steps(2, 9)) as ahead:
         for step, (part,) in enumerate(ahead, 2):
             (expected,) = draws.of_step(step)

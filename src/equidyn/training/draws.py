@@ -120,6 +120,8 @@ class Draws:
         self.task, self.settings, self.seed = task, settings, seed
         self.processes, self.few_shapes = processes, few_shapes
         self.device = torch.device(getattr(task, "device", "cpu"))
+        if self.device.type == "cuda":  # a new thread's would be the first one
+            self.device = torch.device("cuda", torch.cuda.current_device())
 
     def of_step(self, step: int) -> list[Part]:
         """The parts of one step."""
@@ -137,7 +139,7 @@ class Draws:
         if self.device.type != "cuda":
             yield from map(self.of_step, range(first, stop))
             return
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1, initializer=torch.cuda.set_device, initargs=(self.device,)) as thread:
             coming = deque(thread.submit(self.of_step, s) for s in range(first, min(first + AHEAD, stop)))
             for step in range(first, stop):
                 if step + AHEAD < stop:

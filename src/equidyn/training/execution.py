@@ -87,7 +87,8 @@ class Graphs:
         for parameter in self.parameters:
             parameter.grad = None
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        # the thread of draws goes on allocating meanwhile
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             result = self.run(batch, share)
         return _Recorded(graph, batch, result, [p.grad for p in self.parameters])
 

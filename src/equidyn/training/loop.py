@@ -100,6 +100,7 @@ class Trainer:
         self.processes, self.ema = processes, copy.deepcopy(model)
         self.optimizer = optimizer_for(model, settings)
         self.device = next(model.parameters()).device
+        torch.backends.cudnn.benchmark = self.device.type == "cuda"  # shapes recur
         self.watch = Watch(self.device)
         self._weights = list(self.ema.parameters()), list(model.parameters())
         self.passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
