@@ -86,6 +86,7 @@ def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
             label="EMA weights",
         )
         style.at_zero_level(axis, tables.curve(rows, run))
+        axis.set_title("shaded: our total loss at or above the zero predictor", fontsize=7, color="0.35")
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.01, 2.1, "2 %", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
     style.log_step(axis)
