@@ -8,7 +8,7 @@ from equidyn.models import registry
 
 def batches(task, model):
     """All training items in one batch, with the forces that the model itself predicts, unscaled."""
-    inputs, _ = task._inputs(model, task.train)
+    inputs, _ = task.inputs_of(model, task.train)
     with torch.no_grad():
         yield inputs, model(**inputs)[1]
 

@@ -3,8 +3,7 @@
 Operations, parameters and activations are counted on this code's models (``throughput``). Hours are
 operations over achieved FLOP/s: measured rows of ``resources/throughput.csv``, or, for a card that nothing
 was measured on, an assumed share of a peak that the caller names. An assumed card also needs at least
-``LATENCY`` per kernel. Left out: data loading, voxelizing, neighbour lists, optimizer, checkpoint writing,
-dynamics, figures.
+``LATENCY`` per kernel. Left out: loading, voxelizing, neighbour lists, optimizer, checkpoints, figures.
 """
 
 import math
@@ -134,20 +133,17 @@ def shape_of(settings: dict, kind: str, file: Path | None = None) -> Shape:
 
 
 def download_size(entry: dict | None) -> tuple[int | None, str]:
-    """Bytes of a download, or None, and how they are known: from an entry of the table of datasets (None:
-    there is none).
-    """
+    """Bytes of a download, or None, and how they are known, from its entry of the table of datasets."""
     if entry is None:
         return None, "not known: no such entry in the table of datasets"
-    tried = "" if entry.get("verified") else "; never tried by us"
     if "ids" in entry or "ids_file" in entry:
         files = f"{len(entry['ids'])} files" if "ids" in entry else "the files of its list"
-        return None, f"not known: sizes of {files} are not in the table of datasets{tried}"
+        return None, f"not known: sizes of {files} are not in the table of datasets"
     if entry["size"]:
-        return entry["size"], f"size that the table of datasets states{tried}"
+        return entry["size"], "size that the table of datasets states"
     if size := (entry.get("quoted") or {}).get("size"):
-        return size, f"size as quoted by others (table of datasets), not confirmed{tried}"
-    return None, f"not known: the table of datasets neither states nor quotes a size{tried}"
+        return size, "size as quoted by others (table of datasets), not confirmed"
+    return None, "not known: the table of datasets neither states nor quotes a size"
 
 
 def checkpoint_bytes(cost: Cost) -> int:
@@ -303,8 +299,12 @@ def _download_rows(config: dict, used: Iterable[str], table: dict[str, dict]) ->
         for key in ("download", "held_out_download")
         for name in resolve_dataset(config, dataset).get(key, [])
     }
-    sizes = {name: download_size(table.get(name)) for name in sorted(names)}
-    return [_row("download", name, "disk", size, "byte", basis) for name, (size, basis) in sizes.items()]
+    rows = []
+    for name in sorted(names):
+        size, basis = download_size(table.get(name))
+        basis += "" if table.get(name, {}).get("verified") else "; never tried by us"
+        rows.append(_row("download", name, "disk", size, "byte", basis))
+    return rows
 
 
 def _grid_bytes(box):
@@ -341,8 +341,7 @@ def _run_rows(config, name, throughputs, devices, assumed, data):
     batch = min(training["batch_size"], training.get("micro_batch", training["batch_size"]))
     basis = (
         f"weights, EMA, gradients, optimizer; {cost.kept / 2**20:.0f} MiB of activations per item, "
-        f"counted "
-        f"in float32 with unfused attention"
+        f"counted in float32 with unfused attention"
     )
     yield row("memory, device", state + batch * cost.kept, "byte", basis)
     host = _host_bytes(task, shape)

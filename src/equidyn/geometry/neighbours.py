@@ -40,10 +40,11 @@ def flatten(
     atoms: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """From padded items to flat atoms: numbers [n], unit directions [n, m, 3], distances [n, m], neighbours
-    [n, m], their mask, and ``atoms``.
+    [n, m], their mask.
 
-    ``atoms`` [n] are the places of the atoms among the b · a of the padded items. Found here they cost a GPU
-    a pause, because their number must be known; given, they may hold places of padding, too.
+    ``atoms`` [n] are the places of the atoms among the b · a of the padded items, those of ``places_of``
+    where absent. Found from the mask they cost a GPU a pause, because their number must be known; given, they
+    may hold places of padding, too.
     """
     b, a = mask.shape
     atoms = places_of(mask) if atoms is None else atoms
@@ -56,7 +57,7 @@ def flatten(
     distance = offset.norm(dim=-1)
     valid = neighbour_mask.flatten(0, 1)[atoms]
     direction = offset / distance.clamp(min=1e-6)[..., None] * valid[..., None]
-    return numbers.flatten()[atoms].long(), direction, distance, flat[source], valid, atoms
+    return numbers.flatten()[atoms].long(), direction, distance, flat[source], valid
 
 
 def places_of(mask: torch.Tensor) -> torch.Tensor:

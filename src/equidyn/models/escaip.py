@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis, padded
+from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis, padded, places_of
 
 _FULL = dict(
     heads=8,
@@ -244,7 +244,8 @@ class EScAIP(nn.Module):
         """Everything that is invariant, and the directions: node and edge features, the head's d_ij, e_ij and
         m_i.
         """
-        numbers, direction, distance, index, valid, atoms = flatten(
+        atoms = places_of(mask) if atoms is None else atoms
+        numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         cosine = direction @ direction.transpose(1, 2)  # (n, m, m)

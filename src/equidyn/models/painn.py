@@ -14,7 +14,7 @@ import copy
 import torch
 from torch import nn
 
-from equidyn.geometry.neighbours import flatten, gaussian_basis, padded
+from equidyn.geometry.neighbours import flatten, gaussian_basis, padded, places_of
 
 MODEL = {"name": "painn", "task": "forces", "class": "PaiNN"}
 SIZES = {
@@ -90,7 +90,8 @@ class PaiNN(nn.Module):
         atoms: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
-        numbers, direction, distance, index, valid, atoms = flatten(
+        atoms = places_of(mask) if atoms is None else atoms
+        numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         near = 0.5 * (torch.cos(torch.pi * (distance / self.cutoff).clamp(max=1)) + 1) * valid  # (n, m)

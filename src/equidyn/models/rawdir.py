@@ -9,7 +9,7 @@ import copy
 import torch
 from torch import nn
 
-from equidyn.geometry.neighbours import flatten, gaussian_basis, padded
+from equidyn.geometry.neighbours import flatten, gaussian_basis, padded, places_of
 from equidyn.models.escaip import feed_forward
 
 MODEL = {"name": "rawdir", "task": "forces", "class": "RawDirectionTransformer"}
@@ -74,7 +74,8 @@ class RawDirectionTransformer(nn.Module):
         atoms: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Energy [b] and forces [b, a, 3] in training units; parameters as in ``EScAIP.forward``."""
-        numbers, direction, distance, index, valid, atoms = flatten(
+        atoms = places_of(mask) if atoms is None else atoms
+        numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
         atom = self.atom(numbers)  # (n, H)

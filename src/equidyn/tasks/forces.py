@@ -150,6 +150,10 @@ class Forces(TrainsInParts):
         named = dict(numbers=arrays["numbers"], positions=positions, mask=arrays["mask"])
         return named | dict(zip(("neighbours", "neighbour_mask"), near)), forces
 
+    def inputs_of(self, model: torch.nn.Module, items: torch.Tensor) -> tuple[dict, torch.Tensor]:
+        """Inputs of items of the dataset as they lie, and their forces [n_items, n_atoms, 3] in eV/Å."""
+        return self._inputs(model, on_device(looked_up(self._arrays, items, self.device), self.device))
+
     def draw(self, items: torch.Tensor, step_seed: int, few_shapes: bool = False) -> dict:
         """Where the rows of the items are, which of the padded places are atoms, and the rotations; with
         ``augment`` as the probability of a Haar rotation.
@@ -214,9 +218,7 @@ class Forces(TrainsInParts):
     def _batches(self, model, chosen: torch.Tensor) -> list[Batch]:
         batches = []
         for items in self.by_size(chosen).split(self.settings["measure"]["batch_size"]):
-            inputs, target = self._inputs(
-                model, on_device(looked_up(self._arrays, items, self.device), self.device)
-            )
+            inputs, target = self.inputs_of(model, items)
             batches.append(Batch(inputs, target, inputs["mask"], self.cluster[items]))
         return batches
 
