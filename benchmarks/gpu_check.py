@@ -16,8 +16,11 @@ import contextlib
 import copy
 import json
 import time
+import traceback
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,7 +32,8 @@ from equidyn.provenance import commit
 from equidyn.steps.measured import Measured
 from equidyn.steps.measurement import Plan
 from equidyn.steps.run import load
-from equidyn.steps.run_in_time import files_of, grids_made, settings_of
+from equidyn.steps.run_in_time import TIMED, files_of, grids_made, settings_of, settled
+from equidyn.training.execution import WARM, products
 from equidyn.training.loop import Trainer
 
 CHANNELS_LAST, CONTIGUOUS = "channels last", "contiguous"
@@ -46,7 +50,6 @@ WAYS = [  # execution, precision, memory format of a U-Net; the first is what ot
     ("graphs", "bf16", CHANNELS_LAST),
     ("compiled", "tf32", CONTIGUOUS),
 ]
-UNTIMED = 8  # steps: shapes are met, graphs recorded
 SLOWEST = 25.0  # s of the timed steps of one way: fewer steps where it takes longer
 ROWS = 20  # of a profile
 COLUMNS = (
@@ -90,32 +93,35 @@ class Check:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
+        loss = self.loss(way)
         trainer, began = self.trainer(*way), self.now()
-        with contextlib.closing(trainer.draws().of_steps(0, 10**6)) as drawn:  # it ends a thread
-            parts = next(drawn)
-            loss = self.loss(trainer, parts)
-            trainer.advance(0, parts)
-            one = self.now() - began
-            for step in range(1, UNTIMED):
-                trainer.advance(step, next(drawn))
-            warm = self.now() - began
-            wanted = max(2, min(self.steps, int(SLOWEST * UNTIMED / max(warm - one, 1e-3))))
-            started = self.now()
-            for step in range(UNTIMED, UNTIMED + wanted):
-                trainer.advance(step, next(drawn))
-            seconds = (self.now() - started) / wanted
+        settled(trainer)
+        warm = self.now() - began
+        one = self._seconds(trainer, 2)
+        seconds = self._seconds(trainer, max(2, min(self.steps, TIMED, int(SLOWEST / one))))
         trainer.check()
         memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
         found = dict(execution=way[0], precision=way[1], memory_format=way[2], first_seconds=warm)
         found |= dict(steps_per_second=1 / seconds, peak_memory_gib=memory, loss=loss)
         return found | dict(loss_ratio=1.0 if first_loss is None else loss / first_loss)
 
-    @staticmethod
-    def loss(trainer: Trainer, parts: list) -> float:
-        """Of the first batch without dropout, whose draws depend on the memory format."""
+    def _seconds(self, trainer: Trainer, n: int) -> float:
+        """Mean of the first n steps, taken once more."""
+        with contextlib.closing(trainer.draws().of_steps(0, n)) as drawn:  # it ends a thread
+            began = self.now()
+            for step, parts in enumerate(drawn):
+                trainer.advance(step, parts)
+            return (self.now() - began) / n
+
+    def loss(self, way: tuple[str, str, str]) -> float:
+        """Of the first batch, of graphs replayed; no dropout, whose draws depend on the memory format."""
+        trainer = self.trainer(*way)
         trainer.model.eval()
-        loss, _ = trainer.passes(trainer.task.make(trainer.model, parts[0].drawn), 1.0)
-        trainer.model.train()
+        (part,) = trainer.draws().of_step(0)
+        with products(trainer.settings):
+            batch = self.run.task.make(trainer.model, part.drawn)
+            for _ in range(WARM + 2 if way[0] == "graphs" else 1):
+                loss, _ = trainer.passes(batch, 1.0)
         return float(loss)
 
     def flops(self) -> int:
@@ -131,12 +137,11 @@ class Check:
         activities = [torch.profiler.ProfilerActivity.CPU]
         activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
         trainer = self.trainer(*way)
-        for step in range(UNTIMED):
-            trainer.advance(step, trainer.draws().of_step(step))
+        settled(trainer)
         began = self.now()
         n = 5 if cuda else 2
         with torch.profiler.profile(activities=activities) as profiler:
-            for step in range(UNTIMED, UNTIMED + n):
+            for step in range(n):
                 trainer.advance(step, trainer.draws().of_step(step))
             seconds = self.now() - began
         averages = profiler.key_averages()
@@ -169,6 +174,15 @@ class Check:
         return spent[1] / spent[0]
 
 
+def attempt(call: Callable[[], Any]) -> Any:
+    """What it returns, or None: out of memory, say, and the others count."""
+    try:
+        return call()
+    except Exception:
+        traceback.print_exc()
+        return None
+
+
 def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write) -> dict:
     """All ways of a run; ``write`` is called with what there is after each."""
     check = Check(results, settings, steps)
@@ -177,7 +191,8 @@ def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles
     first = check.run.task.held_out(check.run.model, check.run.task.conditions[0])[0]
     found = dict(run=settings["run"], architecture=model["architecture"], size=model["size"])
     found |= dict(parameters=parameters, items=training["batch_size"], length=first.target.shape[-2])
-    flops, lines = check.flops(), []
+    lines: list[dict] = []
+    flops = attempt(check.flops) or float("nan")
     found |= dict(flops=flops, ways=lines)
     for way in ways_of(check.run.model):
         try:
@@ -194,10 +209,10 @@ def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles
     fastest = max(done, key=lambda line: line["steps_per_second"])
     for line in {id(line): line for line in (done[0], fastest)}.values():
         way = line["execution"], line["precision"], line["memory_format"]
-        line["gpu_works"], table = check.profile(way)
+        line["gpu_works"], table = attempt(lambda way=way: check.profile(way)) or (None, "failed")
         name = f"profile-{settings['run']}-{'-'.join(way).replace(' ', '-')}.txt"
         (profiles / name).write_text(table + "\n")
-    found["decomposition_over_forwards"] = check.measuring()
+    found["decomposition_over_forwards"] = attempt(check.measuring)
     found |= {key: done[0][key] for key in ("steps_per_second", "peak_memory_gib", "tflops")}
     write(found)
     return found
@@ -294,7 +309,12 @@ def main() -> None:
                 temporary.write_text(text)
 
     for one in settings:
-        result["models"].append(check_run(args.results, one, args.steps, matmul, args.out.parent, write))
+        checked = attempt(
+            lambda one=one: check_run(args.results, one, args.steps, matmul, args.out.parent, write)
+        )
+        if checked is None:
+            continue
+        result["models"].append(checked)
         print(as_text({**result, "models": result["models"][-1:]}), flush=True)
 
 

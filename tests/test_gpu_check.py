@@ -23,7 +23,8 @@ def test_every_way_is_a_line_and_one_that_fails_is_one_too(dataset, tmp_path, mo
         return original(self, *way)
 
     monkeypatch.setattr(gpu_check.Check, "trainer", failing)
-    monkeypatch.setattr(gpu_check, "UNTIMED", 2)
+    monkeypatch.setattr("equidyn.steps.run_in_time.TIMED", 3)
+    monkeypatch.setattr("equidyn.steps.run_in_time.UNTIMED", 2)
     gpu_check.main()
     found = json.loads(out.read_text())
     assert {"date", "commit", "hardware", "torch", "matmul_tflops"} < set(found)

@@ -51,6 +51,10 @@ class Processes:
             parts = {k: part for some in gathered for k, part in some.items()}
         return [parts[k] for k in sorted(parts)]
 
+    def as_first(self, value: Part) -> Part:
+        """The first process's value, for all."""
+        return self.joined({self.rank: value})[0]
+
     def add_gradients(self, model: "torch.nn.Module") -> None:
         """Sum the gradients of all processes into each of them."""
         if self.n == 1:

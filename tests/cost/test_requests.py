@@ -39,6 +39,15 @@ def test_time_is_the_slowest_devices_of_its_kind_and_memory_grows_on_a_cpu(estim
     assert requests(estimate, "a", "decomposition", "auto")["runtime"] == EXTRA_MINUTES + 60 * 3 * 2
 
 
+def test_attempts_ask_for_more_time_and_processes_for_more_memory(estimate):
+    one = requests(estimate, "a", "training", "cuda")
+    assert requests(estimate, "a", "training", "cuda", 4, 3) == {
+        "mem_mb": 4 * one["mem_mb"],
+        "runtime": 3 * one["runtime"],
+    }
+    assert requests(estimate, "a", "training", "cuda", 1, 10**6)["runtime"] == LONGEST
+
+
 def test_what_is_not_known_is_asked_for_as_before(estimate, tmp_path):
     assert requests(tmp_path / "none.csv", "a", "training", "cpu") == UNKNOWN
     assert requests(estimate, "b", "training", "cpu") == UNKNOWN

@@ -17,6 +17,7 @@ import time
 import gpu_results
 import pytest
 import torch
+import yaml
 from common import REPOSITORY
 from gpu_results import RUNS
 
@@ -26,6 +27,7 @@ from equidyn.results import tables
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps import run_in_time as module
 from equidyn.steps.pack import pack
+from equidyn.steps.run import read_settings
 
 BLOCKED = "yaml jsonschema pydantic tqdm numba rdkit ase gemmi tblite snakemake pycurl jinja2 pandas skimage"
 BLOCKER = f"""
@@ -136,6 +138,48 @@ def test_killed_at_random_moments_it_comes_to_the_same_and_measures_nothing_twic
     assert without_seconds(out / "forces.csv") == without_seconds(done[0] / "forces.csv")
 
 
+def test_a_call_that_is_killed_in_its_second_run_repeats_nothing_of_the_first(done, unpacked, tmp_path):
+    out = tmp_path / "out"
+    asked = command("--minutes", 5, "--steps", STEPS, "--out", out, "--runs", "forces", "flow")
+    call = subprocess.Popen(asked, **surroundings(unpacked), stdout=subprocess.PIPE, text=True)
+    for line in call.stdout:
+        if line.startswith("flow: measured"):
+            break
+    call.send_signal(signal.SIGKILL)
+    call.wait()
+    finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "forces: plan of before" in finished.stdout and "forces: measured" not in finished.stdout
+    for name in ("forces", "flow"):
+        assert without_seconds(out / f"{name}.csv") == without_seconds(done[0] / f"{name}.csv")
+
+
+def test_a_run_that_fails_leaves_the_others(unpacked, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(unpacked, tree, ignore=shutil.ignore_patterns("timed"))
+    path = tree / "results/gpu/runs/flow/config.yaml"
+    settings = json.loads(path.read_text())
+    settings["model"]["size"] = "no such size"
+    path.write_text(json.dumps(settings))
+    asked = command("--minutes", 5, "--steps", STEPS, "--runs", "flow", "forces")
+    finished = subprocess.run(asked, **surroundings(tree), capture_output=True, text=True)
+    assert finished.returncode == 1 and "flow: failed, see above" in finished.stderr
+    assert "| flow | failed: " in finished.stdout and (tree / "results/gpu/timed/forces.csv").is_file()
+
+
+def test_settings_that_were_packed_are_those_of_the_config(results, unpacked):
+    """JSON writes 1e-05, which YAML takes for text."""
+    path = results / "runs/forces/config.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["training"]["lr"] = 1e-5
+    packed = path.parent / "packed.yaml"
+    packed.write_text(json.dumps(settings))
+    assert read_settings(packed) == settings and read_settings(path)["training"]["lr"] == 1e-3
+    for name in RUNS:
+        there = read_settings(unpacked / f"results/gpu/runs/{name}/config.yaml")
+        assert there == yaml.safe_load((results / f"runs/{name}/config.yaml").read_text())
+
+
 def test_other_settings_start_anew(done, unpacked, tmp_path):
     shutil.copytree(done[0], tmp_path / "out")
     asked = command("--minutes", 5, "--steps", STEPS + 1, "--out", tmp_path / "out", "--runs", "forces")
@@ -150,13 +194,23 @@ def test_other_settings_start_anew(done, unpacked, tmp_path):
 def test_the_plan_stays_within_the_time(results, tmp_path, monkeypatch, step_seconds, share):
     (settings,) = module.settings_of(results, ["forces"])
     timed = module._Timed(results, {**settings, "device": "cpu"}, tmp_path)
+    real = timed._time_measuring
     monkeypatch.setattr(timed, "_time_steps", lambda: step_seconds)
-    monkeypatch.setattr(timed, "_time_measuring", lambda: 2.0)
+    monkeypatch.setattr(timed, "_time_measuring", lambda: (real(), 2.0)[1])
+    monkeypatch.setattr(timed, "_time_storing", lambda: 0.5)
     planned = timed.plan(share, None)
     if planned is None:
-        assert module.FEWEST * step_seconds > 0.9 * share - 5 * 2.0
+        assert module.FEWEST * step_seconds > 0.9 * share - 8 * 2.0
         return
-    assert planned.steps * step_seconds + (planned.n_checkpoints + 1) * 2.0 <= share
+
+    def rotations(last):
+        plans = timed._measurement.plans(last)
+        return sum(len(plan.conditions) * len(plan.rotations.drawn) for plan in plans)
+
+    measuring = (planned.n_checkpoints - 1 + rotations(True) / rotations(False)) * 2.0
+    training = planned.steps * step_seconds
+    storing = 0.5 * (planned.n_checkpoints + training / module.KEEP_EVERY)
+    assert training + measuring + storing <= share
     assert module.FEWEST <= planned.steps <= settings["training"]["steps"]
     assert timed.plan(1.0, None) == planned  # kept
 

@@ -166,13 +166,12 @@ def gpus(wildcards):
 
 
 def requested(step, what):
-    """Memory in MB or minutes that a step of a run asks a cluster for: from the estimate, where there is one; more time at every attempt."""
+    """Memory in MB or minutes that a step of a run asks a cluster for: from the estimate, where there is one."""
 
     def request(wildcards, attempt):
-        found = requests(
-            f"{RESULTS}/estimate.csv", wildcards.run, step, config.get("device", "auto")
-        )
-        return found[what] * (attempt if what == "runtime" else 1)
+        device, n = config.get("device", "auto"), processes_of(wildcards)
+        estimate = f"{RESULTS}/estimate.csv"
+        return requests(estimate, wildcards.run, step, device, n, attempt)[what]
 
     return request
 

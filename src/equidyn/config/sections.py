@@ -402,8 +402,9 @@ class Config(Section):
     mirror: str = Field(
         ABSENT,
         pattern=ADDRESS,
-        description="address that is asked first for every download, `<mirror>/<name>/<version>/<file>`: the "
-        "layout of a `downloads/` folder; what comes from there is checked like any other",
+        description="address that is asked first for a download, `<mirror>/<name>/<version>/<file>`: the "
+        "layout of a `downloads/` folder; what comes from there is checked like any other. Packages come from "
+        "the index that pip is configured with",
     )
     proxy: str = Field(
         ABSENT,

@@ -18,8 +18,11 @@ UNKNOWN = dict(mem_mb=16000, runtime=1440)  # of a run that has no estimate
 ON_A_CPU = "thread"  # in the names of devices that are processors
 
 
-def requests(estimate: str | Path, run: str, step: str, device: str) -> dict[str, int]:
-    """``mem_mb`` and ``runtime`` in minutes of a step (``training`` or ``decomposition``) of a run.
+def requests(
+    estimate: str | Path, run: str, step: str, device: str, processes: int = 1, attempt: int = 1
+) -> dict[str, int]:
+    """``mem_mb`` and ``runtime`` in minutes of a step (``training`` or ``decomposition``) of a run; time for
+    every attempt more, memory for each of several processes, as each holds the dataset.
 
     Hours are those of the slowest device of the estimate's, of the kind that the config asks for. Memory on a
     CPU holds what a GPU would have.
@@ -35,7 +38,7 @@ def requests(estimate: str | Path, run: str, step: str, device: str) -> dict[str
     """
     path = Path(estimate)
     if not path.is_file():
-        return dict(UNKNOWN)
+        return dict(UNKNOWN) | dict(runtime=min(LONGEST, attempt * UNKNOWN["runtime"]))
     rows = [row for row in _read(path, path.stat().st_mtime_ns) if (row["of"], row["name"]) == ("run", run)]
     on_gpu = device == "cuda"
     hours = [
@@ -47,12 +50,12 @@ def requests(estimate: str | Path, run: str, step: str, device: str) -> dict[str
     host = held.get("memory, host")
     asked = dict(UNKNOWN)
     if hours:
-        asked["runtime"] = min(LONGEST, EXTRA_MINUTES + math.ceil(60 * TIME * max(hours)))
+        asked["runtime"] = EXTRA_MINUTES + math.ceil(60 * TIME * max(hours))
+    asked["runtime"] = min(LONGEST, attempt * asked["runtime"])
     if host is not None:
         needed = host + (0 if on_gpu else held.get("memory, device", 0.0))
-        asked["mem_mb"] = max(
-            LEAST_MB, PROCESS_MB["cuda" if on_gpu else "cpu"] + math.ceil(MEMORY * needed / MIB)
-        )
+        each = PROCESS_MB["cuda" if on_gpu else "cpu"] + math.ceil(MEMORY * needed / MIB)
+        asked["mem_mb"] = max(LEAST_MB, processes * each)
     return asked
 
 

@@ -113,8 +113,8 @@ def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> d
     progress : bool, True
         a progress bar on stderr
     mirror : str, None
-        address under which ``name/version/file`` of every entry is asked for first; what comes from there is
-        checked like any other
+        address under which ``name/version/file`` is asked for first, but of packages, which come from pip's
+        index; what comes from there is checked like any other
     proxy : str, None
         address that all connections go through, those of pip included; default: as the environment says
 

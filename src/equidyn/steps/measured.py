@@ -53,8 +53,7 @@ class Measured:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         name = hashlib.sha256(f"{self.identity} {digest} {last}".encode()).hexdigest()[:24]
         kept = self.folder / f"{path.stem}-{name}.json"
-        found = files.undamaged(kept, _read)
-        self.processes.wait()  # until all have looked, before one writes
+        found = self.processes.as_first(files.undamaged(kept, _read) if self.processes.first else None)
         if found is None:
             found = self._measure(checkpoint.load(path), last)
             if self.processes.first:

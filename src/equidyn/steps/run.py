@@ -14,7 +14,7 @@ from equidyn.tasks.protocol import Task
 
 try:
     import yaml
-except ImportError:  # a node with a GPU may do without: there settings are JSON, which is YAML, too
+except ImportError:  # a node with a GPU may do without: there settings are JSON
     yaml = None
 
 
@@ -36,13 +36,13 @@ def read_settings(config: Path) -> dict:
         YAML beyond JSON, without the package that reads it
     """
     text = config.read_text()
-    if yaml is not None:
-        return yaml.safe_load(text)
     try:
-        return json.loads(text)
+        return json.loads(text)  # YAML would read its 1e-05 as text
     except ValueError:
-        with optional_packages():
-            raise ModuleNotFoundError(f"No module named 'yaml', which {config} needs", name="yaml") from None
+        if yaml is not None:
+            return yaml.safe_load(text)
+    with optional_packages():
+        raise ModuleNotFoundError(f"No module named 'yaml', which {config} needs", name="yaml")
 
 
 def load(

@@ -9,14 +9,16 @@ Killed, the same command goes on: plans, resume states and measured checkpoints 
 results and belong to one state of settings, data, code, torch and device.
 """
 
+import contextlib
 import copy
 import hashlib
 import importlib
 import json
 import shutil
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -24,8 +26,9 @@ import torch
 
 from equidyn.data.grids import build as build_grids
 from equidyn.declarations import own_models, own_tasks
-from equidyn.device import hardware
-from equidyn.errors import ArgumentError, DataError
+from equidyn.defaults import EXECUTION
+from equidyn.device import hardware, resolve_device
+from equidyn.errors import ArgumentError, DataError, EquidynError
 from equidyn.files import atomic_write
 from equidyn.guards import content_digest
 from equidyn.provenance import code_digest, commit
@@ -36,7 +39,8 @@ from equidyn.steps import decompose, train
 from equidyn.steps.measured import Measured
 from equidyn.steps.measurement import Plan
 from equidyn.steps.run import Run, load, read_settings
-from equidyn.training import loop
+from equidyn.training import checkpoint, loop
+from equidyn.training.execution import WARM
 
 FEWEST = 10  # steps: with less a run is not worth a row
 LEAST_CHECKPOINTS = 3
@@ -102,18 +106,29 @@ def run_in_time(
     missing = [f for settings in found for f in files_of(results, settings)[:1] if not f.is_file()]
     if missing:
         raise DataError(f"{', '.join(map(str, missing))}: not there, expected what `make gpu-data` makes")
-    lines = []
+    lines: list[str] = []
+    failed: list[str] = []
     for k, settings in enumerate(found):
         left = 60 * minutes - (time.monotonic() - started)
-        timed = _Timed(results, settings, out)
-        planned = timed.plan(left / (len(found) - k), steps)
-        if planned is None:
-            lines.append(f"| {settings['run']} | not run: no time for {FEWEST} steps | | | | | |")
-            continue
-        lines.append(timed.run(planned))
-        del timed
-        _write(out / "summary.md", _summary(lines, time.monotonic() - started))
-    print(_summary(lines, time.monotonic() - started), flush=True)
+        try:
+            lines.append(_line(results, settings, out, left / (len(found) - k), steps))
+        except (EquidynError, RuntimeError) as error:  # out of memory, say: the others go on
+            failed.append(settings["run"])
+            traceback.print_exc()
+            lines.append(f"| {settings['run']} | failed: {' '.join(str(error).split())[:150]}" + " |" * 7)
+        _write(out / "summary.md", _summary(lines, time.monotonic() - started, found[0]["device"]))
+    print(_summary(lines, time.monotonic() - started, found[0]["device"]), flush=True)
+    if failed:
+        raise DataError(f"{', '.join(failed)}: failed, see above; what the others have is in {out}")
+
+
+def _line(results: Path, settings: dict, out: Path, share: float, steps: int | None) -> str:
+    """Run one run in its share of the time; its line of the table."""
+    timed = _Timed(results, settings, out)
+    planned = timed.plan(share, steps)
+    if planned is None:
+        return f"| {settings['run']} | not run: no time for {FEWEST} steps" + " |" * 7
+    return timed.run(planned)
 
 
 def settings_of(results: Path, runs: list[str] | None) -> list[dict]:
@@ -139,6 +154,17 @@ def files_of(results: Path, settings: dict) -> list[Path]:
     return [data / f"{settings['dataset']}.h5", *grids]
 
 
+def settled(trainer: loop.Trainer) -> None:
+    """Take the steps that are timed so often that nothing is recorded or compiled any more when they are."""
+    times = 1 if trainer.settings.get("execution", EXECUTION) == EXECUTION else WARM + 1
+    for _ in range(times):
+        with contextlib.closing(trainer.draws().of_steps(0, TIMED)) as drawn:
+            for step, parts in enumerate(drawn):
+                trainer.advance(step, parts)
+                if times == 1 and step + 1 == UNTIMED:
+                    return
+
+
 def grids_made(data: Path, grids: Path | None = None) -> tuple[Path, Path | None]:
     """The files of a run; held-out grids are made where they are missing."""
     if grids is not None and not grids.is_file():
@@ -157,7 +183,7 @@ class _Timed:
         modules = [own_tasks()[settings["task"]].module, *([architecture.module] if architecture else [])]
         self.code = code_digest(train.__file__, *modules, "equidyn.steps.decompose")
         self.threads = torch.get_num_threads()
-        self.loaded: Run = load(settings, self.data, self.grids, self.threads)
+        self.loaded: Run | None = load(settings, self.data, self.grids, self.threads)
         self.device = next(self.loaded.model.parameters()).device
 
     def plan(self, share: float, steps: int | None) -> Planned | None:
@@ -168,7 +194,11 @@ class _Timed:
         path = self.work / "plan.json"
         kept = _read(path)
         if kept.get("identity") == identity:
-            return Planned(**kept["planned"])
+            planned = Planned(**kept["planned"])
+            print(
+                f"{self.name}: plan of before, {planned.steps} steps; delete {path} for another", flush=True
+            )
+            return planned
         if kept:
             print(f"{self.work}: of other settings, data, code, torch or device: discarded", flush=True)
         shutil.rmtree(self.work, ignore_errors=True)
@@ -176,7 +206,9 @@ class _Timed:
         step, measuring = self._time_steps(), self._time_measuring()
         share = max(0.0, share - (time.monotonic() - began))
         n = max(LEAST_CHECKPOINTS, min(training["n_checkpoints"], int(MEASURING * share / measuring)))
-        fit = max(0, int(MARGIN * (share - (n + 1) * measuring) / step))
+        storing = self._time_storing()
+        step += storing * step / KEEP_EVERY  # resume states, by the way
+        fit = max(0, int(MARGIN * (share - (n - 1 + self._last()) * measuring - n * storing) / step))
         planned = Planned(steps or min(fit, training["steps"]), n, step, measuring, share)
         print(
             f"{self.name}: {step:.4f} s a step, {measuring:.2f} s a checkpoint; {fit} steps fit in "
@@ -192,16 +224,17 @@ class _Timed:
         """Mean seconds of steps, on a copy of the model."""
         model = copy.deepcopy(self.loaded.model).train()
         trainer = loop.Trainer(model, self.loaded.task, self.settings["training"], 0, self.name)
-        began = self._now()
-        for step, parts in enumerate(trainer.draws().of_steps(0, UNTIMED + TIMED)):
-            if step == UNTIMED:
-                began = self._now()
-            trainer.advance(step, parts)
-        return (self._now() - began) / TIMED
+        settled(trainer)
+        with contextlib.closing(trainer.draws().of_steps(0, TIMED)) as drawn:
+            began = self._now()
+            for step, parts in enumerate(drawn):
+                trainer.advance(step, parts)
+            return (self._now() - began) / TIMED
 
     def _time_measuring(self) -> float:
         """Seconds of a checkpoint, from its first condition and live weights."""
         measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
+        self._measurement = measurement
         saved = {"step": 0, "live": copy.deepcopy(self.loaded.model.state_dict())}
         plan = Plan("live", measurement.main, self.loaded.task.conditions[:1])
         list(measurement.rows(saved, plan))  # warm-up, and what is made once
@@ -209,6 +242,25 @@ class _Timed:
         list(measurement.rows(saved, plan))
         of_all = len(self.loaded.task.conditions) * len(measurement.plans(last=False))
         return max(1e-3, (self._now() - began) * of_all)
+
+    def _last(self) -> float:
+        """What the last checkpoint costs, in units of any other."""
+        measurement = self._measurement
+        units = [
+            sum(len(plan.conditions) * len(plan.rotations.drawn) for plan in measurement.plans(last))
+            for last in (True, False)
+        ]
+        return units[0] / units[1]
+
+    def _time_storing(self) -> float:
+        """Seconds to write weights, averages and moments."""
+        path, weights = self.work / "timing.pt", self.loaded.model.state_dict()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        began = self._now()
+        checkpoint.save(path, {str(k): weights for k in range(2)})
+        seconds = 2 * (self._now() - began)
+        path.unlink()
+        return seconds
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -226,7 +278,7 @@ class _Timed:
         config = self.work / "config.yaml"
         _write(config, json.dumps(settings, indent=2) + "\n")
         table = self.work / "decomposition.csv"
-        run = load(settings, self.data, self.grids, self.threads)
+        run, self.loaded = replace(self.loaded, settings=settings), None  # weights come from checkpoints
         measured = Measured(run, self.data, table.parent / decompose.KEPT, self.code, self.grids)
         rows: dict[int, list[dict]] = {}
         if self.device.type == "cuda":
@@ -240,9 +292,9 @@ class _Timed:
 
         if not (self.work / "summary.json").is_file():
             self._train(config, measure)
-        decompose.decompose(
-            config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
-        )
+        if not table.is_file():  # of this plan, else it would be gone
+            args = config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
+            decompose.decompose(*args)
         return self._finish(table, settings, planned, time.monotonic() - began)
 
     def _train(self, config: Path, measure: Callable[[Path], None]) -> None:
@@ -283,9 +335,8 @@ class _Timed:
         )
 
 
-def _summary(lines: list[str], seconds: float) -> str:
-    cuda = torch.cuda.is_available()
-    name = hardware(torch.device("cuda" if cuda else "cpu"))
+def _summary(lines: list[str], seconds: float, device: str) -> str:
+    name = hardware(torch.device(resolve_device(device)))
     head = (
         f"{name}, torch {torch.__version__}, {date.today().isoformat()}, commit {commit()}, {seconds:.0f} s"
     )

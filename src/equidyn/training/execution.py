@@ -2,8 +2,8 @@
 of a batch and replayed; and in which precision. Measuring is always op by op, in float32.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,21 @@ from equidyn.device import tf32
 
 Result = tuple[torch.Tensor, dict[str, torch.Tensor]]
 WARM = 3  # batches of a shape that run op by op before they are recorded
+MOST = 24  # recorded shapes, each with gradients of its own; batches of others run op by op
 
 
-def products(settings: dict) -> AbstractContextManager:
-    """TF32 for matrix products and convolutions of training, where ``training.precision`` asks for it."""
-    return tf32(True) if settings.get("precision", PRECISION) != "float32" else nullcontext()
+@contextmanager
+def products(settings: dict) -> Iterator[None]:
+    """TF32 for matrix products and convolutions of training, where ``training.precision`` asks for it, and
+    the fastest kernels of convolutions, whose shapes recur; as it was afterwards.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        with tf32(True) if settings.get("precision", PRECISION) != "float32" else nullcontext():
+            yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[dict, float], Result]:
@@ -57,13 +67,13 @@ class Graphs:
         self.run, self.parameters = run, list(model.parameters())
         self.seen: dict[tuple, int] = {}
         self.recorded: dict[tuple, _Recorded] = {}
-        self.pool = torch.cuda.graph_pool_handle()
+        self.pool, self.stream = torch.cuda.graph_pool_handle(), None
 
     def __call__(self, batch: dict, share: float) -> Result:
         key = _shape(batch)
         if key not in self.recorded:
             self.seen[key] = self.seen.get(key, 0) + 1
-            if self.seen[key] <= WARM:
+            if self.seen[key] <= WARM or len(self.recorded) == MOST:
                 return self._aside(batch, share)
             self.recorded[key] = self._record(batch, share)
         recorded = self.recorded[key]
@@ -75,7 +85,7 @@ class Graphs:
 
     def _aside(self, batch: dict, share: float) -> Result:
         """On a stream of its own, as recording asks of what comes before."""
-        stream = torch.cuda.Stream()
+        self.stream = stream = self.stream or torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             result = self.run(batch, share)

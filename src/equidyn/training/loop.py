@@ -1,8 +1,8 @@
-"""Train one run: optimizer, warm-up and cosine, clipping, EMA, log-spaced checkpoints, exact resume.
+"""Train one run: optimizer, warm-up and cosine, clipping, EMA, log-spaced checkpoints, resume.
 
 Everything is written into ``<run>/resume/`` and published at the end, because a workflow manager deletes a
 job's declared outputs before it restarts it. Batches and augmentation of step s depend on (seed, s) alone, so
-that a restart replays them.
+that a restart replays them: exactly on a CPU, on a GPU but for the order of its sums.
 """
 
 import copy
@@ -100,7 +100,6 @@ class Trainer:
         self.processes, self.ema = processes, copy.deepcopy(model)
         self.optimizer = optimizer_for(model, settings)
         self.device = next(model.parameters()).device
-        torch.backends.cudnn.benchmark = self.device.type == "cuda"  # shapes recur
         self.watch = Watch(self.device)
         self._weights = list(self.ema.parameters()), list(model.parameters())
         self.passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
