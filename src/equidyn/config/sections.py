@@ -403,8 +403,8 @@ class Config(Section):
         ABSENT,
         pattern=ADDRESS,
         description="address that is asked first for a download, `<mirror>/<name>/<version>/<file>`: the "
-        "layout of a `downloads/` folder; what comes from there is checked like any other. Packages come from "
-        "the index that pip is configured with",
+        "layout of a `downloads/` folder; what comes from there is checked like any other. Packages come "
+        "from the index that pip is configured with",
     )
     proxy: str = Field(
         ABSENT,
