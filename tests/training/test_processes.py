@@ -40,7 +40,7 @@ def trained(folder, dataset, n, **training):
     folder.mkdir()
     (folder / "run.yaml").write_text(yaml.safe_dump(settings(**training)))
     done = call("train", folder, dataset, n, folder)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-12000:]
     measured = call(
         "decompose", folder, dataset, n, folder / "table.csv", "--checkpoints", folder / "checkpoints"
     )

@@ -240,3 +240,15 @@ def test_an_average_over_rotations_trains_a_smoother_network(make, tmp_path):
     assert 0 < losses[8].item() < losses[1].item()
     losses[8].backward()
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_only_the_first_process_clears_what_was_there(tmp_path):
+    """Another would delete the checkpoint that the first one is writing."""
+    model = torch.nn.Linear(2, 2)
+    kept = tmp_path / "checkpoints" / "step_0.pt"
+    kept.parent.mkdir()
+    kept.touch()
+    loop._restore(tmp_path, "a", model, model, None, clear=False)
+    assert kept.exists()
+    loop._restore(tmp_path, "a", model, model, None, clear=True)
+    assert not kept.exists()

@@ -207,7 +207,7 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every, pro
     ema, optimizer = trainer.ema, trainer.optimizer
     if not processes.first:
         processes.wait()  # the first one decides whether there is a state to go on from
-    state = _restore(resume, identity, model, ema, optimizer)
+    state = _restore(resume, identity, model, ema, optimizer, clear=processes.first)
     if processes.first:
         processes.wait()
     rows, spent = state["rows"], state["seconds"]
@@ -276,7 +276,7 @@ def _store(resume, identity, step, model, ema, optimizer, rows, seconds):
     checkpoint.save(resume / "state.pt", state)
 
 
-def _restore(resume, identity, model, ema, optimizer):
+def _restore(resume, identity, model, ema, optimizer, clear):
     fresh = {"step": 0, "rows": [], "seconds": 0.0}
     if (resume / "state.pt").exists():
         state = checkpoint.load(resume / "state.pt")
@@ -287,7 +287,8 @@ def _restore(resume, identity, model, ema, optimizer):
             print(f"resuming at step {state['step']}", flush=True)
             return state
         print("resume state belongs to another config, code or dataset: starting anew", flush=True)
-    shutil.rmtree(resume / "checkpoints", ignore_errors=True)
+    if clear:  # by one process: another would delete what the first has begun to write
+        shutil.rmtree(resume / "checkpoints", ignore_errors=True)
     return fresh
 
 
