@@ -6,8 +6,10 @@ import pytest
 import torch
 from common import TRAINING
 from small_tasks import small_flow, small_forces, small_voxels
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from equidyn.device import placed
+from equidyn.errors import ConfigError
 from equidyn.models import registry
 from equidyn.training import execution, loop
 from equidyn.training.draws import Draws
@@ -49,6 +51,41 @@ def test_batches_of_molecules_have_few_shapes(tmp_path):
     assert len(shapes[True]) < len(shapes[False])
 
 
+class Waits(TorchDispatchMode):
+    """Operators, backward included, whose result or its shape is known only when the device is asked."""
+
+    ASK = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "bincount"}
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
+            i is not None and i.dtype == torch.bool for i in args[1]
+        )
+        if name in self.ASK or by_mask:
+            self.names.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def test_waits_are_seen():
+    x, mask = torch.arange(4.0, requires_grad=True), torch.tensor([True, False, True, False])
+    for ask in (
+        lambda: x[mask].sum(),
+        lambda: x.sum().item(),
+        lambda: mask.nonzero(),
+        lambda: bool(mask.any()),
+    ):
+        with Waits() as seen:
+            ask()
+        assert seen.names
+    with Waits() as seen:
+        (x[torch.tensor([0, 2])] * 2).sum().backward()
+    assert not seen.names
+
+
 @MAKERS
 def test_the_loss_waits_for_nothing(make, tmp_path, monkeypatch):
     """Reading a value, or an index whose length is not known, would make a GPU wait: neither happens in a
@@ -61,18 +98,9 @@ def test_the_loss_waits_for_nothing(make, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Trainer, "check", lambda self: None)  # on a CPU it looks at every step
     monkeypatch.setattr("equidyn.data.voxelize.numba", None)  # as on a GPU
     parts = trainer.draws().of_step(1)
-    waits = []
-    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "cpu"):
-        original = getattr(torch.Tensor, name)
-
-        def noted(self, *more, name=name, original=original):
-            waits.append(name)
-            return original(self, *more)
-
-        monkeypatch.setattr(torch.Tensor, name, noted)
-    trainer.advance(1, parts)
-    monkeypatch.undo()
-    assert not waits
+    with Waits() as seen:
+        trainer.advance(1, parts)
+    assert not seen.names
 
 
 class Replayed:
@@ -167,3 +195,10 @@ def test_the_memory_format_is_the_devices():
         .down[0]
         .block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
     )
+
+
+@pytest.mark.parametrize("asked", [dict(execution="graphs"), dict(precision="bf16")])
+def test_a_task_that_trains_in_one_part_refuses_what_it_would_ignore(asked):
+    with pytest.raises(ConfigError, match="expected 'eager' and float32 or tf32"):
+        loop.Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, **asked}, 0, "r")
+    loop.Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, "precision": "tf32"}, 0, "r")

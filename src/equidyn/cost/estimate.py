@@ -165,8 +165,8 @@ def dataset_bytes(kind: str, shape: Shape) -> int | None:
 
 
 def forwards(settings: dict) -> tuple[float, int]:
-    """Forward passes of items: (in training, in the decomposition of all checkpoints), as loop.py and
-    decompose.py make them.
+    """Forward passes of items: (in training, in the decomposition of all checkpoints), as draws.py and
+    measurement.py make them.
     """
     training, measured, task = settings["training"], settings["measure"], settings["task"]
     penalised = training.get("equivariance_penalty", EQUIVARIANCE_PENALTY) > 0  # one more such pass

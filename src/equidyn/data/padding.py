@@ -70,8 +70,8 @@ class Ragged:
 SHARE = 0.5  # of a GPU's free memory that datasets may take
 
 
-def fits(device: torch.device | str, arrays: Iterable[Ragged]) -> bool:
-    """Whether the arrays fit a device beside what else is there."""
+def have_room(device: torch.device | str, arrays: Iterable[Ragged]) -> bool:
+    """Whether the arrays have room on a device: on a GPU in half of what is free there."""
     if torch.device(device).type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from equidyn import defaults, seeds
 from equidyn.data import store
-from equidyn.data.padding import Ragged, fits, gathered, looked_up
+from equidyn.data.padding import Ragged, gathered, have_room, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.device import on_device
 from equidyn.errors import DataError, UnknownNameError
@@ -116,7 +116,7 @@ class Flow(TrainsInParts):
             f"t={t:g},sc" for t in measured.get("self_conditioning_times", self.times.values())
         )
         self._trivial_losses, self._rescalings = {}, {}
-        if fits(device, self._arrays.values()):
+        if have_room(device, self._arrays.values()):
             self.positions, self.breaks = (array.to(device) for array in self._arrays.values())
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from equidyn.data import store
-from equidyn.data.padding import Ragged, fits, gathered, looked_up
+from equidyn.data.padding import Ragged, gathered, have_room, looked_up
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.device import on_device
 from equidyn.geometry.neighbours import neighbour_list, places_of
@@ -111,7 +111,7 @@ class Forces(TrainsInParts):
         own = own.repeat_interleave(self.mask.offsets.diff())  # (rows)
         self.force_scale = self.forces.values[own].square().mean().sqrt().item()
         self._reference_energies()
-        if fits(device, self._arrays.values()):
+        if have_room(device, self._arrays.values()):
             self.numbers, self.positions, self.forces = (a.to(device) for a in self._arrays.values())
 
     def _items(self, arrays: dict[str, np.ndarray]) -> None:

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
-from equidyn.defaults import EXECUTION
+from equidyn.defaults import EXECUTION, PRECISION
 from equidyn.device import hardware
-from equidyn.errors import TrainingError
+from equidyn.errors import ConfigError, TrainingError
 from equidyn.files import exclusive
 from equidyn.processes import ALONE, Processes
 from equidyn.progress import tqdm
@@ -64,7 +64,8 @@ class Watch:
         self.first = torch.where(new, found, self.first)
 
     def check(self, run: str, settings: dict) -> None:
-        """
+        """Waits for the device.
+
         Raises
         ------
         TrainingError
@@ -103,6 +104,8 @@ class Trainer:
         self.watch = Watch(self.device)
         self._weights = list(self.ema.parameters()), list(model.parameters())
         self.passes = passes_of(task, model, settings) if hasattr(task, "draw") else None
+        if self.passes is None:
+            _check_one_part(run, settings)
 
     def draws(self) -> Draws:
         """Of its steps."""
@@ -274,6 +277,16 @@ def _store(resume, identity, step, model, ema, optimizer, rows, seconds):
         "seconds": seconds,
     }
     checkpoint.save(resume / "state.pt", state)
+
+
+def _check_one_part(run: str, settings: dict) -> None:
+    """A loss that comes whole cannot be recorded, nor its forward pass be told from the rest."""
+    execution, precision = settings.get("execution", EXECUTION), settings.get("precision", PRECISION)
+    if execution != EXECUTION or precision == "bf16":
+        raise ConfigError(
+            f"run {run}, training: execution {execution!r}, precision {precision!r}, expected {EXECUTION!r} "
+            f"and float32 or tf32 for a task without draw, make and loss (tasks/protocol.py, TrainsInParts)"
+        )
 
 
 def _restore(resume, identity, model, ema, optimizer, clear):
