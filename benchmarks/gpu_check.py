@@ -50,16 +50,18 @@ WAYS = [  # execution, precision, memory format of a U-Net; the first is what ot
     ("graphs", "bf16", CHANNELS_LAST),
     ("compiled", "tf32", CONTIGUOUS),
 ]
-SLOWEST = 25.0  # s of the timed steps of one way: fewer steps where it takes longer
+SLOWEST = 5.0  # s of the timed steps of one way: fewer steps where they take longer
 ROWS = 20  # of a profile
 COLUMNS = (
-    "way | first steps, s | steps/s | peak GiB | TFLOP/s | of matmul | GPU works | loss / the first way's"
+    "way | first step, s | steps/s | peak GiB | TFLOP/s | of matmul | GPU works | loss / the first way's | "
+    "gradient / the first way's"
 )
 
 
-def ways_of(model: torch.nn.Module) -> list[tuple[str, str, str]]:
-    """Those that differ for a model: only some have a memory format."""
-    return [way for way in WAYS if hasattr(model, "memory_formats") or way[2] == CONTIGUOUS]
+def ways_of(model: torch.nn.Module, without: list[str]) -> list[tuple[str, str, str]]:
+    """Those that differ for a model: only some have a memory format; ``without`` some, but for the first."""
+    found = [way for way in WAYS if hasattr(model, "memory_formats") or way[2] == CONTIGUOUS]
+    return found[:1] + [way for way in found[1:] if not set(way) & set(without)]
 
 
 class Check:
@@ -88,22 +90,23 @@ class Check:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def time(self, way: tuple[str, str, str], first_loss: float | None) -> dict:
-        """What the table says of a way, and its trainer."""
+    def time(self, way: tuple[str, str, str], first: dict | None) -> dict:
+        """What the table says of a way; ``first`` is what it says of the first one."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        loss = self.loss(way)
         trainer, began = self.trainer(*way), self.now()
-        settled(trainer)
-        warm = self.now() - began
-        one = self._seconds(trainer, 2)
-        seconds = self._seconds(trainer, max(2, min(self.steps, TIMED, int(SLOWEST / one))))
+        self._seconds(trainer, 1)
+        warm, one = self.now() - began, self._seconds(trainer, 1)
+        n = max(1, min(self.steps, TIMED, int(SLOWEST / one)))
+        settled(trainer, n)
+        seconds = self._seconds(trainer, n)
         trainer.check()
         memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
         found = dict(execution=way[0], precision=way[1], memory_format=way[2], first_seconds=warm)
-        found |= dict(steps_per_second=1 / seconds, peak_memory_gib=memory, loss=loss)
-        return found | dict(loss_ratio=1.0 if first_loss is None else loss / first_loss)
+        found |= dict(steps_per_second=1 / seconds, peak_memory_gib=memory)
+        del trainer
+        return found | self.agreement(way, first)
 
     def _seconds(self, trainer: Trainer, n: int) -> float:
         """Mean of the first n steps, taken once more."""
@@ -113,21 +116,27 @@ class Check:
                 trainer.advance(step, parts)
             return (self.now() - began) / n
 
-    def loss(self, way: tuple[str, str, str]) -> float:
-        """Of the first batch, of graphs replayed; no dropout, whose draws depend on the memory format."""
+    def agreement(self, way: tuple[str, str, str], first: dict | None) -> dict:
+        """Loss and size of the gradient of the first batch, of graphs replayed, beside those of the first
+        way; no dropout, whose draws depend on the memory format.
+        """
         trainer = self.trainer(*way)
         trainer.model.eval()
         (part,) = trainer.draws().of_step(0)
         with products(trainer.settings):
             batch = self.run.task.make(trainer.model, part.drawn)
             for _ in range(WARM + 2 if way[0] == "graphs" else 1):
+                trainer.optimizer.zero_grad(set_to_none=True)
                 loss, _ = trainer.passes(batch, 1.0)
-        return float(loss)
+        gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        found = dict(loss=float(loss), gradient=float(torch.nn.utils.get_total_norm(gradients)))
+        return found | {f"{name}_ratio": value / (first or found)[name] for name, value in found.items()}
 
     def flops(self) -> int:
-        """Operations of a step, counted in the plain form of attention."""
+        """Operations of a step; a CPU's fused attention would not be counted."""
         trainer, counter = self.trainer(*WAYS[0]), FlopCounterMode(display=False)
-        with sdpa_kernel(SDPBackend.MATH), counter:
+        plain = sdpa_kernel(SDPBackend.MATH) if self.device.type == "cpu" else contextlib.nullcontext()
+        with plain, counter:
             trainer.advance(0, trainer.draws().of_step(0))
         return counter.get_total_flops()
 
@@ -136,10 +145,9 @@ class Check:
         cuda = self.device.type == "cuda"
         activities = [torch.profiler.ProfilerActivity.CPU]
         activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
-        trainer = self.trainer(*way)
-        settled(trainer)
+        trainer, n = self.trainer(*way), 5 if cuda else 2
+        settled(trainer, n)
         began = self.now()
-        n = 5 if cuda else 2
         with torch.profiler.profile(activities=activities) as profiler:
             for step in range(n):
                 trainer.advance(step, trainer.draws().of_step(step))
@@ -183,8 +191,10 @@ def attempt(call: Callable[[], Any]) -> Any:
         return None
 
 
-def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write) -> dict:
-    """All ways of a run; ``write`` is called with what there is after each."""
+def check_run(
+    results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write, without: list[str]
+) -> dict:
+    """All ways of a run but those ``without``; ``write`` is called with what there is after each."""
     check = Check(results, settings, steps)
     parameters = sum(p.numel() for p in check.run.model.parameters())
     model, training = settings["model"], settings["training"]
@@ -194,9 +204,9 @@ def check_run(results: Path, settings: dict, steps: int, matmul: float, profiles
     lines: list[dict] = []
     flops = attempt(check.flops) or float("nan")
     found |= dict(flops=flops, ways=lines)
-    for way in ways_of(check.run.model):
+    for way in ways_of(check.run.model, without):
         try:
-            line = check.time(way, lines[0].get("loss") if lines else None)
+            line = check.time(way, lines[0] if lines and "loss" in lines[0] else None)
             line |= dict(tflops=flops * line["steps_per_second"] / 1e12)
             line |= dict(of_matmul=line["tflops"] / matmul)
         except Exception as error:  # out of memory, or what this torch cannot compile: the others count
@@ -245,14 +255,14 @@ def _by_format(found: dict) -> bool:
 def _line(line: dict, formats: bool) -> str:
     way = f"{line['execution']}, {line['precision']}" + (f", {line['memory_format']}" if formats else "")
     if "error" in line:
-        return f"| {way} | failed: {' '.join(line['error'].split())[:120].replace('|', '/')} | | | | | | |"
+        return f"| {way} | failed: {' '.join(line['error'].split())[:120].replace('|', '/')} | | | | | | | |"
     memory = "–" if line["peak_memory_gib"] is None else f"{line['peak_memory_gib']:.1f}"
     works = line.get("gpu_works")
     works = "" if works is None else f"{100 * works:.0f} %"
     return (
         f"| {way} | {line['first_seconds']:.1f} | {line['steps_per_second']:.2f} | {memory} | "
         f"{line['tflops']:.3f} | {100 * line['of_matmul']:.0f} % | {works} | "
-        f"{line['loss_ratio']:.6f} |"
+        f"{line['loss_ratio']:.6f} | {line['gradient_ratio']:.5f} |"
     )
 
 
@@ -280,6 +290,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", help="names, in this order; default: all")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--steps", type=int, default=60, help="timed steps of each way, at most")
+    parser.add_argument("--without", nargs="+", default=[], help="ways to leave out: compiled, float32, ...")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; table and profiles go beside it")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -310,7 +321,9 @@ def main() -> None:
 
     for one in settings:
         checked = attempt(
-            lambda one=one: check_run(args.results, one, args.steps, matmul, args.out.parent, write)
+            lambda one=one: check_run(
+                args.results, one, args.steps, matmul, args.out.parent, write, args.without
+            )
         )
         if checked is None:
             continue

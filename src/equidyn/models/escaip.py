@@ -183,7 +183,7 @@ def neighbour_mean(edge: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tens
 
 class EScAIP(nn.Module):
     """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant
-    control.
+    control; with ``equal_rows`` its three rows begin equal, and training is free to part them.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class EScAIP(nn.Module):
         n_neighbours,
         dropout=0.0,
         tied=False,
+        equal_rows=False,
     ):
         super().__init__()
         self.equivariant = tied
@@ -231,6 +232,9 @@ class EScAIP(nn.Module):
         self.ffn_magnitude, self.magnitude = feed_forward(hidden), nn.Linear(hidden, 1, bias=False)
         self.apply(_initialise)
         nn.init.xavier_uniform_(self.energy.weight, gain=0.01)
+        if equal_rows:
+            with torch.no_grad():
+                self.force.weight.copy_(self.force.weight[:1].expand_as(self.force.weight))
 
     def features(
         self,

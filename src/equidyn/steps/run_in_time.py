@@ -154,11 +154,13 @@ def files_of(results: Path, settings: dict) -> list[Path]:
     return [data / f"{settings['dataset']}.h5", *grids]
 
 
-def settled(trainer: loop.Trainer) -> None:
-    """Take the steps that are timed so often that nothing is recorded or compiled any more when they are."""
+def settled(trainer: loop.Trainer, n: int = TIMED) -> None:
+    """Take the n steps that are timed so often that nothing is recorded or compiled any more when they
+    are.
+    """
     times = 1 if trainer.settings.get("execution", EXECUTION) == EXECUTION else WARM + 1
     for _ in range(times):
-        with contextlib.closing(trainer.draws().of_steps(0, TIMED)) as drawn:
+        with contextlib.closing(trainer.draws().of_steps(0, n)) as drawn:
             for step, parts in enumerate(drawn):
                 trainer.advance(step, parts)
                 if times == 1 and step + 1 == UNTIMED:
