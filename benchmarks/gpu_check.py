@@ -3,7 +3,7 @@ second against a large matmul, how far losses agree, the share of the time in wh
 measuring costs.
 
     make gpu-check          # on a machine with a GPU, the data of config/gpu-check.yaml being there
-    python benchmarks/gpu_check.py results/gpu-check --device cpu --steps 3 --runs escaip-6M
+    python benchmarks/gpu_check.py results/gpu-check --runs voxmol-7M --only "bf16 channels-last" graphs ...
 
 Every run is timed op by op in float32 first; then in TF32 and bfloat16, compiled, as CUDA graphs, U-Nets in
 both memory formats. Each way starts from the same weights and draws. What fails is a line of the table, and
@@ -36,19 +36,21 @@ from equidyn.steps.run_in_time import TIMED, files_of, grids_made, settings_of, 
 from equidyn.training.execution import WARM, products
 from equidyn.training.loop import Trainer
 
-CHANNELS_LAST, CONTIGUOUS = "channels last", "contiguous"
+CHANNELS_LAST, CONTIGUOUS = "channels-last", "contiguous"
 FORMATS = {CHANNELS_LAST: torch.channels_last_3d, CONTIGUOUS: torch.contiguous_format}
 WAYS = [  # execution, precision, memory format of a U-Net; the first is what others are compared with
     ("eager", "float32", CONTIGUOUS),
-    ("eager", "float32", CHANNELS_LAST),
     ("eager", "tf32", CONTIGUOUS),
-    ("eager", "tf32", CHANNELS_LAST),
-    ("eager", "bf16", CONTIGUOUS),
-    ("eager", "bf16", CHANNELS_LAST),
     ("graphs", "tf32", CONTIGUOUS),
+    ("compiled-graphs", "tf32", CONTIGUOUS),
+    ("eager", "bf16", CONTIGUOUS),
     ("graphs", "bf16", CONTIGUOUS),
+    ("compiled-graphs", "bf16", CONTIGUOUS),
+    ("eager", "bf16", CHANNELS_LAST),
     ("graphs", "bf16", CHANNELS_LAST),
-    ("compiled", "tf32", CONTIGUOUS),
+    ("compiled-graphs", "bf16", CHANNELS_LAST),
+    ("eager", "tf32", CHANNELS_LAST),
+    ("eager", "float32", CHANNELS_LAST),  # took more than a minute for 64 grids of 64³
 ]
 SLOWEST = 5.0  # s of the timed steps of one way: fewer steps where they take longer
 ROWS = 20  # of a profile
@@ -58,10 +60,12 @@ COLUMNS = (
 )
 
 
-def ways_of(model: torch.nn.Module, without: list[str]) -> list[tuple[str, str, str]]:
-    """Those that differ for a model: only some have a memory format; ``without`` some, but for the first."""
+def ways_of(model: torch.nn.Module, only: list[str]) -> list[tuple[str, str, str]]:
+    """Those that differ for a model: only some have a memory format; of those, the ones that have all words
+    of one of ``only``.
+    """
     found = [way for way in WAYS if hasattr(model, "memory_formats") or way[2] == CONTIGUOUS]
-    return found[:1] + [way for way in found[1:] if not set(way) & set(without)]
+    return [way for way in found if not only or any(set(words.split()) <= set(way) for words in only)]
 
 
 class Check:
@@ -90,8 +94,8 @@ class Check:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def time(self, way: tuple[str, str, str], first: dict | None) -> dict:
-        """What the table says of a way; ``first`` is what it says of the first one."""
+    def time(self, way: tuple[str, str, str]) -> dict:
+        """Seconds and memory of a way."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
@@ -103,10 +107,7 @@ class Check:
         seconds = self._seconds(trainer, n)
         trainer.check()
         memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
-        found = dict(execution=way[0], precision=way[1], memory_format=way[2], first_seconds=warm)
-        found |= dict(steps_per_second=1 / seconds, peak_memory_gib=memory)
-        del trainer
-        return found | self.agreement(way, first)
+        return dict(first_seconds=warm, steps_per_second=1 / seconds, peak_memory_gib=memory)
 
     def _seconds(self, trainer: Trainer, n: int) -> float:
         """Mean of the first n steps, taken once more."""
@@ -125,7 +126,7 @@ class Check:
         (part,) = trainer.draws().of_step(0)
         with products(trainer.settings):
             batch = self.run.task.make(trainer.model, part.drawn)
-            for _ in range(WARM + 2 if way[0] == "graphs" else 1):
+            for _ in range(WARM + 2 if way[0].endswith("graphs") else 1):
                 trainer.optimizer.zero_grad(set_to_none=True)
                 loss, _ = trainer.passes(batch, 1.0)
         gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
@@ -147,15 +148,12 @@ class Check:
         activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
         trainer, n = self.trainer(*way), 5 if cuda else 2
         settled(trainer, n)
-        began = self.now()
         with torch.profiler.profile(activities=activities) as profiler:
-            for step in range(n):
-                trainer.advance(step, trainer.draws().of_step(step))
-            seconds = self.now() - began
+            seconds = n * self._seconds(trainer, n)
         averages = profiler.key_averages()
         table = averages.table(sort_by=f"self_{'cuda' if cuda else 'cpu'}_time_total", row_limit=ROWS)
-        busy = sum(event.self_device_time_total for event in averages) / 1e6 / seconds if cuda else None
-        return busy, table
+        busy = sum(event.self_device_time_total for event in averages if _is_kernel(event)) / 1e6
+        return busy / seconds if cuda else None, table
 
     def measuring(self) -> float:
         """Seconds of measuring over those of as many plain forward passes."""
@@ -182,6 +180,11 @@ class Check:
         return spent[1] / spent[0]
 
 
+def _is_kernel(event: Any) -> bool:
+    """Not an operator, whose kernels are events of their own, nor a name given to some of them."""
+    return event.device_type != torch.autograd.DeviceType.CPU and not event.is_user_annotation
+
+
 def attempt(call: Callable[[], Any]) -> Any:
     """What it returns, or None: out of memory, say, and the others count."""
     try:
@@ -192,9 +195,9 @@ def attempt(call: Callable[[], Any]) -> Any:
 
 
 def check_run(
-    results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write, without: list[str]
+    results: Path, settings: dict, steps: int, matmul: float, profiles: Path, write, only: list[str]
 ) -> dict:
-    """All ways of a run but those ``without``; ``write`` is called with what there is after each."""
+    """The ways of a run, see ``ways_of``; ``write`` is called with what there is after each."""
     check = Check(results, settings, steps)
     parameters = sum(p.numel() for p in check.run.model.parameters())
     model, training = settings["model"], settings["training"]
@@ -204,14 +207,17 @@ def check_run(
     lines: list[dict] = []
     flops = attempt(check.flops) or float("nan")
     found |= dict(flops=flops, ways=lines)
-    for way in ways_of(check.run.model, without):
+    for way in ways_of(check.run.model, only):
+        line = dict(execution=way[0], precision=way[1], memory_format=way[2])
+        lines.append(line)
         try:
-            line = check.time(way, lines[0] if lines and "loss" in lines[0] else None)
+            line |= check.time(way)
             line |= dict(tflops=flops * line["steps_per_second"] / 1e12)
             line |= dict(of_matmul=line["tflops"] / matmul)
+            write(found)
+            line |= check.agreement(way, next((done for done in lines if "loss" in done), None))
         except Exception as error:  # out of memory, or what this torch cannot compile: the others count
-            line = dict(execution=way[0], precision=way[1], memory_format=way[2], error=str(error)[:300])
-        lines.append(line)
+            line |= dict(error=str(error)[:300])
         write(found)
     done = [line for line in lines if "error" not in line]
     if not done:
@@ -220,8 +226,9 @@ def check_run(
     for line in {id(line): line for line in (done[0], fastest)}.values():
         way = line["execution"], line["precision"], line["memory_format"]
         line["gpu_works"], table = attempt(lambda way=way: check.profile(way)) or (None, "failed")
-        name = f"profile-{settings['run']}-{'-'.join(way).replace(' ', '-')}.txt"
+        name = f"profile-{settings['run']}-{'-'.join(way)}.txt"
         (profiles / name).write_text(table + "\n")
+    write(found)
     found["decomposition_over_forwards"] = attempt(check.measuring)
     found |= {key: done[0][key] for key in ("steps_per_second", "peak_memory_gib", "tflops")}
     write(found)
@@ -259,10 +266,13 @@ def _line(line: dict, formats: bool) -> str:
     memory = "–" if line["peak_memory_gib"] is None else f"{line['peak_memory_gib']:.1f}"
     works = line.get("gpu_works")
     works = "" if works is None else f"{100 * works:.0f} %"
+    agrees = [
+        f"{line[f'{name}_ratio']:.6f}" if f"{name}_ratio" in line else "" for name in ("loss", "gradient")
+    ]
     return (
         f"| {way} | {line['first_seconds']:.1f} | {line['steps_per_second']:.2f} | {memory} | "
         f"{line['tflops']:.3f} | {100 * line['of_matmul']:.0f} % | {works} | "
-        f"{line['loss_ratio']:.6f} | {line['gradient_ratio']:.5f} |"
+        f"{' | '.join(agrees)} |"
     )
 
 
@@ -290,7 +300,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", help="names, in this order; default: all")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--steps", type=int, default=60, help="timed steps of each way, at most")
-    parser.add_argument("--without", nargs="+", default=[], help="ways to leave out: compiled, float32, ...")
+    parser.add_argument("--only", nargs="+", default=[], help='ways, by some words: "graphs tf32" eager')
     parser.add_argument("--out", type=Path, required=True, help="JSON file; table and profiles go beside it")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -322,7 +332,7 @@ def main() -> None:
     for one in settings:
         checked = attempt(
             lambda one=one: check_run(
-                args.results, one, args.steps, matmul, args.out.parent, write, args.without
+                args.results, one, args.steps, matmul, args.out.parent, write, args.only
             )
         )
         if checked is None:

@@ -123,10 +123,11 @@ class Training(Section):
         description="of training; measuring is always float32. tf32: matrix products and convolutions on a "
         "GPU in TF32; bf16: forward passes in bfloat16, the rest in TF32",
     )
-    execution: Literal["eager", "compiled", "graphs"] = Field(
+    execution: Literal["eager", "compiled", "graphs", "compiled-graphs"] = Field(
         EXECUTION,
-        description="of forward and backward passes of training: op by op, by torch.compile, or as CUDA "
-        "graphs, one for each shape of a batch (on a CPU op by op); lengths are rounded up for the last two",
+        description="of forward and backward passes of training: op by op, by torch.compile, as CUDA "
+        "graphs, one for each shape of a batch (on a CPU op by op), or both; lengths are rounded up for all "
+        "but the first",
     )
     clip: AboveZero = Field(description="gradient-norm clip")
     ema: Share = Field(

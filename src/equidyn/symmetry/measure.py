@@ -21,6 +21,8 @@ from equidyn.symmetry.decomposition import (
     with_plugin,
 )
 
+AT_ONCE = 64  # items times rotations of a forward pass on a GPU, at least where there are so many
+
 
 @dataclass
 class Batch:
@@ -82,10 +84,16 @@ def twisted_predictions(
 ) -> Iterable[torch.Tensor]:
     """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64,
     one at a time.
+
+    A GPU takes a small batch in several rotations at once: launching its kernels would take longer.
     """
-    for rotation in rotations:
-        prediction = predict(rotate(batch.inputs, actions, rotation))
-        yield output.inverse(rotation, prediction.to(torch.float64))
+    at_once = max(1, AT_ONCE // len(batch)) if batch.target.is_cuda and rotations.ndim == 4 else 1
+    for some in rotations.split(at_once):
+        n = len(some)
+        inputs = {name: torch.cat([value] * n) if n > 1 else value for name, value in batch.inputs.items()}
+        rotation = some.flatten(0, 1) if rotations.ndim == 4 else some[0]
+        prediction = predict(rotate(inputs, actions, rotation))
+        yield from output.inverse(rotation, prediction.to(torch.float64)).split(len(prediction) // n)
 
 
 def measure(

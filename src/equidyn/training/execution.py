@@ -38,8 +38,8 @@ def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[di
     bf16 = settings.get("precision", PRECISION) == "bf16"
     execution = settings.get("execution", EXECUTION)
     device = next(model.parameters()).device
-    if execution == "compiled":
-        model.compile()
+    if execution.startswith("compiled"):
+        compile_parts(model)
 
     def run(batch: dict, share: float) -> Result:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -47,7 +47,16 @@ def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[di
         (share * loss).backward()
         return loss.detach(), log
 
-    return Graphs(run, model) if execution == "graphs" and device.type == "cuda" else run
+    return Graphs(run, model) if execution.endswith("graphs") and device.type == "cuda" else run
+
+
+def compile_parts(model: torch.nn.Module) -> None:
+    """Compile a model: the members of the lists that it names in ``repeated``, which are alike and so need to
+    be compiled once, or the whole.
+    """
+    lists = [getattr(model, name) for name in getattr(model, "repeated", ())]
+    for part in [part for parts in lists for part in parts] or [model]:
+        part.compile()
 
 
 @dataclass
