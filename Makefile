@@ -37,7 +37,7 @@ gpu:
 	PYTHONPATH=src $(NODE_PYTHON) -m equidyn.cli run results/gpu --minutes $(MINUTES) $(if $(RUNS),--runs $(RUNS))
 
 # on the CPU, before: data files and settings of config/gpu.yaml and config/gpu-check.yaml, then one file to take to the machine
-GPU_DATA = $(addprefix results/gpu/data/,$(addsuffix .h5,drugs conformers drug-shapes backbones)) $(addprefix results/gpu/runs/,$(addsuffix /config.yaml,forces forces-1151 voxels-0.9 flow))
+GPU_DATA = $(addprefix results/gpu/data/,$(addsuffix .h5,drugs conformers drug-shapes backbones)) $(addprefix results/gpu/runs/,$(addsuffix /config.yaml,forces forces-equal-rows forces-1151 voxels-0.9 flow))
 CHECK_DATA = $(addprefix results/gpu-check/data/,$(addsuffix .h5,drugs shapes backbones)) $(addprefix results/gpu-check/runs/,$(addsuffix /config.yaml,escaip-6M proteina-60M proteina-400M voxmol-7M voxmol-111M))
 gpu-data: .venv/installed
 	snakemake --cores all --configfile config/gpu-check.yaml --keep-going $(CHECK_DATA)

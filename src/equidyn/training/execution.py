@@ -14,6 +14,7 @@ from equidyn.device import tf32
 
 Result = tuple[torch.Tensor, dict[str, torch.Tensor]]
 WARM = 3  # batches of a shape that run op by op before they are recorded
+FEW = 4  # kernels of a convolution that are tried, the likeliest first: of grids some take seconds
 MOST = 24  # recorded shapes, each with gradients of its own; batches of others run op by op
 
 
@@ -22,13 +23,14 @@ def products(settings: dict) -> Iterator[None]:
     """TF32 for matrix products and convolutions of training, where ``training.precision`` asks for it, and
     the fastest kernels of convolutions, whose shapes recur; as it was afterwards.
     """
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.benchmark_limit
+    cudnn.benchmark, cudnn.benchmark_limit = True, FEW
     try:
         with tf32(True) if settings.get("precision", PRECISION) != "float32" else nullcontext():
             yield
     finally:
-        torch.backends.cudnn.benchmark = before
+        cudnn.benchmark, cudnn.benchmark_limit = before
 
 
 def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[dict, float], Result]:
