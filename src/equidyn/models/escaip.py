@@ -181,7 +181,8 @@ def neighbour_mean(edge: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tens
 
 class EScAIP(nn.Module):
     """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant
-    control; with ``equal_rows`` its three rows begin equal, and training is free to part them.
+    control. Differences of its second and third row from the first begin ``row_spread`` times as large
+    as independent draws make them: with 0 the network begins equivariant, and training is free to part them.
     """
 
     repeated = "blocks", "readouts"  # see ``training.execution.compile_parts``
@@ -200,7 +201,7 @@ class EScAIP(nn.Module):
         n_neighbours,
         dropout=0.0,
         tied=False,
-        equal_rows=False,
+        row_spread=1.0,
     ):
         super().__init__()
         self.equivariant = tied
@@ -232,9 +233,9 @@ class EScAIP(nn.Module):
         self.ffn_magnitude, self.magnitude = feed_forward(hidden), nn.Linear(hidden, 1, bias=False)
         self.apply(_initialise)
         nn.init.xavier_uniform_(self.energy.weight, gain=0.01)
-        if equal_rows:
+        if row_spread != 1:
             with torch.no_grad():
-                self.force.weight.copy_(self.force.weight[:1].expand_as(self.force.weight))
+                self.force.weight.copy_(self.force.weight[:1].lerp(self.force.weight, row_spread))
 
     def features(
         self,
