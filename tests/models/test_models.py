@@ -71,6 +71,22 @@ def test_controls_measure_within_the_floor_of_float32(task, architecture, option
         assert broken.relative_equivariance > 1e-4
 
 
+def test_rows_of_the_force_head_begin_as_far_apart_as_asked(task):
+    plain, equal, near = (
+        registry.build("escaip", "tiny", **o) for o in ({}, {"row_spread": 0.0}, {"row_spread": 0.1})
+    )
+    differences = [(m.force.weight[1:] - m.force.weight[:1]).detach() for m in (plain, equal, near)]
+    assert differences[0].norm() > 0 and torch.equal(differences[1], torch.zeros_like(differences[1]))
+    assert torch.allclose(differences[2], 0.1 * differences[0], atol=1e-7)
+    others = [{k: v for k, v in m.state_dict().items() if k != "force.weight"} for m in (plain, equal)]
+    assert all(torch.equal(others[0][k], others[1][k]) for k in others[0])
+    batches = task.held_out(plain)
+    n = sum(len(b) for b in batches)
+    how = batches, task.actions, task.output, groups.haar_per_item(5, n, 0)
+    found = [measure(m.eval(), task.predict, *how).relative_equivariance for m in (plain, equal)]
+    assert found[1] < 1e-10 < 1e-3 < found[0]
+
+
 @pytest.mark.parametrize("architecture", ["escaip", "rawdir"])
 def test_translation_permutation_and_padding(task, architecture):
     model = randomised(architecture).double()

@@ -4,7 +4,7 @@ import torch
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Vector
 from equidyn.symmetry.decomposition import decompose
-from equidyn.symmetry.measure import Batch, measure, rotate
+from equidyn.symmetry.measure import Batch, measure, measure_losses, rotate
 
 
 class Map(torch.nn.Module):
@@ -57,6 +57,15 @@ def test_batching_changes_nothing_and_agrees_with_the_closed_form():
         ]
     ).detach()
     assert other.percent == pytest.approx(decompose(stacked, batches((7,))[0].target).percent, rel=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [2, 5, 9])
+def test_rotations_at_once_change_nothing(at_once):
+    model, rotations = Map().eval(), groups.haar_per_item(5, 7, 0)
+    how = {"x": Vector()}, Vector(), rotations, {"mse": None}
+    one, many = (measure_losses(model, predict, batches(), *how, at_once=n)["mse"] for n in (1, at_once))
+    for name, value in vars(one).items():
+        assert name == "plugin" or vars(many)[name] == pytest.approx(value, rel=1e-12)
 
 
 def test_undeclared_fields_and_wrong_counts_are_refused():

@@ -150,6 +150,45 @@ def test_what_is_replayed_is_what_would_have_run(make, tmp_path, monkeypatch):
     assert curves[0] == curves[1] and len(set(curves[0])) == 16
 
 
+@pytest.mark.parametrize("architecture, expected", [("escaip", {"Block", "Readout"}), ("voxmol", {"VoxMol"})])
+def test_like_blocks_are_compiled_one_for_all(architecture, expected, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    execution.compile_parts(registry.build(architecture, "tiny"))
+    assert set(compiled) == expected
+
+
+@MAKERS
+def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch):
+    """Traced, but not made into machine code, which takes a minute; a batch of another size is no new graph
+    for each block.
+    """
+    original, counts = torch.nn.Module.compile, torch._dynamo.utils.counters["stats"]
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: original(module, backend="aot_eager", fullgraph=True)
+    )
+    monkeypatch.setattr("equidyn.data.voxelize.numba", None)
+    torch._dynamo.reset()
+    counts.clear()
+    found, graphs = {}, []
+    for execution_ in ("eager", "compiled-graphs"):
+        task, architecture, _ = make(tmp_path)
+        model = registry.build(architecture, "tiny", 0).eval()
+        settings = {**task.settings["training"], "execution": execution_}
+        passes = execution.passes_of(task, model, settings)
+        for n in (3, 5, 6):
+            batch = batch_of(task, model, True, items=torch.arange(n))
+            model.zero_grad()
+            found[execution_, n] = passes(batch, 1.0)[0].item(), gradients(model)
+            graphs.append(counts["unique_graphs"])
+    for n in (3, 5, 6):
+        (loss, expected), (other, seen) = found["eager", n], found["compiled-graphs", n]
+        assert other == pytest.approx(loss, rel=1e-5)
+        assert all((a - b).norm() <= 1e-4 * max(b.norm(), 1e-3) for a, b in zip(seen, expected))
+    assert graphs[2] == 0 < graphs[3] <= graphs[-1] <= 8
+    torch._dynamo.reset()
+
+
 @MAKERS
 def test_bfloat16_is_near_and_another(make, tmp_path):
     losses = {}

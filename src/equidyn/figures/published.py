@@ -52,10 +52,13 @@ POINTS = {  # of the others: run, with the condition after it where there are so
     "flow": ("default-rep2", "paper, 60M on PDB (steps: rows of its log)"),
 }
 LOWEST = 1e-3  # percent
+SMALL = dict(fontsize=7, color="0.4", ha="right", va="bottom")
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
-    """Figure of one panel per run, log-log; the band is a 95 % interval, dashed are EMA weights."""
+    """Figure of one panel per run, log-log; the band is a 95 % interval, dashed are EMA weights; what is
+    below 0.001 % is drawn there.
+    """
     names = tables.runs(rows)
     figure, axes = plt.subplots(
         1, len(names), figsize=(min(style.WIDE, 4.6 * len(names)), 3.4), sharey=True, squeeze=False
@@ -73,14 +76,14 @@ def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition)
         x, label = style.steps(curve), condition or f"{run}, ours: ratio of means, 95 %"
-        axis.plot(x, [r["percent"] for r in curve], "o-", ms=3, color=colour, label=label)
+        axis.plot(x, _drawn(curve), "o-", ms=3, color=colour, label=label)
         low, high = ([max(r[f"percent_{end}"], LOWEST) for r in curve] for end in ("lo", "hi"))
         axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if len(conditions) == 1:
         averaged = tables.curve(rows, run, weights="ema")
         axis.plot(
             style.steps(averaged),
-            [r["percent"] for r in averaged],
+            _drawn(averaged),
             "--",
             color=colours[0],
             label="EMA weights",
@@ -89,11 +92,19 @@ def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
         axis.set_title("shaded: our total loss at or above the zero predictor", fontsize=7, color="0.35")
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.01, 2.1, "2 %", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
+    if any(r["percent"] < LOWEST for r in rows):
+        where = axis.get_yaxis_transform()
+        axis.text(0.99, 1.1 * LOWEST, f"below {LOWEST:g} % drawn there", **SMALL, transform=where)
     style.log_step(axis)
     axis.set_yscale("log")
     axis.set_xlim(left=0.4)
     columns = 1 if len(conditions) == 1 else 3
     axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=columns)
+
+
+def _drawn(curve: list[dict]) -> list[float]:
+    """Percentages, those below ``LOWEST`` there: a network that begins equivariant has but rounding."""
+    return [max(row["percent"], LOWEST) for row in curve]
 
 
 def _published(axis: Axes, task: str, paper: list[dict], colours: dict[str, str]) -> None:

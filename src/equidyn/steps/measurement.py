@@ -170,9 +170,10 @@ class Measurement:
         drawn = rotations[:FLOOR_ROTATIONS, start : start + len(few)]
         control, task = self.model.equivariant_control().eval(), self.task
         symmetry = (task.actions, task.output, drawn, losses, order)
-        floors = {
-            k: v.equivariance for k, v in measure_losses(control, task.predict, [few], *symmetry).items()
-        }
+        # launching kernels for four items takes a GPU as long as for a batch
+        at_once = len(batches[middle]) // len(few) if few.target.is_cuda else 1
+        measured = measure_losses(control, task.predict, [few], *symmetry, at_once=at_once)
+        floors = {loss: found.equivariance for loss, found in measured.items()}
         if getattr(self.model, "equivariant", False):
             double = in_double(self.model)
             # spread: the first of the cube's rotations are changes of sign, which round nothing

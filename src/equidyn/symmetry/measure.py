@@ -21,8 +21,6 @@ from equidyn.symmetry.decomposition import (
     with_plugin,
 )
 
-AT_ONCE = 64  # items times rotations of a forward pass on a GPU, at least where there are so many
-
 
 @dataclass
 class Batch:
@@ -80,15 +78,17 @@ def rotate(
 
 
 def twisted_predictions(
-    predict: Callable, batch: Batch, actions: dict[str, Action], output: Action, rotations: torch.Tensor
+    predict: Callable,
+    batch: Batch,
+    actions: dict[str, Action],
+    output: Action,
+    rotations: torch.Tensor,
+    at_once: int = 1,
 ) -> Iterable[torch.Tensor]:
     """ρ(R)⁻¹ f(R x) for R in ``rotations`` [n_rotations, n_items, 3, 3] (or [n_rotations, 3, 3]), in float64,
-    one at a time.
-
-    A GPU takes a small batch in several rotations at once: launching its kernels would take longer.
+    one at a time; ``at_once`` of them in a forward pass where items have rotations of their own.
     """
-    at_once = max(1, AT_ONCE // len(batch)) if batch.target.is_cuda and rotations.ndim == 4 else 1
-    for some in rotations.split(at_once):
+    for some in rotations.split(at_once if rotations.ndim == 4 else 1):
         n = len(some)
         inputs = {name: torch.cat([value] * n) if n > 1 else value for name, value in batch.inputs.items()}
         rotation = some.flatten(0, 1) if rotations.ndim == 4 else some[0]
@@ -174,19 +174,22 @@ def measure_losses(
     group_order: int | None = None,
     baseline: torch.Tensor | None = None,
     processes: Processes = ALONE,
+    at_once: int = 1,
 ) -> dict[str, Decomposition]:
     """Several losses (None: squared) from the same forward passes; otherwise as ``measure``.
 
     ``baseline`` [n_items of all batches], of the squared loss, is that of ``summarise``; other losses are
     compared with the zero predictor. With squared loss alone nothing is kept but running sums; other losses
-    keep the predictions of one batch at a time. ``processes`` share the batches; all get the result.
+    keep the predictions of one batch at a time. ``processes`` share the batches; all get the result. A
+    forward pass takes ``at_once`` rotations of a batch.
     """
     check_eval(model)
     found = {}
     for k, (batch, chunk) in enumerate(chunks(batches, rotations)):
         if not processes.has(k):
             continue
-        twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, actions, output, chunk)
+        symmetry = actions, output, chunk, at_once
+        twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, *symmetry)
         if any(loss is not None for loss in losses.values()):
             twisted = list(twisted)
         found[k] = {
