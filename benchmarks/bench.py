@@ -23,7 +23,7 @@ import torch
 from equidyn.analysis.force_head import closed_form
 from equidyn.cost.throughput import FLOPS_PER_FORWARD, cost_of, one_item
 from equidyn.device import processor
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 from equidyn.models import registry
 from equidyn.provenance import commit
 from equidyn.symmetry import groups
@@ -185,8 +185,7 @@ def main() -> None:
     if args.out is None:
         print(text)
         return
-    with atomic_write(args.out) as temporary:
-        temporary.write_text(text)
+    write_text(args.out, text)
 
 
 if __name__ == "__main__":

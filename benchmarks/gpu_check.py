@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from equidyn.device import hardware
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 from equidyn.provenance import commit
 from equidyn.steps.measured import Measured
 from equidyn.steps.measurement import Plan
@@ -339,8 +339,7 @@ def main() -> None:
             (args.out, json.dumps(whole, indent=2) + "\n"),
             (args.out.with_suffix(".md"), as_text(whole)),
         ):
-            with atomic_write(path) as temporary:
-                temporary.write_text(text)
+            write_text(path, text)
 
     for one in settings:
         checked = attempt(

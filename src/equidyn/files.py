@@ -54,6 +54,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Text into a file as by ``atomic_write``."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)
+
+
 def undamaged(path: Path, load: Callable[[Path], object]) -> object:
     """``load(path)`` of a file that can be made again; None where there is none, or a damaged one, which is
     removed.

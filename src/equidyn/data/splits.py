@@ -242,8 +242,7 @@ class Lists:
                 }
                 for i, name in enumerate(SPLITS)
             }
-            with files.atomic_write(self.folder / "split.json") as temporary:
-                temporary.write_text(json.dumps(table, indent=1) + "\n")
+            files.write_text(self.folder / "split.json", json.dumps(table, indent=1) + "\n")
 
     def __exit__(self, *error):
         return self.stack.__exit__(*error)

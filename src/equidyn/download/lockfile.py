@@ -110,7 +110,7 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
     DataError
         a row that is there already with another sha256, a file that is no lock file or cannot be written
     """
-    from equidyn.files import atomic_write
+    from equidyn.files import write_text
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -125,8 +125,7 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
                         f"{path}: {name}: sha256 {row['sha256']}, expected {rows[name]['sha256']}, which "
                         f"another process has recorded meanwhile"
                     )
-            with atomic_write(Path(path)) as temporary:
-                temporary.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+            write_text(Path(path), json.dumps(rows, indent=1, sort_keys=True) + "\n")
             return
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from equidyn import __version__
 from equidyn.errors import MissingPackageError
-from equidyn.files import atomic_write
+from equidyn.files import atomic_write, write_text
 from equidyn.probe import calculators, parts
 from equidyn.probe.result import Result
 from equidyn.probe.rows import Row, number
@@ -49,8 +49,8 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
     if frames is not None and (worst := worst_pose(result, frames)) is not None:
         _write_structure(out / "worst.extxyz", worst)
         written.append(out / "worst.extxyz")
-    _write_text(out / "summary.json", json.dumps(summary(result), indent=1) + "\n")
-    _write_text(out / "report.html", page(result, picture))
+    write_text(out / "summary.json", json.dumps(summary(result), indent=1) + "\n")
+    write_text(out / "report.html", page(result, picture))
     return written
 
 
@@ -98,11 +98,6 @@ def _write_structure(path: Path, atoms) -> None:
 
     with atomic_write(path) as temporary:
         ase.io.write(temporary, atoms, format="extxyz")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text)
 
 
 PAGE = """<!doctype html>

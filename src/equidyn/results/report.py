@@ -14,7 +14,7 @@ from equidyn.data import store
 from equidyn.declarations import Task, own_tasks
 from equidyn.defaults import LABELS
 from equidyn.errors import optional_packages
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 from equidyn.guards import content_digest
 from equidyn.provenance import commit
 from equidyn.results import tables
@@ -152,8 +152,7 @@ def write(sources: Sources, out: Path) -> None:
     """
     template = Environment(loader=PackageLoader("equidyn", "results"), autoescape=True).get_template(TEMPLATE)
     page = template.render(**context(sources, out.parent))
-    with atomic_write(out) as temporary:
-        temporary.write_text(page)
+    write_text(out, page)
 
 
 def context(sources: Sources, start: Path) -> dict:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 
 
 def configure(settings: str, out: Path) -> None:
     """From JSON to YAML, keys sorted."""
-    with atomic_write(out) as temporary:
-        temporary.write_text(yaml.safe_dump(json.loads(settings), sort_keys=True))
+    write_text(out, yaml.safe_dump(json.loads(settings), sort_keys=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 from equidyn.download import fetch
 from equidyn.download.table import read_table
 from equidyn.errors import DataError
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 
 
 def download(
@@ -40,5 +40,4 @@ def download(
     if not entries[name]["verified"]:
         print(f"{name}: never tried by us: {entries[name]['note']}", flush=True)
     found = fetch.fetch_all(entries[name], folder, lock, workers, **how)
-    with atomic_write(out) as temporary:
-        temporary.write_text(json.dumps(found, indent=1) + "\n")
+    write_text(out, json.dumps(found, indent=1) + "\n")

@@ -58,8 +58,7 @@ class Measured:
             found = self._measure(checkpoint.load(path), last)
             if self.processes.first:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                with files.atomic_write(kept) as temporary:
-                    temporary.write_text(json.dumps(found))
+                files.write_text(kept, json.dumps(found))
         return found
 
     def _measure(self, saved: dict, last: bool) -> list[dict]:

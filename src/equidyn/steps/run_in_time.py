@@ -29,7 +29,7 @@ from equidyn.declarations import own_models, own_tasks
 from equidyn.defaults import EXECUTION
 from equidyn.device import hardware, resolve_device
 from equidyn.errors import ArgumentError, DataError, EquidynError
-from equidyn.files import atomic_write
+from equidyn.files import write_text
 from equidyn.guards import content_digest
 from equidyn.provenance import code_digest, commit
 from equidyn.results import tables
@@ -116,7 +116,7 @@ def run_in_time(
             failed.append(settings["run"])
             traceback.print_exc()
             lines.append(f"| {settings['run']} | failed: {' '.join(str(error).split())[:150]}" + " |" * 7)
-        _write(out / "summary.md", _summary(lines, time.monotonic() - started, found[0]["device"]))
+        write_text(out / "summary.md", _summary(lines, time.monotonic() - started, found[0]["device"]))
     print(_summary(lines, time.monotonic() - started, found[0]["device"]), flush=True)
     if failed:
         raise DataError(f"{', '.join(failed)}: failed, see above; what the others have is in {out}")
@@ -219,7 +219,7 @@ class _Timed:
         )
         if planned.steps < FEWEST:
             return None
-        _write(path, json.dumps(dict(identity=identity, planned=asdict(planned)), indent=2) + "\n")
+        write_text(path, json.dumps(dict(identity=identity, planned=asdict(planned)), indent=2) + "\n")
         return planned
 
     def _time_steps(self) -> float:
@@ -278,7 +278,7 @@ class _Timed:
             training["checkpoints_from"] = min(training["checkpoints_from"], planned.steps)
         settings = {**self.settings, "training": training}
         config = self.work / "config.yaml"
-        _write(config, json.dumps(settings, indent=2) + "\n")
+        write_text(config, json.dumps(settings, indent=2) + "\n")
         table = self.work / "decomposition.csv"
         run, self.loaded = replace(self.loaded, settings=settings), None  # weights come from checkpoints
         measured = Measured(run, self.data, table.parent / decompose.KEPT, self.code, self.grids)
@@ -316,7 +316,7 @@ class _Timed:
         from equidyn.figures import published, style
 
         rows = tables.read([table])
-        _write(self.out / f"{self.name}.csv", table.read_text())
+        write_text(self.out / f"{self.name}.csv", table.read_text())
         style.save(published.draw(rows, tables.read_paper(published.PAPER)), str(self.out / self.name))
         summary = _read(self.work / "summary.json")
         cuda = self.device.type == "cuda"
@@ -325,7 +325,7 @@ class _Timed:
         told |= dict(peak_memory_gib=memory, seconds=round(seconds, 1), planned=asdict(planned))
         told |= dict(summary=summary, settings=settings)
         told |= dict(data=content_digest.stored_digest(self.data))
-        _write(self.out / f"{self.name}.json", json.dumps(told, indent=2) + "\n")
+        write_text(self.out / f"{self.name}.json", json.dumps(told, indent=2) + "\n")
         curve = tables.curve(rows, self.name, condition=rows[0]["condition"])
         lowest, last = min(curve, key=lambda row: row["percent"]), curve[-1]
         return (
@@ -343,11 +343,6 @@ def _summary(lines: list[str], seconds: float, device: str) -> str:
         f"{name}, torch {torch.__version__}, {date.today().isoformat()}, commit {commit()}, {seconds:.0f} s"
     )
     return "\n".join([head, "", f"| {' | '.join(COLUMNS)} |", "|---" * 8 + "|", *lines, ""])
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text)
 
 
 def _read(path: Path) -> dict:
