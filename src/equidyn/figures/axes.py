@@ -59,6 +59,15 @@ FIGURES = [
         "and against loss, a thin line per seed",
         "axes": ["training.augment"],
     },
+    {
+        "name": "axis_start",
+        "task": "forces",
+        "place": 22,
+        "claim": "",
+        "caption": "By how far apart the rows of the force head begin: percent against step and "
+        "against loss, a thin line per seed",
+        "axes": ["model.options.row_spread"],
+    },
 ]
 
 LEAST = 1e-4  # %, what is less is drawn there

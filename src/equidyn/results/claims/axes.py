@@ -24,7 +24,8 @@ AXES = {
     "training.optimizer": "C5",
     "training.lr": "C5",
     "seed": "C6",
-    "training.augment": "",  # drawn, and no claim of the paper's
+    "training.augment": "augment",  # drawn, and no claim of the paper's
+    "model.options.row_spread": "start",
 }
 APART = {
     "model.options.hidden": "width",
@@ -62,7 +63,7 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     """
     result = []
     for (claim, reference, axis), members in families(rows, points).items():
-        if not claim:
+        if claim not in PUBLISHED:
             continue
         found = []
         for condition in [c for c in tables.conditions(rows, reference) if not c.endswith("sc")]:
