@@ -15,7 +15,8 @@ from equidyn.models import registry
 def test_every_way_is_a_line_and_one_that_fails_is_one_too(dataset, tmp_path, monkeypatch):
     results, out = gpu_results.make(tmp_path / "gpu", dataset), tmp_path / "out/check.json"
     asked = ["gpu_check.py", str(results), "--device", "cpu", "--steps", "2", "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", asked)
+    ways = ["float32", "eager bf16", "graphs tf32", "compiled-graphs bf16"]
+    monkeypatch.setattr(sys, "argv", [*asked, "--only", *ways])
     original = gpu_check.Check.trainer
 
     def failing(self, *way):

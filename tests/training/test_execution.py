@@ -176,16 +176,16 @@ def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch)
         model = registry.build(architecture, "tiny", 0).eval()
         settings = {**task.settings["training"], "execution": execution_}
         passes = execution.passes_of(task, model, settings)
-        for n in (3, 5, 6):
+        for n in (3, 6):
             batch = batch_of(task, model, True, items=torch.arange(n))
             model.zero_grad()
             found[execution_, n] = passes(batch, 1.0)[0].item(), gradients(model)
             graphs.append(counts["unique_graphs"])
-    for n in (3, 5, 6):
+    for n in (3, 6):
         (loss, expected), (other, seen) = found["eager", n], found["compiled-graphs", n]
         assert other == pytest.approx(loss, rel=1e-5)
         assert all((a - b).norm() <= 1e-4 * max(b.norm(), 1e-3) for a, b in zip(seen, expected))
-    assert graphs[2] == 0 < graphs[3] <= graphs[-1] <= 8
+    assert graphs[1] == 0 < graphs[2] <= graphs[-1] <= 8
     torch._dynamo.reset()
 
 
