@@ -13,7 +13,7 @@ results: .venv/installed
 	@echo "report: results/report.html   (by Snakemake: results/workflow-report.html)   claims: results/claims.csv"
 
 test: .venv/installed
-	pytest -q -n auto --dist loadfile
+	pytest -q -n auto --dist loadfile --no-loadscope-reorder --durations 25
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check Snakefile workflow && snakemake --lint

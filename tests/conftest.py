@@ -6,6 +6,13 @@ import pytest
 import torch
 from common import SETTINGS, TRAINING
 
+LONG = "test_workflow.py", "test_faults.py", "test_slurm.py", "test_run_in_time.py"
+
+
+def pytest_collection_modifyitems(items):
+    """Files of few, long tests first: begun last, one process would wait for the other."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

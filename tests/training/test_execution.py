@@ -158,7 +158,7 @@ def test_like_blocks_are_compiled_one_for_all(architecture, expected, monkeypatc
     assert set(compiled) == expected
 
 
-@MAKERS
+@pytest.mark.parametrize("make", [small_forces, small_voxels])
 def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch):
     """Traced, but not made into machine code, which takes a minute; a batch of another size is no new graph
     for each block.
