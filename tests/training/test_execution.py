@@ -158,10 +158,10 @@ def test_like_blocks_are_compiled_one_for_all(architecture, expected, monkeypatc
     assert set(compiled) == expected
 
 
-@pytest.mark.parametrize("make", [small_forces, small_voxels])
-def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch):
-    """Traced, but not made into machine code, which takes a minute; a batch of another size is no new graph
-    for each block.
+@pytest.mark.parametrize("make, options, kinds", [(small_forces, dict(layers=2), 2), (small_voxels, {}, 1)])
+def test_what_is_compiled_is_one_graph_and_the_same(make, options, kinds, tmp_path, monkeypatch):
+    """Traced, but not made into machine code, which takes a minute: a graph for each kind of part and one
+    more when sizes change, however many parts there are.
     """
     original, counts = torch.nn.Module.compile, torch._dynamo.utils.counters["stats"]
     monkeypatch.setattr(
@@ -173,7 +173,7 @@ def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch)
     found, graphs = {}, []
     for execution_ in ("eager", "compiled-graphs"):
         task, architecture, _ = make(tmp_path)
-        model = registry.build(architecture, "tiny", 0).eval()
+        model = registry.build(architecture, "tiny", 0, **options).eval()
         settings = {**task.settings["training"], "execution": execution_}
         passes = execution.passes_of(task, model, settings)
         for n in (3, 6):
@@ -185,7 +185,7 @@ def test_what_is_compiled_is_one_graph_and_the_same(make, tmp_path, monkeypatch)
         (loss, expected), (other, seen) = found["eager", n], found["compiled-graphs", n]
         assert other == pytest.approx(loss, rel=1e-5)
         assert all((a - b).norm() <= 1e-4 * max(b.norm(), 1e-3) for a, b in zip(seen, expected))
-    assert graphs[1] == 0 < graphs[2] <= graphs[-1] <= 8
+    assert graphs[1] == 0 and graphs[2] == kinds and graphs[3] <= 2 * kinds
     torch._dynamo.reset()
 
 

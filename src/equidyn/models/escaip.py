@@ -102,7 +102,8 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor
     """softmax(q kᵀ / √d + bias) v, all [n, heads, m, ·].
 
     torch's fused kernels are made for long sequences: for a dozen keys its softmax costs three times as much
-    on a CPU as the exponential of the whole array, and on a GPU its attention twice as much as this.
+    on a CPU as the exponential of the whole array, and on a GPU a step of training is slower with its fused
+    attention (docs/results/gpu).
     """
     logits = (q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2) + bias  # (n, heads, m, m)
     weights = (logits - logits.detach().amax(-1, keepdim=True)).exp()

@@ -24,7 +24,7 @@ AXES = {
     "training.optimizer": "C5",
     "training.lr": "C5",
     "seed": "C6",
-    "training.augment": "augment",  # drawn, and no claim of the paper's
+    "training.augment": "augment",  # drawn, and no claim of the paper's; so is the next
     "model.options.row_spread": "start",
 }
 APART = {
