@@ -1,19 +1,25 @@
-"""On a machine with a GPU: training and measuring run there and agree with the CPU. Skipped elsewhere."""
+"""Memory that is kept; on a machine with a GPU, training and measuring run there and agree with the CPU."""
+
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 from common import TRAINING
 
 from equidyn import tasks
+from equidyn.device import keep_freed_memory
 from equidyn.models import registry
 from equidyn.symmetry import groups
 from equidyn.symmetry.measure import measure
 from equidyn.training import checkpoint, loop
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 SETTINGS = dict(training={**TRAINING, "steps": 4}, measure=dict(n_items=8, batch_size=5))
 
 
+@on_a_gpu
 def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
     results = {}
     for device in ("cpu", "cuda"):
@@ -28,6 +34,7 @@ def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
     assert results["cuda"].equivariance == pytest.approx(results["cpu"].equivariance, rel=1e-2)
 
 
+@on_a_gpu
 def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
     from equidyn.data.voxelize import voxelize
     from equidyn.device import resolve_device
@@ -45,3 +52,35 @@ def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
     with torch.no_grad():
         expected = model(grid[None])
         assert (model.cuda()(grid[None].cuda()).cpu() - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_freed_memory_is_kept_and_arrays_are_as_before():
+    """In a process of its own: what is asked of the C library holds for the whole of it."""
+    script = """
+import resource, torch
+from equidyn.device import keep_freed_memory
+torch.set_num_threads(1)
+def faults(n):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(n):
+        torch.ones(16, 1 << 20).sum()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(2)
+plain = faults(8)
+keep_freed_memory()
+faults(12)
+print(plain, faults(8))
+"""
+    command = [sys.executable, "-c", script]
+    plain, kept = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    if platform.libc_ver()[0] == "glibc":
+        assert kept < plain / 10
+
+
+def test_without_that_c_library_nothing_happens(monkeypatch):
+    class Other:
+        def __getattr__(self, name):
+            raise AttributeError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Other())
+    keep_freed_memory()

@@ -1,5 +1,6 @@
 """Which device a run uses, what it is called, and whether products are in TF32 there."""
 
+import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from equidyn.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def resolve_device(name: str) -> str:
@@ -32,6 +35,21 @@ def resolve_device(name: str) -> str:
             "expected a GPU, or device auto or cpu"
         )
     return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it has freed, up to 2 GiB, for its next arrays.
+
+    glibc gives arrays beyond 32 MiB, at first beyond 128 KiB, back to the system at once; fetched anew, and
+    zeroed by it page by page, they cost a forward pass on a CPU up to a third of its time. Nothing happens
+    where there is no glibc.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def processor() -> str:

@@ -3,7 +3,7 @@ import torch
 
 from equidyn.analysis.force_head import closed_form
 from equidyn.geometry.neighbours import bond_order, neighbour_list
-from equidyn.models import escaip, registry
+from equidyn.models import escaip, rawdir, registry
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Vector
 from equidyn.symmetry.measure import measure
@@ -119,24 +119,6 @@ def test_bond_order_against_spherical_harmonics():
         assert got[degree].item() == pytest.approx(power**0.5, abs=1e-12)
 
 
-def test_attention_is_torchs_own():
-    """Values and gradients, with masked keys and an atom that has none at all."""
-    g = torch.Generator().manual_seed(0)
-    q, k, v = (
-        torch.randn(5, 2, 7, 4, dtype=torch.float64, generator=g, requires_grad=True) for _ in range(3)
-    )
-    bias = torch.randn(5, 1, 7, 7, dtype=torch.float64, generator=g)
-    bias[1, :, :, 3:] = -1e9
-    bias[2] = -1e9
-    bias.requires_grad_()
-    reference = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    found = escaip.attend(q, k, v, bias)
-    torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-12)
-    wanted = torch.autograd.grad(reference.square().sum(), (q, k, v, bias))
-    for got, want in zip(torch.autograd.grad(found.square().sum(), (q, k, v, bias)), wanted):
-        torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-10)
-
-
 def test_a_map_of_joined_features_is_that_of_their_concatenation():
     g = torch.Generator().manual_seed(0)
     source, target, edge = (torch.randn(*shape, generator=g) for shape in ((6, 3), (6, 2), (6, 4, 5)))
@@ -144,7 +126,40 @@ def test_a_map_of_joined_features_is_that_of_their_concatenation():
     linear = torch.nn.Linear(10, 8)
     spread = target[:, None].expand(-1, 4, -1)
     whole = linear(torch.cat([edge, source[neighbours], spread], -1))
-    torch.testing.assert_close(escaip.joined(linear, source, target, neighbours, edge), whole)
-    linear = torch.nn.Linear(5, 8)
-    whole = linear(torch.cat([source[neighbours], spread], -1))
-    torch.testing.assert_close(escaip.joined(linear, source, target, neighbours), whole)
+    found = escaip.joined(linear.weight, linear.bias, edge, source, target, neighbours)
+    torch.testing.assert_close(found, whole)
+
+
+def test_the_message_of_a_block_is_that_of_its_two_maps_in_succession():
+    """As the architecture has it: the ends mapped together, then the message of attributes and ends."""
+    model = randomised("escaip").double()
+    block, seen = model.blocks[0], {}
+    block.attention.register_forward_pre_hook(lambda _, given: seen.update(message=given[0], g=given[1]))
+    block.register_forward_pre_hook(lambda _, given: seen.update(node=given[0]))
+    g = torch.Generator().manual_seed(1)
+    positions = 2 * torch.randn(1, 9, 3, generator=g, dtype=torch.float64)
+    mask = torch.ones(1, 9, dtype=torch.bool)
+    index, valid = neighbour_list(positions, mask, model.cutoff, model.n_neighbours)
+    numbers = torch.randint(1, 9, (1, 9), generator=g)
+    model(numbers, positions, mask, neighbours=index, neighbour_mask=valid)
+    h, attributes = block.norm_node(seen["node"]), block.attributes(seen["g"])  # (n, H), (n, m, H)
+    source, target = h[seen["g"]["neighbours"]], h[:, None].expand_as(attributes)
+    ends = block.ends(torch.cat([source, target], -1))
+    whole = block.message(torch.cat([attributes, ends], -1))
+    torch.testing.assert_close(seen["message"], whole, rtol=1e-10, atol=1e-12)
+
+
+def test_attention_over_neighbours_is_that_of_their_keys_and_values():
+    """Written out: keys and values made for every neighbour, and the softmax of queries with keys."""
+    torch.manual_seed(0)
+    layer = rawdir.Layer(hidden=8, heads=2).double()
+    node, edge = torch.randn(6, 8, dtype=torch.float64), torch.randn(6, 4, 8, dtype=torch.float64)
+    neighbours, valid = torch.randint(0, 6, (6, 4)), torch.rand(6, 4) < 0.7
+    valid[0] = False
+    h = layer.norm(node)
+    key, value = (layer.key_value(h)[neighbours] + layer.edge(edge)).unflatten(-1, (2, 2, 4)).unbind(2)
+    logits = torch.einsum("nhc,nmhc->nhm", layer.query(h).unflatten(-1, (2, 4)), key) / 2
+    weights = logits.masked_fill(~valid[:, None], -torch.inf).softmax(-1).nan_to_num()
+    after = node + layer.out(torch.einsum("nhm,nmhc->nhc", weights, value).flatten(1))
+    whole = after + layer.ffn(layer.norm2(after))
+    torch.testing.assert_close(layer(node, edge, neighbours, valid), whole, rtol=1e-10, atol=1e-12)

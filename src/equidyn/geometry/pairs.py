@@ -25,6 +25,5 @@ def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:
     """
     x = x.detach()
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return torch.bucketize(
-        distance, torch.linspace(NEAREST, farthest, bins - 1, device=x.device, dtype=x.dtype)
-    )
+    width = (farthest - NEAREST) / (bins - 2)
+    return ((distance - NEAREST) / width).ceil_().clamp_(0, bins - 1).long()

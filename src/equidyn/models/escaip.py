@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from equidyn.geometry.neighbours import bond_order, flatten, gaussian_basis, padded, places_of
+from equidyn.models.layers import RMSNorm, few_keys_attention
 
 _FULL = dict(
     heads=8,
@@ -77,37 +78,27 @@ class EdgeAttributes(nn.Module):
         target = torch.cat([self.order_target(g["order"]), self.atom_target(g["numbers"])], -1)  # (n, ·)
         distance = self.distance(g["gaussians"])  # (n, m, ·)
         linear, activation = self.mix
-        return activation(joined(linear, source, target, g["neighbours"], distance))  # (n, m, H)
+        mixed = joined(linear.weight, linear.bias, distance, source, target, g["neighbours"])
+        return activation(mixed)  # (n, m, H)
 
 
 def joined(
-    linear: nn.Linear,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    edge: torch.Tensor,
     source: torch.Tensor,
     target: torch.Tensor,
     neighbours: torch.Tensor,
-    edge: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The map of [edge, source of the neighbour, target of the atom], each part where it lives: atoms are
-    mapped before they are spread over their m edges.
+    """A linear map of [edge, source of the neighbour, target of the atom], each part where it lives: atoms
+    are mapped before they are spread over their m edges.
 
-    source, target: (n, ·), neighbours: (n, m), edge: (n, m, ·); returns (n, m, H).
+    weight: (H, ·), bias: (H), edge: (n, m, ·), source, target: (n, ·), neighbours: (n, m); returns (n, m, H).
     """
-    widths = [0 if edge is None else edge.shape[-1], source.shape[-1], target.shape[-1]]
-    of_edge, of_source, of_target = linear.weight.split(widths, -1)
-    result = F.linear(source, of_source)[neighbours] + F.linear(target, of_target, linear.bias)[:, None]
-    return result if edge is None else result + F.linear(edge, of_edge)
-
-
-def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """softmax(q kᵀ / √d + bias) v, all [n, heads, m, ·].
-
-    torch's fused kernels are made for long sequences: for a dozen keys its softmax costs three times as much
-    on a CPU as the exponential of the whole array, and on a GPU a step of training is slower with its fused
-    attention (docs/results/gpu).
-    """
-    logits = (q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2) + bias  # (n, heads, m, m)
-    weights = (logits - logits.detach().amax(-1, keepdim=True)).exp()
-    return weights @ v / weights.sum(-1, keepdim=True)
+    widths = [edge.shape[-1], source.shape[-1], target.shape[-1]]
+    of_edge, of_source, of_target = weight.split(widths, -1)
+    ends = F.linear(source, of_source)[neighbours] + F.linear(target, of_target, bias)[:, None]  # (n, m, H)
+    return F.linear(edge, of_edge) + ends
 
 
 class NeighbourAttention(nn.Module):
@@ -121,13 +112,8 @@ class NeighbourAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tensor:
         """Edges x [n, m, H] of the graph g to updates of them [n, m, H]."""
-        n, m, width = x.shape
-        q, k, v = (
-            self.qkv(x).reshape(n, m, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        )  # (n, heads, m, ·)
         bias = self.angle_scale * g["cosine"] + g["key_bias"]  # (n, m, m)
-        y = attend(q, k, v, bias[:, None])
-        return self.out(y.transpose(1, 2).reshape(n, m, width))  # (n, m, H)
+        return self.out(few_keys_attention(self.qkv(x), bias, self.heads))  # (n, m, H)
 
 
 class Block(nn.Module):
@@ -140,8 +126,8 @@ class Block(nn.Module):
         self.attributes = EdgeAttributes(hidden, **embedding)
         self.ends, self.message = nn.Linear(2 * hidden, hidden), nn.Linear(2 * hidden, hidden)
         self.attention = NeighbourAttention(hidden, heads)
-        self.norm_node = nn.RMSNorm(hidden)
-        self.norm_node2, self.norm_edge2 = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.norm_node = RMSNorm(hidden)
+        self.norm_node2, self.norm_edge2 = RMSNorm(hidden), RMSNorm(hidden)
         self.ffn_node, self.ffn_edge = (
             feed_forward(hidden, dropout=dropout),
             feed_forward(hidden, dropout=dropout),
@@ -152,8 +138,11 @@ class Block(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Nodes [n, H] and edges [n, m, H] of the graph g, after the block."""
         h = self.norm_node(node)
-        ends = joined(self.ends, h, h, g["neighbours"])  # (n, m, H)
-        message = self.message(torch.cat([self.attributes(g), ends], -1))
+        # the map of the ends and the message's of what it gives are one, without an array of edges between
+        of_attributes, of_ends = self.message.weight.chunk(2, -1)  # (H, H)
+        weight = torch.cat([of_attributes, of_ends @ self.ends.weight], -1)  # (H, 3 H)
+        bias = F.linear(self.ends.bias, of_ends, self.message.bias)  # (H)
+        message = joined(weight, bias, self.attributes(g), h, h, g["neighbours"])  # (n, m, H)
         update = self.attention(message, g)
         edge, node = edge + update, node + neighbour_mean(update, g)
         return node + self.ffn_node(self.norm_node2(node)), edge + self.ffn_edge(self.norm_edge2(edge))
@@ -164,7 +153,7 @@ class Readout(nn.Module):
 
     def __init__(self, hidden, dropout):
         super().__init__()
-        self.norm_node, self.norm_edge = nn.RMSNorm(hidden), nn.RMSNorm(hidden)
+        self.norm_node, self.norm_edge = RMSNorm(hidden), RMSNorm(hidden)
         self.ffn_node, self.ffn_edge = (
             feed_forward(hidden, dropout=dropout),
             feed_forward(hidden, dropout=dropout),
@@ -220,13 +209,13 @@ class EScAIP(nn.Module):
             l_max=l_max,
         )
         self.attributes = EdgeAttributes(hidden, **embedding)
-        self.norm_input, self.ffn_input = nn.RMSNorm(hidden), feed_forward(hidden, multiplier=1)
+        self.norm_input, self.ffn_input = RMSNorm(hidden), feed_forward(hidden, multiplier=1)
         self.blocks = nn.ModuleList(Block(hidden, heads, dropout, embedding) for _ in range(layers))
         self.readouts = nn.ModuleList(Readout(hidden, dropout) for _ in range(layers + 1))
         wide = (layers + 1) * hidden
 
         def projection():
-            return nn.Sequential(nn.RMSNorm(wide), nn.Linear(wide, hidden), nn.GELU(), nn.RMSNorm(hidden))
+            return nn.Sequential(RMSNorm(wide), nn.Linear(wide, hidden), nn.GELU(), RMSNorm(hidden))
 
         self.project_node, self.project_edge = projection(), projection()
         self.ffn_energy, self.energy = feed_forward(hidden), nn.Linear(hidden, 1, bias=False)

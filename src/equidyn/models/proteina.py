@@ -20,6 +20,7 @@ from torch import nn
 
 from equidyn.errors import ArgumentError
 from equidyn.geometry.pairs import DISTOGRAM_BINS, distance_bins
+from equidyn.models.layers import LayerNorm, attention, normalised, sum_of_rows
 
 INDEX_WIDTH, TIME_WIDTH = 128, 256
 RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = (
@@ -48,7 +49,7 @@ class AdaptiveNorm(nn.Module):
     def __init__(self, width, conditioning):
         super().__init__()
         self.norm, self.norm_condition = (
-            nn.LayerNorm(width, elementwise_affine=False),
+            LayerNorm(width, elementwise_affine=False),
             nn.LayerNorm(conditioning),
         )
         self.scale, self.shift = nn.Linear(conditioning, width), nn.Linear(conditioning, width, bias=False)
@@ -113,7 +114,7 @@ class PairBiasAttention(nn.Module):
         q, k, v = (
             y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.norm_q(q), self.norm_k(k), v)
         )  # (b, h, N, D/h)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        y = attention(q, k, v, bias)
         return self.out(torch.sigmoid(self.gate(x)) * y.transpose(1, 2).flatten(2))  # (b, N, D)
 
 
@@ -198,7 +199,7 @@ class Proteina(nn.Module):
             nn.Linear(TIME_WIDTH, conditioning, bias=False), SwiGLU(conditioning, 2), SwiGLU(conditioning, 2)
         )
         self.embed_pair = nn.Linear(RELATIVE_BINS + SC_BINS + XT_BINS, pair, bias=False)
-        self.norm_pair, self.adapt_pair = nn.LayerNorm(pair), AdaptiveNorm(pair, conditioning)
+        self.norm_pair, self.adapt_pair = LayerNorm(pair), AdaptiveNorm(pair, conditioning)
         self.registers = nn.Parameter(torch.randn(registers, hidden) / math.sqrt(hidden))
         self.layers = nn.ModuleList(Layer(hidden, heads, pair, conditioning) for _ in range(layers))
         updated = range(0, layers - 1, update_every) if update_every else ()
@@ -283,7 +284,6 @@ class Proteina(nn.Module):
 
     def _pair(self, x_t, index, x_sc, c):
         """Pairs of residues: relative index and both distances, normalised, adapted to the time."""
-        b, n = index.shape
         half = RELATIVE_BINS // 2
         relative = (index[:, :, None] - index[:, None, :]).clamp(-half, half) + half
         bins = [
@@ -293,9 +293,7 @@ class Proteina(nn.Module):
         ]
         # The linear map of three one-hot vectors is the sum of three of its columns; the one-hots (319 wide)
         # are never made.
-        pair = F.embedding_bag(
-            torch.stack(bins, -1).reshape(-1, 3), self.embed_pair.weight.t().contiguous(), mode="sum"
-        ).reshape(b, n, n, -1)
+        pair = sum_of_rows(self.embed_pair.weight.t().contiguous(), torch.stack(bins, -1))
         return self.adapt_pair(self.norm_pair(pair), c[:, None])  # (b, n, n, P)
 
     def equivariant_control(self) -> "Proteina":
@@ -322,7 +320,7 @@ def pair_biases(
     b, n, _, width = pair.shape
     weight = torch.cat([a.to_bias.weight * a.norm_pair.weight for a in attentions])  # (layers h, P)
     constant = torch.cat([a.to_bias.weight @ a.norm_pair.bias for a in attentions])  # (layers h)
-    z = F.layer_norm(pair, (width,)).reshape(b, n * n, width)
+    z = normalised(pair).reshape(b, n * n, width)
     product = torch.bmm(weight.expand(b, -1, -1), z.transpose(1, 2)).reshape(
         b, -1, n, n
     )  # contiguous, heads first

@@ -22,6 +22,10 @@ SIZES = {
 class Layer(nn.Module):
     """Attention of each atom over its neighbours, keys and values carrying edge features, then
     feed-forward.
+
+    Key and value of neighbour j are linear in its features h_j and those of the edge e_ij, so their maps are
+    applied on the side of the atom: q·(K_h h_j + K_e e_ij) = (K_hᵀ q)·h_j + (K_eᵀ q)·e_ij, and
+    Σ_j w_j V h_j = V Σ_j w_j h_j. Nothing but h_j and e_ij is ever made for each of the m neighbours.
     """
 
     def __init__(self, hidden, heads):
@@ -38,15 +42,28 @@ class Layer(nn.Module):
         """Node features (n, H) from those of the neighbours (indices (n, m), valid (n, m)) and of the edges
         to them (n, m, H).
         """
-        n, m, width = edge.shape
         h = self.norm(node)
-        q = self.query(h).reshape(n, 1, self.heads, -1)  # (n, 1, heads, ·)
-        sent = self.key_value(h)[neighbours] + self.edge(edge)  # (n, m, 2H)
-        k, v = sent.reshape(n, m, 2, self.heads, -1).unbind(2)  # (n, m, heads, ·)
-        logits = (q * k).sum(-1) / (width // self.heads) ** 0.5  # (n, m, heads)
-        weights = logits.masked_fill(~valid[..., None], -1e9).softmax(1) * valid[..., None]
-        node = node + self.out((weights[..., None] * v).sum(1).reshape(n, width))
+        near = h[neighbours]  # (n, m, H)
+        q = self.query(h).unflatten(1, (self.heads, -1)).transpose(0, 1)  # (heads, n, ·)
+        (key, value), (edge_key, edge_value) = self._by_head(self.key_value), self._by_head(self.edge)
+        q = q / q.shape[-1] ** 0.5
+        # the keys' bias adds the same to all logits of an atom, and so nothing to their softmax
+        logits = torch.baddbmm(
+            (q @ key).transpose(0, 1) @ near.transpose(1, 2),
+            (q @ edge_key).transpose(0, 1),
+            edge.transpose(1, 2),
+        )  # (n, heads, m)
+        weights = logits.masked_fill(~valid[:, None], -1e9).softmax(-1) * valid[:, None]
+        y = (weights @ near).transpose(0, 1) @ value.transpose(1, 2)  # (heads, n, ·)
+        y = y + (weights @ edge).transpose(0, 1) @ edge_value.transpose(1, 2)
+        bias = (self.key_value.bias + self.edge.bias).chunk(2)[1].unflatten(0, (self.heads, -1))
+        y = y.transpose(0, 1) + weights.sum(-1, keepdim=True) * bias  # (n, heads, ·)
+        node = node + self.out(y.flatten(1))
         return node + self.ffn(self.norm2(node))
+
+    def _by_head(self, linear: nn.Linear) -> torch.Tensor:
+        """The maps to keys and to values of every head: (2, heads, ·, H)."""
+        return linear.weight.unflatten(0, (2, self.heads, -1))
 
 
 class RawDirectionTransformer(nn.Module):

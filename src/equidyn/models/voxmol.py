@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from equidyn.errors import ArgumentError
+from equidyn.models.layers import GroupNorm, Pointwise
 from equidyn.symmetry.actions import Grid
 from equidyn.symmetry.groups import cube
 
@@ -30,9 +31,9 @@ SIZES = {
 }
 
 
-def group_norm(width: int, n_groups: int) -> nn.GroupNorm:
+def group_norm(width: int, n_groups: int) -> GroupNorm:
     """GroupNorm with the largest number of groups up to n_groups that divides width."""
-    return nn.GroupNorm(max(g for g in range(1, n_groups + 1) if width % g == 0), width)
+    return GroupNorm(max(g for g in range(1, n_groups + 1) if width % g == 0), width)
 
 
 class ResidualBlock(nn.Module):
@@ -48,7 +49,7 @@ class ResidualBlock(nn.Module):
             nn.Conv3d(width_out, width_out, 3, padding=1),
         )
         self.dropout = nn.Dropout(dropout)
-        self.shortcut = nn.Conv3d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
+        self.shortcut = Pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from equidyn import tasks
-from equidyn.device import placed, resolve_device
+from equidyn.device import keep_freed_memory, placed, resolve_device
 from equidyn.errors import DataError, optional_packages
 from equidyn.models import registry
 from equidyn.tasks.protocol import Task
@@ -62,6 +62,7 @@ def load(
         see ``resolve_device``, the tasks and the registry
     """
     torch.set_num_threads(threads)
+    keep_freed_memory()
     device = resolve_device(settings["device"])
     print(f"device: {device}", flush=True)
     settings = settings if n_items is None else few_items(settings, n_items)

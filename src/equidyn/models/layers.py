@@ -1,0 +1,285 @@
+"""Layers whose plain versions are slow in torch on a CPU: the same functions and the same parameters, by
+cheaper operations there; on other devices, under autocast and where a model is compiled, torch's own.
+
+Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of torch's versions.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
+NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
+LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
+LAST = torch.channels_last_3d
+
+
+def _ours(x: torch.Tensor) -> bool:
+    eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and eager
+
+
+def _differentiable(function: Callable, inputs: tuple[torch.Tensor, ...], gradient: torch.Tensor) -> tuple:
+    """The gradients of ``function`` at the inputs, to be differentiated themselves."""
+    wanted = [x for x in inputs if x.requires_grad]
+    found = iter(torch.autograd.grad(function(*inputs), wanted, gradient, create_graph=True))
+    return tuple(next(found) if x.requires_grad else None for x in inputs)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """x w / r.m.s.(x). torch composes it of six operations, whose backward pass takes three times as long."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        scale = square.div_(x.shape[-1]).add_(eps).rsqrt_()  # (..., 1)
+        ctx.save_for_backward(x, weight, scale)
+        ctx.eps = eps
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        x, weight, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            width = weight.shape
+
+            def plain(x, weight):
+                return F.rms_norm(x, width, weight, ctx.eps)
+
+            return *_differentiable(plain, (x, weight), gradient), None
+        y = x * scale
+        product = gradient * y
+        mean = (product @ weight).unsqueeze(-1).div_(x.shape[-1])  # (..., 1), of the gradient along y
+        of_x = torch.addcmul(gradient * weight, y, mean, value=-1).mul_(scale)
+        return of_x, product.flatten(0, -2).sum(0), None
+
+
+class RMSNorm(nn.RMSNorm):
+    """``torch.nn.RMSNorm`` over the last axis."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] to the same shape."""
+        if not _ours(x):
+            return super().forward(x)
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return _RMSNorm.apply(x, self.weight, eps)
+
+
+class _Normalised(torch.autograd.Function):
+    """(x − mean) / standard deviation over the last axis, means as products with a constant vector."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, eps: float) -> torch.Tensor:
+        mean = x.new_full((x.shape[-1], 1), 1 / x.shape[-1])
+        y = x - x @ mean
+        scale = (y * y @ mean).add_(eps).rsqrt_()  # (..., 1)
+        y.mul_(scale)
+        ctx.save_for_backward(x, y, scale, mean)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        x, y, scale, mean = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            width = x.shape[-1:]
+            return *_differentiable(lambda x: F.layer_norm(x, width, eps=ctx.eps), (x,), gradient), None
+        along_y = (gradient * y) @ mean
+        return torch.addcmul(gradient - gradient @ mean, y, along_y, value=-1).mul_(scale), None
+
+
+def normalised(x: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """LayerNorm over the last axis, without parameters: [..., width] to the same shape."""
+    width = x.shape[-1]
+    if not _ours(x) or width > NARROW:
+        return F.layer_norm(x, (width,), eps=eps)
+    return _Normalised.apply(x, eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """``torch.nn.LayerNorm`` over the last axis."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., width] to the same shape."""
+        if not _ours(x) or x.shape[-1] > NARROW:
+            return super().forward(x)
+        y = normalised(x, self.eps)
+        return y if self.weight is None else torch.addcmul(self.bias, y, self.weight)
+
+
+class _GroupNorm(torch.autograd.Function):
+    """torch's forward pass; of its backward pass on channels-last grids with few channels to a group, the
+    sums run along the channels, value by value. Here they run along the voxels.
+
+    With g the gradient, x̂ = (x − m) r normalised, and means over the group: ∂x = r (w g − ⟨w g⟩ − x̂ ⟨w g x̂⟩).
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int, eps: float):
+        b, c = x.shape[:2]
+        y, mean, scale = torch.native_group_norm(x, weight, bias, b, c, x[0, 0].numel(), groups, eps)
+        ctx.save_for_backward(x, weight, bias, mean, scale)
+        ctx.groups, ctx.eps = groups, eps
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        x, weight, bias, mean, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+
+            def plain(x, weight, bias):
+                return F.group_norm(x, ctx.groups, weight, bias, ctx.eps)
+
+            return *_differentiable(plain, (x, weight, bias), gradient), None, None
+        b, c, *grid = x.shape
+        size, per_group = math.prod(grid), c // ctx.groups
+        fold = math.gcd(size, max(1, ROW // c))  # voxels to a row
+
+        def rows(values):  # (b, c, d, d, d) → (b, rows, fold · c)
+            values = values.contiguous(memory_format=LAST)
+            return values.permute(0, 2, 3, 4, 1).reshape(b, size // fold, fold * c)
+
+        def summed(values):  # over the voxels: (b, rows, fold · c) → (b, c)
+            return values.sum(1).view(b, fold, c).sum(1)
+
+        def of_group(values):  # mean over a group: (b, c) → (b, groups)
+            return values.unflatten(1, (ctx.groups, per_group)).sum(2) / (per_group * size)
+
+        def wide(values):  # (b, groups) → (b, c)
+            return values.repeat_interleave(per_group, 1)
+
+        g, values = rows(gradient), rows(x)
+        along_one, along_x = summed(g), summed(g * values)  # (b, c)
+        one, projected = of_group(along_one * weight), of_group(along_x * weight)  # (b, groups)
+        slope = (one * mean - projected) * scale**3
+        offset = -slope * mean - one * scale
+        factors = wide(scale) * weight, wide(slope), wide(offset)
+        of_g, of_values, constant = (f.repeat(1, fold)[:, None] for f in factors)  # (b, 1, fold · c)
+        of_x = torch.addcmul(constant, values, of_values).addcmul_(g, of_g)
+        of_weight = ((along_x - wide(mean) * along_one) * wide(scale)).sum(0)
+        return of_x.view(b, *grid, c).permute(0, 4, 1, 2, 3), of_weight, along_one.sum(0), None, None
+
+
+class GroupNorm(nn.GroupNorm):
+    """``torch.nn.GroupNorm`` of grids."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to the same shape."""
+        if not _ours(x) or x[0, 0].numel() <= LARGE or not x.is_contiguous(memory_format=LAST):
+            return super().forward(x)
+        return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
+
+
+class _SumOfRows(torch.autograd.Function):
+    """``embedding_bag`` without the sorting of its backward pass, which adds row by row."""
+
+    @staticmethod
+    def forward(ctx, table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(places)
+        ctx.n = len(table)
+        return F.embedding_bag(places, table, mode="sum")
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        (places,) = ctx.saved_tensors
+        of_table = gradient.new_zeros(ctx.n, gradient.shape[1])
+        for column in places.unbind(1):
+            of_table = of_table.index_add(0, column, gradient)  # not in place: it may be differentiated
+        return of_table, None
+
+
+def sum_of_rows(table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Sums of k rows of a table [rows, width] each: [..., width], from places [..., k]."""
+    flat = places.flatten(0, -2)
+    summed = _SumOfRows.apply(table, flat) if _ours(table) else F.embedding_bag(flat, table, mode="sum")
+    return summed.view(*places.shape[:-1], -1)
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """softmax(q kᵀ / √d + bias) v, with q, k, v [b, h, n, ·] and a bias [b, h, n, n].
+
+    Where the bias has a gradient, torch has no fused version on a CPU, and its composed one looks for rows
+    that are masked altogether, of which there are none.
+    """
+    if not _ours(q) or not bias.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return ((q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2) + bias).softmax(-1) @ v
+
+
+class _FewKeys(torch.autograd.Function):
+    """Attention among a dozen keys, whose backward pass is written out: composed, it makes twice as many
+    arrays of weights.
+    """
+
+    @staticmethod
+    def forward(ctx, qkv: torch.Tensor, bias: torch.Tensor, heads: int) -> torch.Tensor:
+        n, m, width = qkv.shape
+        split = n, m, 3, heads, width // (3 * heads)
+        q, k, v = qkv.reshape(split).permute(2, 0, 3, 1, 4).reshape(3, n * heads, m, -1)  # (n heads, m, ·)
+        logits = ((q / q.shape[-1] ** 0.5) @ k.transpose(1, 2)).view(n, heads, m, m).add_(bias[:, None])
+        weights = logits.sub_(logits.amax(-1, keepdim=True)).exp_()
+        weights = weights.div_(weights.sum(-1, keepdim=True)).view(n * heads, m, m)
+        y = weights @ v
+        ctx.save_for_backward(qkv, bias, q, k, v, weights, y)
+        ctx.heads = heads
+        return y.view(n, heads, m, -1).transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        qkv, bias, q, k, v, weights, y = ctx.saved_tensors
+        if torch.is_grad_enabled():
+
+            def plain(qkv, bias):
+                return _few_keys(qkv, bias, ctx.heads)
+
+            return *_differentiable(plain, (qkv, bias), gradient), None
+        n, m, width = qkv.shape
+        gradient = gradient.view(n, m, ctx.heads, -1).transpose(1, 2).reshape(y.shape)  # (n heads, m, ·)
+        along_y = (gradient * y).sum(-1, keepdim=True)
+        of_logits = (gradient @ v.transpose(1, 2)).sub_(along_y).mul_(weights)
+        of_q, of_k = of_logits @ k, of_logits.transpose(1, 2) @ q
+        scaled = torch.stack([of_q, of_k, weights.transpose(1, 2) @ gradient])  # (3, n heads, m, ·)
+        scaled[:2] /= q.shape[-1] ** 0.5
+        of_qkv = scaled.view(3, n, ctx.heads, m, -1).permute(1, 3, 0, 2, 4).reshape(n, m, width)
+        return of_qkv, of_logits.view(n, ctx.heads, m, m).sum(1), None
+
+
+def _few_keys(qkv: torch.Tensor, bias: torch.Tensor, heads: int) -> torch.Tensor:
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (n, heads, m, ·)
+    logits = (q / q.shape[-1] ** 0.5) @ k.transpose(-1, -2) + bias[:, None]  # (n, heads, m, m)
+    weights = (logits - logits.detach().amax(-1, keepdim=True)).exp()
+    return (weights @ v / weights.sum(-1, keepdim=True)).transpose(1, 2).flatten(2)
+
+
+def few_keys_attention(qkv: torch.Tensor, bias: torch.Tensor, heads: int) -> torch.Tensor:
+    """softmax(q kᵀ / √d + bias) v among the m rows of each of n sets, heads side by side.
+
+    torch's fused kernels are made for long sequences: for a dozen keys its softmax costs three times as much
+    on a CPU as the exponential of the whole array, and on a GPU a step of training is slower with its fused
+    attention (docs/results/gpu).
+
+    Parameters
+    ----------
+    qkv : [n, m, 3 H], queries, keys and values, each of them [heads, H / heads];  bias : [n, m, m]
+
+    Returns
+    -------
+    [n, m, H]
+    """
+    return _FewKeys.apply(qkv, bias, heads) if _ours(qkv) else _few_keys(qkv, bias, heads)
+
+
+class Pointwise(nn.Conv3d):
+    """A convolution with a kernel of one voxel, 1×1×1: a linear map of the channels."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to [b, c', d, d, d]."""
+        if not _ours(x):
+            return super().forward(x)
+        return F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)

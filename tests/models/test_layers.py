@@ -1,0 +1,157 @@
+"""Layers made anew for CPUs are torch's: values, gradients, gradients of gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from equidyn.models import layers
+
+LAST = torch.channels_last_3d
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+def grids(*shape: int) -> torch.Tensor:
+    return drawn(*shape).detach().to(memory_format=LAST).requires_grad_()
+
+
+def with_weights(layer: torch.nn.Module) -> torch.nn.Module:
+    for k, parameter in enumerate(layer.parameters()):
+        parameter.data = drawn(*parameter.shape, seed=k + 1).detach()
+    return layer
+
+
+def rms_norm():
+    norm = with_weights(layers.RMSNorm(6))
+    return norm, torch.nn.RMSNorm.forward, (drawn(3, 4, 6), norm.weight)
+
+
+def layer_norm():
+    norm = with_weights(layers.LayerNorm(6))
+    return norm, torch.nn.LayerNorm.forward, (drawn(3, 4, 6), norm.weight, norm.bias)
+
+
+def plain_layer_norm():
+    norm = layers.LayerNorm(6, elementwise_affine=False)
+    return norm, torch.nn.LayerNorm.forward, (drawn(3, 4, 6),)
+
+
+def group_norm(groups, monkeypatch):
+    monkeypatch.setattr(layers, "LARGE", 0)
+    norm = with_weights(layers.GroupNorm(groups, 6))
+    return norm, torch.nn.GroupNorm.forward, (grids(2, 6, 3, 3, 4), norm.weight, norm.bias)
+
+
+def pointwise():
+    convolution = with_weights(layers.Pointwise(3, 5)).to(memory_format=LAST)
+    return convolution, torch.nn.Conv3d.forward, (grids(2, 3, 4, 4, 4), convolution.weight, convolution.bias)
+
+
+@pytest.fixture(
+    params=["rms_norm", "layer_norm", "plain_layer_norm", "instance_norm", "group_norm", "pointwise"]
+)
+def layer(request, monkeypatch):
+    groups = dict(instance_norm=6, group_norm=2)
+    if request.param in groups:
+        return group_norm(groups[request.param], monkeypatch)
+    return globals()[request.param]()
+
+
+def agree(ours, theirs, inputs):
+    """Values, gradients, and products of second derivatives with a vector."""
+    found, wanted = ours(inputs[0]), theirs(inputs[0])
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+    direction = drawn(*wanted.shape, seed=9)
+    first = [torch.autograd.grad(y, inputs, direction, retain_graph=True) for y in (found, wanted)]
+    second = []
+    for y in (found, wanted):
+        gradients = torch.autograd.grad(y, inputs, direction, create_graph=True)
+        total = sum((g * g).sum() for g in gradients)
+        second.append(torch.autograd.grad(total, (*inputs, direction), materialize_grads=True))
+    for got, want in (*zip(*first), *zip(*second)):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+def test_a_layer_is_torchs(layer):
+    module, plain, inputs = layer
+    assert type(module).__mro__[1].forward is plain  # what it is compared with is another function
+    agree(module, lambda x: plain(module, x), inputs)
+
+
+def test_a_layer_is_torchs_where_its_input_has_no_gradient(layer):
+    module, plain, inputs = layer
+    x = inputs[0].detach()
+    parameters = list(module.parameters())
+    if parameters:
+        found, wanted = (
+            torch.autograd.grad(f(x).square().sum(), parameters, create_graph=True)
+            for f in (module, lambda x: plain(module, x))
+        )
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_ours_is_used_on_a_cpu_and_nowhere_else(layer, monkeypatch):
+    """Autocast, compiling and other devices get torch's own layers."""
+    module, plain, inputs = layer
+    calls = []
+    monkeypatch.setattr(type(module).__mro__[1], "forward", lambda self, x: calls.append(1) or plain(self, x))
+    module(inputs[0])
+    assert not calls
+    with torch.autocast("cpu", torch.bfloat16):
+        module(inputs[0])
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    module(inputs[0])
+    assert len(calls) == 2
+
+
+def test_wide_rows_and_few_voxels_are_torchs_own():
+    norm, rows = layers.LayerNorm(layers.NARROW + 1), torch.randn(3, layers.NARROW + 1)
+    assert torch.equal(norm(rows), F.layer_norm(rows, norm.normalized_shape, norm.weight, norm.bias))
+    few = torch.randn(2, 4, 8, 8, 8).to(memory_format=LAST).requires_grad_()
+    assert layers.GroupNorm(2, 4)(few).grad_fn.name() == "NativeGroupNormBackward0"
+
+
+def test_normalising_does_not_cancel_far_from_zero():
+    x = 1e3 + torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    exact = F.layer_norm(x.double(), (16,))
+    error = (layers.normalised(x) - exact).abs().max()
+    assert error < 1e-3 < 1e-1 < exact.abs().max()
+
+
+def test_a_sum_of_rows_is_that_of_embeddings():
+    table, places = drawn(7, 3), torch.randint(0, 7, (4, 5, 2), generator=torch.Generator().manual_seed(0))
+    agree(lambda t: layers.sum_of_rows(t, places), lambda t: F.embedding(places, t).sum(-2), (table,))
+
+
+def test_attention_with_a_bias_is_torchs():
+    q, k, v = (drawn(2, 3, 5, 4, seed=s) for s in range(3))
+    bias = drawn(2, 3, 5, 5, seed=3).detach()
+    bias[1, :, :, 2:] = -1e9
+    bias.requires_grad_()
+
+    def ours(q):
+        return layers.attention(q, k, v, bias)
+
+    agree(ours, lambda q: F.scaled_dot_product_attention(q, k, v, attn_mask=bias), (q, k, v, bias))
+    fixed = layers.attention(q, k, v, bias.detach())
+    torch.testing.assert_close(fixed, ours(q), rtol=1e-10, atol=1e-12)
+
+
+def test_attention_among_few_keys_is_torchs():
+    """With masked keys, and a set that has none at all."""
+    qkv, bias = drawn(5, 7, 24), drawn(5, 7, 7, seed=1).detach()
+    bias[1, :, 3:] = -1e9
+    bias[2] = -1e9
+    bias.requires_grad_()
+
+    def torchs(qkv):
+        q, k, v = qkv.view(5, 7, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[:, None])
+        return y.transpose(1, 2).flatten(2)
+
+    agree(lambda x: layers.few_keys_attention(x, bias, 2), torchs, (qkv, bias))
+    composed = layers._few_keys(qkv, bias, 2)  # what other devices run
+    torch.testing.assert_close(composed, torchs(qkv), rtol=1e-10, atol=1e-12)
