@@ -163,6 +163,7 @@ def test_a_matrix_expands_into_the_product_of_its_axes():
         "axes": {"model.size": "small", "seed": 1},
         "reference": "forces",
         "reference_axes": {"model.size": "mini", "seed": 0},
+        "besides": {"training.steps": [7, CONFIG["defaults"]["forces"]["training"]["steps"]]},
     }
     assert expand(CONFIG) == (CONFIG, {})
     alone = {
@@ -209,6 +210,10 @@ def test_a_further_value_or_axis_leaves_the_settings_of_the_other_runs_alone():
         ({"base": BASE, "axes": {"seed": [1]}, "reference": "force"}, "matrix.g.reference: 'force'"),
         ({"base": BASE, "axes": {"seed": [1]}, "reference": "flow"}, "another task"),
         ({"base": {**BASE, "dynamics": {"grid": 4}}, "axes": {"seed": [1]}}, "dynamics"),
+        (
+            {"base": BASE, "axes": {"seed": [1]}, "reference": "forces"},
+            r"matrix.g: replicates of 'forces' with training.steps 7 \(there \d+\)",
+        ),
     ],
 )
 def test_bad_matrices_are_named(group, message):

@@ -43,6 +43,15 @@ def test_an_axis_has_a_row_with_the_reference_and_the_paper_beside_it():
     assert found["paper"] == "0.0485-5.62 % at the end" and "the paper's largest 0.18" in found["conditions"]
 
 
+def test_what_differs_besides_the_axis_is_told_and_keeps_points_apart():
+    rows = [r for run in ("default", "few", "other") for r in named(run, GOOD)]
+    grid = points("training.n_train", "default", few=500, other=500)
+    grid["few"]["besides"] = {"training.batch_size": [1, 64], "training.clip": [None, 10]}
+    (found,) = table(rows, grid=grid)
+    told = "n_train 500 (and batch_size 1, not 64; clip own, not 10)"
+    assert f"n_train all, {told}, n_train 500" in found["statement"]
+
+
 def test_points_that_differ_are_no_evidence_for_an_axis_without_effect():
     """Each at most 2 %, and yet three times apart at equal loss."""
     rows = named("a", [row(1, 20, 3), row(10, 0.5, 0.5)])

@@ -7,27 +7,29 @@ from decimal import Decimal
 from equidyn.config.resolve import merge, overridden
 from equidyn.errors import ConfigError
 
+WATCHED = {"training.n_checkpoints", "training.checkpoints_from", "training.log_every"}  # and not trained by
+
 
 def expand(config: dict) -> tuple[dict, dict]:
     """The config with the runs of ``matrix`` written out, and what each of them stands for.
 
     A group of the matrix is ``{base, axes, reference}``: one run per element of the product of its axes,
     ``base`` with each axis's dotted key set, named ``<group>-<value>[-<value>…]``. ``reference`` names a run
-    with the same settings but for the axes, which counts as one more point; without it the group's first
-    point takes its place. Points are kept out of the runs, so that a further value changes the settings of no
-    other run.
+    that counts as one more point; without it the group's first point takes its place. What else than the axes
+    differs from the reference is told, and for replicates refused. Points are kept out of the runs, so that a
+    further value changes the settings of no other run.
 
     Returns
     -------
     config : without ``matrix``, all runs in ``runs``; nothing is changed in place
     points : {run: {group, axes: {dotted key: value}, reference, reference_axes: {dotted key: value, None
-        where the reference does not set it}}}
+        where the reference does not set it}, besides: {dotted key: [own value, that of the reference]}}}
 
     Raises
     ------
     ConfigError
-        two runs of one name, an axis without values, or a reference that is no run or has another task than
-        the group
+        two runs of one name, an axis without values, a reference that is no run or has another task than
+        the group, or one of other settings whose replicates the group says it is
     """
     runs, points = dict(config.get("runs", {})), {}
     groups = config.get("matrix", {})
@@ -60,7 +62,32 @@ def expand(config: dict) -> tuple[dict, dict]:
             raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
         settings = overridden(result, reference)
         point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
+        own, theirs = (_trained(overridden(result, run)) for run in (name, reference))
+        point["besides"] = {
+            key: [own.get(key), theirs.get(key)]
+            for key in sorted(own.keys() | theirs.keys())
+            if key not in point["axes"] and own.get(key) != theirs.get(key)
+        }
+        if set(point["axes"]) <= {"seed"} and point["besides"]:
+            others = ", ".join(f"{key} {own} (there {its})" for key, (own, its) in point["besides"].items())
+            raise ConfigError(
+                f"config, matrix.{point['group']}: replicates of {reference!r} with {others}, expected "
+                "its own settings but for the seed"
+            )
     return result, points
+
+
+def _trained(settings: dict) -> dict:
+    """{dotted key: value} of what the weights of a run depend on."""
+    flat = _flat({key: settings[key] for key in ("dataset", "model", "training", "seed") if key in settings})
+    return {key: value for key, value in flat.items() if key not in WATCHED}
+
+
+def _flat(settings: dict, before: str = "") -> dict:
+    flat: dict = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return flat
 
 
 def members_of(comparison: dict) -> list[str]:

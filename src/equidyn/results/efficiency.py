@@ -90,7 +90,7 @@ def contenders(
         for run in [named] if role == AGNOSTIC else named:
             costs = [row for row in timing if row["run"] == run]
             own = [point for point in made if point.reference == run and set(point.axes) <= {N_TRAIN}]
-            for point in own or [Point(run, {}, [run])]:
+            for point in own or [Point(run, {}, [run], {})]:
                 curves = [tables.curve(rows, one, condition=condition) for one in point.runs]
                 curves = [curve for curve in curves if curve]
                 if curves and costs:

@@ -91,7 +91,7 @@ def families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]
     for (claim, reference, axis), members in grouped.items():
         at = {a: points[p.runs[0]].get("reference_axes", {}).get(a) for p in members for a in p.axes}
         labelled[claim, reference, axis] = {axes_text(at): own[reference]} | {
-            axes_text(point.axes): point.runs for point in members
+            axes_text(point.axes) + _besides_text(point.besides): point.runs for point in members
         }
     for reference, runs in own.items():
         if len(runs) > 1:
@@ -192,6 +192,17 @@ def axes_text(axes: dict) -> str:
         f"{axis.split('.')[-1]} {missing.get(axis, 'own') if value is None else value}"
         for axis, value in axes.items()
     )
+
+
+def _besides_text(besides: dict[str, list]) -> str:
+    """`` (and batch_size 1, not 64)``: what else differs from the reference."""
+    if not besides:
+        return ""
+    told = (
+        axes_text({key: own}) + ", not " + axes_text({key: other}).split(" ", 1)[1]
+        for key, (own, other) in besides.items()
+    )
+    return f" (and {'; '.join(told)})"
 
 
 def _seeds(labelled) -> str:

@@ -16,13 +16,14 @@ WORST_FIRST = (FAILS, INCONCLUSIVE, DIP, HOLDS)
 
 @dataclass(frozen=True)
 class Point:
-    """A point of an axis: its reference run, the axes on which it differs from it (without the seed), and its
-    runs, one per seed.
+    """A point of an axis: its reference run, the axes on which it differs from it (without the seed), its
+    runs, one per seed, and what else differs from the reference: {key: [own value, the reference's]}.
     """
 
     reference: str
     axes: dict[str, object]
     runs: list[str]
+    besides: dict[str, list]
 
 
 def replicated(runs: list[str], points: dict) -> list[Point]:
@@ -38,8 +39,9 @@ def replicated(runs: list[str], points: dict) -> list[Point]:
         point = points.get(run, {"axes": {}, "reference": run})
         at = point.get("reference_axes", {})
         axes = {a: value for a, value in point["axes"].items() if a != "seed" and value != at.get(a)}
-        key = (point["reference"], tuple(sorted(axes.items())))
-        found.setdefault(key, Point(point["reference"], axes, [])).runs.append(run)
+        besides = point.get("besides", {})
+        key = point["reference"], tuple(sorted(axes.items())), tuple((k, str(v)) for k, v in besides.items())
+        found.setdefault(key, Point(point["reference"], axes, [], besides)).runs.append(run)
     return sorted(found.values(), key=lambda point: runs.index(point.runs[0]))
 
 
