@@ -242,7 +242,7 @@ class _FewKeys(torch.autograd.Function):
         of_logits = (gradient @ v.transpose(1, 2)).sub_(along_y).mul_(weights)
         of_q, of_k = of_logits @ k, of_logits.transpose(1, 2) @ q
         scaled = torch.stack([of_q, of_k, weights.transpose(1, 2) @ gradient])  # (3, n heads, m, ·)
-        scaled[:2] /= q.shape[-1] ** 0.5
+        scaled[:2].div_(q.shape[-1] ** 0.5)
         of_qkv = scaled.view(3, n, ctx.heads, m, -1).permute(1, 3, 0, 2, 4).reshape(n, m, width)
         return of_qkv, of_logits.view(n, ctx.heads, m, m).sum(1), None
 

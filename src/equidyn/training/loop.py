@@ -128,7 +128,7 @@ class Trainer:
         with products(settings):
             found = {part.number: (part.share, *self._add_gradient(part)) for part in parts}
         self.processes.add_gradients(self.model)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings["clip"])
+        norm = torch.nn.utils.clip_grad_norm_(self._weights[1], settings["clip"])
         own = [share * loss.double() for share, loss, _ in found.values()]
         self.watch.see(step, sum(own, norm.new_zeros((), dtype=torch.float64)), norm)
         logged = step % settings["log_every"] == 0
