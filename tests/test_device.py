@@ -54,7 +54,7 @@ def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
         assert (model.cuda()(grid[None].cuda()).cpu() - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_freed_memory_is_kept_and_arrays_are_as_before():
+def test_freed_memory_is_kept():
     """In a process of its own: what is asked of the C library holds for the whole of it."""
     script = """
 import resource, torch
@@ -63,7 +63,7 @@ torch.set_num_threads(1)
 def faults(n):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(n):
-        torch.ones(16, 1 << 20).sum()
+        torch.ones(4, 1 << 20).sum()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults(2)
 plain = faults(8)

@@ -38,7 +38,8 @@ def resolve_device(name: str) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep memory that it has freed, up to 2 GiB, for its next arrays.
+    """Let this process keep the memory of arrays that it has freed for the next ones; what is free at the end
+    of its heap up to 2 GiB.
 
     glibc gives arrays beyond 32 MiB, at first beyond 128 KiB, back to the system at once; fetched anew, and
     zeroed by it page by page, they cost a forward pass on a CPU up to a third of its time. Nothing happens
@@ -48,8 +49,9 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_MMAP_THRESHOLD, 1 << 30)
-    mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    # older versions refuse more than 32 MiB, and either call ends their own search for a threshold
+    if mallopt(_MMAP_THRESHOLD, 1 << 30) or mallopt(_MMAP_THRESHOLD, 1 << 25):
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def processor() -> str:

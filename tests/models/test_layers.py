@@ -1,5 +1,7 @@
 """Layers made anew for CPUs are torch's: values, gradients, gradients of gradients."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -85,12 +87,11 @@ def test_a_layer_is_torchs_where_its_input_has_no_gradient(layer):
     module, plain, inputs = layer
     x = inputs[0].detach()
     parameters = list(module.parameters())
-    if parameters:
-        found, wanted = (
-            torch.autograd.grad(f(x).square().sum(), parameters, create_graph=True)
-            for f in (module, lambda x: plain(module, x))
-        )
-        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
+    found, wanted = (
+        torch.autograd.grad(f(x).square().sum(), parameters, create_graph=True) if parameters else f(x)
+        for f in (module, lambda x: plain(module, x))
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-10)
 
 
 def test_ours_is_used_on_a_cpu_and_nowhere_else(layer, monkeypatch):
@@ -102,9 +103,32 @@ def test_ours_is_used_on_a_cpu_and_nowhere_else(layer, monkeypatch):
     assert not calls
     with torch.autocast("cpu", torch.bfloat16):
         module(inputs[0])
+    copy.deepcopy(module).to("meta")(inputs[0].to("meta"))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     module(inputs[0])
-    assert len(calls) == 2
+    assert len(calls) == 3
+
+
+def test_other_settings_of_torchs_layers_are_torchs():
+    x, few = torch.randn(2, 3, 4), torch.randn(2, 4, 12, 12, 12).to(memory_format=LAST)
+    for ours, theirs, options in (
+        (layers.RMSNorm, torch.nn.RMSNorm, dict(normalized_shape=4, elementwise_affine=False)),
+        (layers.RMSNorm, torch.nn.RMSNorm, dict(normalized_shape=(3, 4))),
+        (layers.LayerNorm, torch.nn.LayerNorm, dict(normalized_shape=4, bias=False)),
+        (layers.LayerNorm, torch.nn.LayerNorm, dict(normalized_shape=(3, 4))),
+    ):
+        assert torch.equal(ours(**options)(x), theirs(**options)(x))
+    plain = dict(num_groups=2, num_channels=4, affine=False)
+    assert torch.equal(layers.GroupNorm(**plain)(few), torch.nn.GroupNorm(**plain)(few))
+
+
+def test_no_rows_are_no_rows():
+    table = torch.randn(7, 3, requires_grad=True)
+    assert layers.sum_of_rows(table, torch.zeros(0, 5, 2, dtype=torch.long)).shape == (0, 5, 3)
+    qkv, bias = torch.zeros(0, 7, 24, requires_grad=True), torch.zeros(0, 7, 7)
+    found = layers.few_keys_attention(qkv, bias, 2)
+    found.sum().backward()
+    assert found.shape == (0, 7, 8) and qkv.grad.shape == qkv.shape
 
 
 def test_wide_rows_and_few_voxels_are_torchs_own():

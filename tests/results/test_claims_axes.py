@@ -52,6 +52,22 @@ def test_what_differs_besides_the_axis_is_told_and_keeps_points_apart():
     assert f"n_train all, {told}, n_train 500" in found["statement"]
 
 
+def test_runs_of_other_settings_are_no_replicates_of_their_reference():
+    """Even where none of the axes tells them from it."""
+    rows = [r for run in ("default", "other", "few") for r in named(run, GOOD)]
+    grid = points("training.n_train", "default", few=500) | points("seed", "default", other=1)
+    grid["other"]["besides"] = {"training.steps": [7, 70]}
+    assert {tuple(p.runs): p.own for p in replicated(["default", "other", "few"], grid)} == {
+        ("default",): True,
+        ("other",): False,
+        ("few",): False,
+    }
+    (found,) = table(rows, grid=grid)
+    assert (
+        "n_train all, n_train 500" in found["statement"] and not table(rows, grid=grid, claim="C6")[0]["ours"]
+    )
+
+
 def test_points_that_differ_are_no_evidence_for_an_axis_without_effect():
     """Each at most 2 %, and yet three times apart at equal loss."""
     rows = named("a", [row(1, 20, 3), row(10, 0.5, 0.5)])

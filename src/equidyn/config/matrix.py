@@ -66,7 +66,8 @@ def expand(config: dict) -> tuple[dict, dict]:
         point["besides"] = {
             key: [own.get(key), theirs.get(key)]
             for key in sorted(own.keys() | theirs.keys())
-            if key not in point["axes"] and own.get(key) != theirs.get(key)
+            if own.get(key) != theirs.get(key)
+            and not any(f"{key}.".startswith(f"{axis}.") for axis in point["axes"])
         }
         if set(point["axes"]) <= {"seed"} and point["besides"]:
             others = ", ".join(f"{key} {own} (there {its})" for key, (own, its) in point["besides"].items())

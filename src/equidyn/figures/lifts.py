@@ -11,7 +11,7 @@ from equidyn.figures import style
 from equidyn.figures.axes import nearest
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.claims.axes import axes_text
+from equidyn.results.claims.axes import point_text
 from equidyn.results.claims.plateau import learned
 from equidyn.results.claims.replicates import replicated
 from equidyn.results.claims.rows import curves_of
@@ -44,9 +44,10 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     axes, reference, …}}}.
     """
     made = replicated(tables.runs(rows), json.loads(extra[0])["points"])
-    references = {p.reference: p for p in made if not p.axes}
+    references = {p.reference: p for p in made if p.own}
     families = {
-        name: [own, *(p for p in made if p.axes and p.reference == name)] for name, own in references.items()
+        name: [own, *(p for p in made if not p.own and p.reference == name)]
+        for name, own in references.items()
     }
     families = {name: family for name, family in families.items() if len(family) > 1}
     if not families:
@@ -76,7 +77,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
 
 
 def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
-    labels = ["reference", *(axes_text(point.axes) for point in family[1:])]
+    labels = ["reference", *map(point_text, family[1:])]
     condition = nearest(tables.conditions(rows, name))
     for y, point in enumerate(family):
         live, ema = (curves_of(rows, point.runs, condition, weights=w) for w in ("live", "ema"))

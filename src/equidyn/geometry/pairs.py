@@ -21,9 +21,10 @@ DISTOGRAM_BINS, DISTOGRAM_FARTHEST = (
 
 def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:
     """Bin of every pairwise distance of x [b, n, 3] nm: [b, n, n] in 0 … bins − 1; the first ends at 0.1 nm,
-    the last begins at ``farthest``.
+    the last begins at ``farthest`` and has what is no number.
     """
     x = x.detach()
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     width = (farthest - NEAREST) / (bins - 2)
-    return ((distance - NEAREST) / width).ceil_().clamp_(0, bins - 1).long()
+    place = ((distance - NEAREST) / width).ceil_().clamp_(0, bins - 1)
+    return place.nan_to_num_(bins - 1.0).long()  # no place for what is no number would end in another error

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from equidyn.geometry.pairs import distance_bins
-from equidyn.models.layers import sum_of_rows
 from equidyn.models.proteina import (
     FARTHEST,
     INDEX_WIDTH,
@@ -113,8 +112,7 @@ class EGNN(nn.Module):
         relative = (index[:, :, None] - index[:, None, :]).clamp(-half, half) + half  # (b, n, n)
         near = distance_bins(x_t, XT_BINS, FARTHEST) + RELATIVE_BINS
         near_sc = distance_bins(x_sc, SC_BINS, FARTHEST) + RELATIVE_BINS + XT_BINS
-        places = torch.stack([relative, near, near_sc], -1)  # (b, n, n, 3)
-        pair = F.silu(sum_of_rows(self.pairs.weight, places))  # (b, n, n, E)
+        pair = F.silu(self.pairs(relative) + self.pairs(near) + self.pairs(near_sc))  # (b, n, n, E)
         hidden_keys = torch.zeros_like(x_t[..., 0]).masked_fill(~mask, -1e9)[:, None, :, None]
         apart = (relative - half).abs()[..., None].to(x_t.dtype)  # (b, n, n, 1)
         g = dict(pair=pair, apart=apart, key_bias=hidden_keys)  # key_bias (b, 1, n, 1)

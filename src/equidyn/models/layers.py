@@ -1,7 +1,8 @@
 """Layers whose plain versions are slow in torch on a CPU: the same functions and the same parameters, by
 cheaper operations there; on other devices, under autocast and where a model is compiled, torch's own.
 
-Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of torch's versions.
+Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of torch's versions; ``torch.func``
+has no rules for these functions.
 """
 
 import math
@@ -62,7 +63,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., width] to the same shape."""
-        if not _ours(x):
+        if not _ours(x) or self.weight is None or len(self.normalized_shape) > 1:
             return super().forward(x)
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
         return _RMSNorm.apply(x, self.weight, eps)
@@ -104,7 +105,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., width] to the same shape."""
-        if not _ours(x) or x.shape[-1] > NARROW:
+        whole = self.weight is None or self.bias is not None
+        if not _ours(x) or x.shape[-1] > NARROW or len(self.normalized_shape) > 1 or not whole:
             return super().forward(x)
         y = normalised(x, self.eps)
         return y if self.weight is None else torch.addcmul(self.bias, y, self.weight)
@@ -120,7 +122,7 @@ class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int, eps: float):
         b, c = x.shape[:2]
-        y, mean, scale = torch.native_group_norm(x, weight, bias, b, c, x[0, 0].numel(), groups, eps)
+        y, mean, scale = torch.native_group_norm(x, weight, bias, b, c, x.shape[2:].numel(), groups, eps)
         ctx.save_for_backward(x, weight, bias, mean, scale)
         ctx.groups, ctx.eps = groups, eps
         return y
@@ -168,7 +170,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to the same shape."""
-        if not _ours(x) or x[0, 0].numel() <= LARGE or not x.is_contiguous(memory_format=LAST):
+        large = x.shape[2:].numel() > LARGE and x.is_contiguous(memory_format=LAST)
+        if not _ours(x) or not large or self.weight is None:
             return super().forward(x)
         return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
 
@@ -195,7 +198,7 @@ def sum_of_rows(table: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Sums of k rows of a table [rows, width] each: [..., width], from places [..., k]."""
     flat = places.flatten(0, -2)
     summed = _SumOfRows.apply(table, flat) if _ours(table) else F.embedding_bag(flat, table, mode="sum")
-    return summed.view(*places.shape[:-1], -1)
+    return summed.view(*places.shape[:-1], table.shape[1])
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -217,15 +220,16 @@ class _FewKeys(torch.autograd.Function):
     @staticmethod
     def forward(ctx, qkv: torch.Tensor, bias: torch.Tensor, heads: int) -> torch.Tensor:
         n, m, width = qkv.shape
-        split = n, m, 3, heads, width // (3 * heads)
-        q, k, v = qkv.reshape(split).permute(2, 0, 3, 1, 4).reshape(3, n * heads, m, -1)  # (n heads, m, ·)
+        depth = width // (3 * heads)
+        apart = qkv.reshape(n, m, 3, heads, depth).permute(2, 0, 3, 1, 4)  # (3, n, heads, m, ·)
+        q, k, v = apart.reshape(3, n * heads, m, depth)  # (n heads, m, ·)
         logits = ((q / q.shape[-1] ** 0.5) @ k.transpose(1, 2)).view(n, heads, m, m).add_(bias[:, None])
         weights = logits.sub_(logits.amax(-1, keepdim=True)).exp_()
         weights = weights.div_(weights.sum(-1, keepdim=True)).view(n * heads, m, m)
         y = weights @ v
         ctx.save_for_backward(qkv, bias, q, k, v, weights, y)
         ctx.heads = heads
-        return y.view(n, heads, m, -1).transpose(1, 2).flatten(2)
+        return y.view(n, heads, m, depth).transpose(1, 2).flatten(2)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -237,13 +241,14 @@ class _FewKeys(torch.autograd.Function):
 
             return *_differentiable(plain, (qkv, bias), gradient), None
         n, m, width = qkv.shape
-        gradient = gradient.view(n, m, ctx.heads, -1).transpose(1, 2).reshape(y.shape)  # (n heads, m, ·)
+        depth = q.shape[-1]
+        gradient = gradient.view(n, m, ctx.heads, depth).transpose(1, 2).reshape(y.shape)  # (n heads, m, ·)
         along_y = (gradient * y).sum(-1, keepdim=True)
         of_logits = (gradient @ v.transpose(1, 2)).sub_(along_y).mul_(weights)
         of_q, of_k = of_logits @ k, of_logits.transpose(1, 2) @ q
         scaled = torch.stack([of_q, of_k, weights.transpose(1, 2) @ gradient])  # (3, n heads, m, ·)
-        scaled[:2].div_(q.shape[-1] ** 0.5)
-        of_qkv = scaled.view(3, n, ctx.heads, m, -1).permute(1, 3, 0, 2, 4).reshape(n, m, width)
+        scaled[:2].div_(depth**0.5)
+        of_qkv = scaled.view(3, n, ctx.heads, m, depth).permute(1, 3, 0, 2, 4).reshape(n, m, width)
         return of_qkv, of_logits.view(n, ctx.heads, m, m).sum(1), None
 
 

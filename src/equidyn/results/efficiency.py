@@ -89,7 +89,11 @@ def contenders(
         named = comparison.get(role, [])
         for run in [named] if role == AGNOSTIC else named:
             costs = [row for row in timing if row["run"] == run]
-            own = [point for point in made if point.reference == run and set(point.axes) <= {N_TRAIN}]
+            own = [
+                point
+                for point in made
+                if point.reference == run and set(point.axes) <= {N_TRAIN} and not point.besides
+            ]
             for point in own or [Point(run, {}, [run], {})]:
                 curves = [tables.curve(rows, one, condition=condition) for one in point.runs]
                 curves = [curve for curve in curves if curve]

@@ -48,7 +48,8 @@ def read_settings(config: Path) -> dict:
 def load(
     settings: dict, data: Path, grids: Path | None = None, threads: int = 1, n_items: int | None = None
 ) -> Run:
-    """Task and model of a run.
+    """Task and model of a run; this process computes with so many threads and keeps freed memory from now on,
+    see ``device.keep_freed_memory``.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ def families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]
     names what has rows of its own within a claim, else it is empty.
     """
     made = replicated(tables.runs(rows), points)
-    own = {point.reference: point.runs for point in made if not point.axes}
+    own = {point.reference: point.runs for point in made if point.own}
     grouped: dict[tuple, list[Point]] = {}
     for point in made:
         if point.reference in own and (found := _claim_of(point)):
@@ -91,7 +91,7 @@ def families(rows: list[dict], points: dict) -> dict[tuple, dict[str, list[str]]
     for (claim, reference, axis), members in grouped.items():
         at = {a: points[p.runs[0]].get("reference_axes", {}).get(a) for p in members for a in p.axes}
         labelled[claim, reference, axis] = {axes_text(at): own[reference]} | {
-            axes_text(point.axes) + _besides_text(point.besides): point.runs for point in members
+            point_text(point): point.runs for point in members
         }
     for reference, runs in own.items():
         if len(runs) > 1:
@@ -194,15 +194,13 @@ def axes_text(axes: dict) -> str:
     )
 
 
-def _besides_text(besides: dict[str, list]) -> str:
-    """`` (and batch_size 1, not 64)``: what else differs from the reference."""
-    if not besides:
-        return ""
-    told = (
+def point_text(point: Point) -> str:
+    """``n_train 500 (and batch_size 1, not 64)``: its axes, and what else differs from the reference."""
+    told = "; ".join(
         axes_text({key: own}) + ", not " + axes_text({key: other}).split(" ", 1)[1]
-        for key, (own, other) in besides.items()
+        for key, (own, other) in point.besides.items()
     )
-    return f" (and {'; '.join(told)})"
+    return axes_text(point.axes) + (f" (and {told})" if told else "")
 
 
 def _seeds(labelled) -> str:

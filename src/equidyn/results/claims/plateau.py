@@ -30,7 +30,7 @@ import numpy as np
 from scipy import stats
 
 from equidyn.results import tables
-from equidyn.results.claims.axes import axes_text
+from equidyn.results.claims.axes import point_text
 from equidyn.results.claims.replicates import Point, mean_over_seeds, of_times, replicated, seeds_text
 from equidyn.results.claims.rows import (
     STATEMENTS,
@@ -73,18 +73,18 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     in the number of steps alone, *lifts* of every other point.
     """
     found, made = [], replicated(tables.runs(rows), points)
-    own = {point.reference: point for point in made if not point.axes}
+    own = {point.reference: point for point in made if point.own}
     for point in made:
         conditions = [c for c in tables.conditions(rows, point.runs[0]) if not c.endswith("sc")]
         replicates = len(point.runs) >= MIN_POINTS
-        if set(point.axes) <= {LENGTH}:
+        if set(point.axes) <= {LENGTH} and not point.besides:
             for weights in ("live", "ema"):
                 found += _joined([_ahead(rows, paper, point, c, weights) for c in conditions])
             if replicates:
                 found += _joined([_learned(rows, point, c) for c in conditions])
         reference = own.get(point.reference)
         if (
-            point.axes
+            not point.own
             and not set(point.axes) & {POSES}
             and replicates
             and reference
@@ -226,7 +226,7 @@ def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
     ]
     verdict = below(*values[1:], 1.0) if n_counting == len(ends) else UNTESTABLE
     ours = [value if not math.isnan(value) else "" for value in values]
-    name, task = axes_text(point.axes), curves[0][-1]["task"]
+    name, task = point_text(point), curves[0][-1]["task"]
     return claim_row("C11", verdict, "; ".join(told), *ours, "", f"{name} {LIFTS}", f"what lifts it, {task}")
 
 

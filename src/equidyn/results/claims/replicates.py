@@ -25,6 +25,11 @@ class Point:
     runs: list[str]
     besides: dict[str, list]
 
+    @property
+    def own(self) -> bool:
+        """Whether its runs are the reference and its replicates."""
+        return not self.axes and not self.besides
+
 
 def replicated(runs: list[str], points: dict) -> list[Point]:
     """Runs grouped into points, in the order of ``runs``; a run that is no point of a matrix is a point of
