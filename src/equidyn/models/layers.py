@@ -116,7 +116,8 @@ class _GroupNorm(torch.autograd.Function):
     """torch's forward pass; of its backward pass on channels-last grids with few channels to a group, the
     sums run along the channels, value by value. Here they run along the voxels.
 
-    With g the gradient, x̂ = (x − m) r normalised, and means over the group: ∂x = r (w g − ⟨w g⟩ − x̂ ⟨w g x̂⟩).
+    With g the gradient, x̂ = (x − m) r normalised, and means over the group:
+    ∂x = r (w g − ⟨w g⟩ − x̂ ⟨w g x̂⟩).
     """
 
     @staticmethod
