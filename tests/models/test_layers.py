@@ -117,7 +117,7 @@ def test_other_settings_of_torchs_layers_are_torchs():
         (layers.LayerNorm, torch.nn.LayerNorm, dict(normalized_shape=4, bias=False)),
         (layers.LayerNorm, torch.nn.LayerNorm, dict(normalized_shape=(3, 4))),
     ):
-        assert torch.equal(ours(**options)(x), theirs(**options)(x))
+        torch.testing.assert_close(ours(**options)(x), theirs(**options)(x))
     plain = dict(num_groups=2, num_channels=4, affine=False)
     assert torch.equal(layers.GroupNorm(**plain)(few), torch.nn.GroupNorm(**plain)(few))
 
@@ -129,6 +129,19 @@ def test_no_rows_are_no_rows():
     found = layers.few_keys_attention(qkv, bias, 2)
     found.sum().backward()
     assert found.shape == (0, 7, 8) and qkv.grad.shape == qkv.shape
+
+
+def test_rms_norm_is_the_same_function_in_every_dtype(monkeypatch):
+    """Of small values, where eps counts, and whoever computes it."""
+    x = 1e-3 * torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    norm = layers.RMSNorm(8)
+    for _ in range(2):
+        single, double = norm(x).double(), norm.double()(x.double())
+        torch.testing.assert_close(single, double, rtol=1e-5, atol=0)
+        half = norm.bfloat16()(x.bfloat16()).double()
+        torch.testing.assert_close(half, double, rtol=3e-2, atol=0)
+        norm.float()
+        monkeypatch.setattr(layers, "_ours", lambda x: False)
 
 
 def test_wide_rows_and_few_voxels_are_torchs_own():

@@ -15,6 +15,7 @@ from torch import nn
 ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
 NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
 LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
+EPS = torch.finfo(torch.float32).eps
 LAST = torch.channels_last_3d
 
 
@@ -59,14 +60,18 @@ class _RMSNorm(torch.autograd.Function):
 
 
 class RMSNorm(nn.RMSNorm):
-    """``torch.nn.RMSNorm`` over the last axis."""
+    """``torch.nn.RMSNorm`` over the last axis, with the eps of float32 in every dtype: torch's is that of the
+    input, which makes another function of a float64 copy and of training in bfloat16.
+    """
+
+    def __init__(self, normalized_shape, eps=EPS, **options):
+        super().__init__(normalized_shape, eps, **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., width] to the same shape."""
         if not _ours(x) or self.weight is None or len(self.normalized_shape) > 1:
             return super().forward(x)
-        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        return _RMSNorm.apply(x, self.weight, eps)
+        return _RMSNorm.apply(x, self.weight, self.eps)
 
 
 class _Normalised(torch.autograd.Function):
