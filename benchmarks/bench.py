@@ -22,7 +22,7 @@ import torch
 
 from equidyn.analysis.force_head import closed_form
 from equidyn.cost.throughput import FLOPS_PER_FORWARD, cost_of, one_item
-from equidyn.device import processor
+from equidyn.device import keep_freed_memory, processor
 from equidyn.files import write_text
 from equidyn.models import registry
 from equidyn.provenance import commit
@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="page to write; default: print it")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as runs do
     text = report(args.molecules)
     if args.out is None:
         print(text)
