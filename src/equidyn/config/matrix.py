@@ -62,13 +62,7 @@ def expand(config: dict) -> tuple[dict, dict]:
             raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
         settings = overridden(result, reference)
         point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
-        own, theirs = (_trained(overridden(result, run)) for run in (name, reference))
-        point["besides"] = {
-            key: [own.get(key), theirs.get(key)]
-            for key in sorted(own.keys() | theirs.keys())
-            if own.get(key) != theirs.get(key)
-            and not any(f"{key}.".startswith(f"{axis}.") for axis in point["axes"])
-        }
+        point["besides"] = _besides(overridden(result, name), settings, point["axes"])
         if set(point["axes"]) <= {"seed"} and point["besides"]:
             others = ", ".join(f"{key} {own} (there {its})" for key, (own, its) in point["besides"].items())
             raise ConfigError(
@@ -78,6 +72,17 @@ def expand(config: dict) -> tuple[dict, dict]:
     return result, points
 
 
+def _besides(settings: dict, reference: dict, axes: dict) -> dict[str, list]:
+    """{dotted key: [value, that of the reference]} of what else than the axes differs."""
+    own, theirs = _trained(settings), _trained(reference)
+    different = [key for key in sorted(own.keys() | theirs.keys()) if own.get(key) != theirs.get(key)]
+    return {
+        key: [own.get(key), theirs.get(key)]
+        for key in different
+        if not any(f"{key}.".startswith(f"{axis}.") for axis in axes)
+    }
+
+
 def _trained(settings: dict) -> dict:
     """{dotted key: value} of what the weights of a run depend on."""
     flat = _flat({key: settings[key] for key in ("dataset", "model", "training", "seed") if key in settings})
@@ -85,6 +90,7 @@ def _trained(settings: dict) -> dict:
 
 
 def _flat(settings: dict, before: str = "") -> dict:
+    """{dotted key: value} of nested settings."""
     flat: dict = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}

@@ -94,7 +94,7 @@ def contenders(
                 for point in made
                 if point.reference == run and set(point.axes) <= {N_TRAIN} and not point.besides
             ]
-            for point in own or [Point(run, {}, [run], {})]:
+            for point in own or [Point(run, {}, [run])]:
                 curves = [tables.curve(rows, one, condition=condition) for one in point.runs]
                 curves = [curve for curve in curves if curve]
                 if curves and costs:

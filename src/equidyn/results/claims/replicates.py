@@ -4,7 +4,7 @@ The interval of one network's number is over held-out items and rotations; its r
 another seed changes it. The two are told apart: rows carry the former, conditions the latter.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
@@ -23,7 +23,7 @@ class Point:
     reference: str
     axes: dict[str, object]
     runs: list[str]
-    besides: dict[str, list]
+    besides: dict[str, list] = field(default_factory=dict)
 
     @property
     def own(self) -> bool:
