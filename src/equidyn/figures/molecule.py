@@ -108,6 +108,7 @@ def _arrows(axis: Axes, found: dict, fields: list[tuple[np.ndarray, str, str]]) 
             scale=1,
             width=0.008,
             zorder=3,
+            clip_on=False,  # limits know atoms alone
             label=label,
         )
     axis.set_xlabel(f"longest arrow {longest:.2g} eV/Å", fontsize=7)
