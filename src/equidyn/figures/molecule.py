@@ -92,23 +92,26 @@ def _skeleton(axis: Axes, found: dict, title: str = "") -> None:
     axis.set_title(title, loc="left")
     for side in ("left", "bottom"):
         axis.spines[side].set_visible(False)
-    axis.margins(0.2)
+    axis.margins(0.05)
 
 
 def _arrows(axis: Axes, found: dict, fields: list[tuple[np.ndarray, str, str]]) -> None:
     """Arrows of vectors [n, 3] in eV/Å at the atoms, the longest ``LENGTH`` long."""
     longest = max(np.linalg.norm(values[:, :2], axis=1).max() for values, _, _ in fields)
+    atoms = found["position"][:, :2]
     for values, colour, label in fields:
+        arrows = values[:, :2] * LENGTH / longest
+        axis.update_datalim(atoms + arrows)  # of arrows matplotlib counts their tails alone
         axis.quiver(
-            *found["position"][:, :2].T,
-            *(values[:, :2] * LENGTH / longest).T,
+            *atoms.T,
+            *arrows.T,
             color=colour,
             angles="xy",
             scale_units="xy",
             scale=1,
             width=0.008,
             zorder=3,
-            clip_on=False,  # limits know atoms alone
             label=label,
         )
+    axis.autoscale_view()
     axis.set_xlabel(f"longest arrow {longest:.2g} eV/Å", fontsize=7)
