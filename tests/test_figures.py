@@ -6,9 +6,11 @@ import json
 
 import pytest
 from common import REPOSITORY
+from matplotlib.quiver import Quiver
 
 from equidyn.figures.style import COLUMN, WIDE, plt
 from equidyn.results import tables
+from equidyn.results.columns import MOLECULE
 
 TABLES = REPOSITORY / "docs/results"
 RUNS = {
@@ -198,4 +200,25 @@ def test_lifts_of_runs_that_differ_in_their_seed_alone_say_so():
     rows = tables.read([TABLES / "forces.csv"])
     figure = importlib.import_module("equidyn.figures.lifts").draw(rows, [], [json.dumps({"points": {}})])
     assert not figure.axes and "no run differs" in figure._supxlabel.get_text()
+    plt.close(figure)
+
+
+def test_arrows_of_a_molecule_lie_within_their_panels(tmp_path):
+    """Also those of the outermost atoms, whose panel is as wide as the arrows of others make it."""
+    molecule, rows = importlib.import_module("equidyn.figures.molecule"), []
+    for atom, (x, force) in enumerate([(0.0, -3.0), (1.1, 0.5), (2.2, 3.0)]):
+        row = dict.fromkeys(MOLECULE, 0.0) | dict(run="forces", step=1, atom=atom, number=6)
+        rows.append(row | dict(position_x=x, position_y=0.1 * atom, target_x=force, predicted_x=force / 2))
+    path = tmp_path / "molecule.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(MOLECULE))
+        writer.writeheader()
+        writer.writerows(rows)
+    figure, arrows = molecule.draw([], [], [str(path)]), []
+    figure.canvas.draw()
+    for axis in figure.axes:
+        for drawn in [c for c in axis.collections if isinstance(c, Quiver)]:
+            arrows += [(x + u, axis.get_xlim()) for x, u in zip(drawn.X, drawn.U)]
+    assert len(arrows) == 15 and max(abs(x) for x, _ in arrows) > 2
+    assert all(lo < x < hi for x, (lo, hi) in arrows)
     plt.close(figure)
