@@ -9,7 +9,7 @@ import torch
 from common import TRAINING
 
 from equidyn import tasks
-from equidyn.device import keep_freed_memory
+from equidyn.device import keep_freed_memory, processor
 from equidyn.models import registry
 from equidyn.symmetry import groups
 from equidyn.symmetry.measure import measure
@@ -84,3 +84,20 @@ def test_without_that_c_library_nothing_happens(monkeypatch):
 
     monkeypatch.setattr("ctypes.CDLL", lambda name: Other())
     keep_freed_memory()
+
+
+@pytest.mark.parametrize(
+    "cpuinfo, expected",
+    [
+        (
+            "model name : A\ncpu family : 26\nmodel : 2\n\nmodel name : B\nmodel : 9\n",
+            "A (family 26, model 2)",
+        ),
+        ("model name\t: A\n", "A"),
+        ("", platform.processor() or platform.machine()),
+    ],
+)
+def test_two_generations_of_one_name_are_told_apart(tmp_path, cpuinfo, expected):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert processor(tmp_path / "cpuinfo") == expected
+    assert processor(tmp_path / "none") == (platform.processor() or platform.machine())

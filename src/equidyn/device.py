@@ -54,13 +54,19 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def processor() -> str:
-    """What the processor calls itself."""
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor calls itself, with family and model where it states them: a virtual machine may
+    call two generations alike.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
+    except OSError:
+        lines = []
+    stated = {key.strip(): value.strip() for key, _, value in reversed(lines)}  # of the first core
+    name = stated.get("model name") or platform.processor() or platform.machine()
+    if {"cpu family", "model"} <= stated.keys():
+        name += f" (family {stated['cpu family']}, model {stated['model']})"
+    return name
 
 
 def hardware(device: "torch.device") -> str:

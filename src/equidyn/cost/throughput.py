@@ -195,6 +195,7 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
     rows = []
     for architecture, task, length, edge, b in (
         ("escaip", "forces", 20, 0, 16),
+        ("rawdir", "forces", 20, 0, 32),
         ("voxmol", "voxels", 0, 20, 8),
         ("proteina", "flow", 57, 0, 8),
     ):

@@ -1,4 +1,4 @@
-"""Worker processes with limits: of CPU time and memory, and none outlives its parent."""
+"""Worker processes: what they compute with, limits of CPU time and memory, and none outlives its parent."""
 
 import multiprocessing
 import os
@@ -13,11 +13,27 @@ from pathlib import Path
 CPU_SECONDS, MEMORY = 600, 2 << 30  # of a worker for one chunk, beyond what it has used before
 
 
+THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"
+KERNELS = "OPENBLAS_CORETYPE"
+
+
+def environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Variables that workers begin with: one thread for each numerical library, as threads in every worker
+    would only fight, and the same kernels of OpenBLAS on every processor with AVX2.
+
+    OpenBLAS chooses kernels by the processor's name. Their roundings differ, which turns the vibrations of
+    symmetric molecules within their degenerate spaces: 7 of the default's 3,600 structures then lie more than
+    0.01 Å elsewhere (docs/log.md, 2026-11-27). A choice of the user's stays.
+    """
+    found = dict.fromkeys(THREADS, "1")
+    with suppress(OSError):  # not Linux
+        if "avx2" in cpuinfo.read_text().split():
+            found[KERNELS] = os.environ.get(KERNELS, "Haswell")
+    return found
+
+
 def pool_of(workers: int) -> ProcessPoolExecutor:
-    # Read by the workers: threads of numerical libraries in every one of them would only fight.
-    os.environ.update(
-        dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    )
+    os.environ.update(environment())  # inherited by the workers
     return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _leave_with_parent)
 
 

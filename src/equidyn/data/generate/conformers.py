@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from equidyn import files
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
+from equidyn.guards.workers import environment
 
 BOLTZMANN = 8.617333262e-5  # eV / K
 SOFTEST = 1.0  # eV / Å²
@@ -162,7 +163,7 @@ def build(
     labels: bool = True,
 ) -> tuple[list[tuple], list[tuple[str, str]]]:
     """Make n_conformers structures, molecules in turn, in parallel; the result depends on the seed alone, not
-    on workers.
+    on workers, and with AVX2 not on the kernels that OpenBLAS would choose.
 
     Parameters
     ----------
@@ -179,11 +180,8 @@ def build(
         (i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels)
         for i in range(n_conformers)
     ]
-    # Read by the workers. Snakemake sets all of these to a job's threads, and two threads in each of two
-    # workers made labels 3 x slower.
-    os.environ.update(
-        dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    )
+    # Snakemake sets the threads to a job's: two in each of two workers made labels 3 x slower
+    os.environ.update(environment())
     results = []
     with (
         multiprocessing.get_context("spawn").Pool(workers) as pool,
