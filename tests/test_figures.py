@@ -4,13 +4,16 @@ import csv
 import importlib
 import json
 
+import numpy as np
 import pytest
 from common import REPOSITORY
+from matplotlib.collections import PathCollection
 from matplotlib.quiver import Quiver
 
 from equidyn.figures.style import COLUMN, WIDE, plt
 from equidyn.results import tables
 from equidyn.results.columns import MOLECULE
+from equidyn.symmetry import groups
 
 TABLES = REPOSITORY / "docs/results"
 RUNS = {
@@ -203,18 +206,43 @@ def test_lifts_of_runs_that_differ_in_their_seed_alone_say_so():
     plt.close(figure)
 
 
-def test_arrows_of_a_molecule_lie_within_their_panels(tmp_path):
-    """Also those of the outermost atoms, whose panel is as wide as the arrows of others make it."""
-    molecule, rows = importlib.import_module("equidyn.figures.molecule"), []
-    for atom, (x, force) in enumerate([(0.0, -3.0), (1.1, 0.5), (2.2, 3.0)]):
-        row = dict.fromkeys(MOLECULE, 0.0) | dict(run="forces", step=1, atom=atom, number=6)
-        rows.append(row | dict(position_x=x, position_y=0.1 * atom, target_x=force, predicted_x=force / 2))
-    path = tmp_path / "molecule.csv"
+def _molecule_table(path, atoms, rotation=((1, 0, 0), (0, 1, 0), (0, 0, 1))):
+    """Atoms (number, position, force) in a pose, predicted with half of their forces."""
+    rows = []
+    for atom, (number, position, force) in enumerate(atoms):
+        row = dict.fromkeys(MOLECULE, 0.0) | dict(run="forces", step=1, atom=atom, number=number)
+        for axis, at, along in zip("xyz", np.dot(rotation, position), np.dot(rotation, force)):
+            row |= {f"position_{axis}": at, f"target_{axis}": along, f"predicted_{axis}": along / 2}
+        rows.append(row)
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(MOLECULE))
         writer.writeheader()
         writer.writerows(rows)
-    figure, arrows = molecule.draw([], [], [str(path)]), []
+    return str(path)
+
+
+def test_a_molecule_is_drawn_alike_in_every_pose_and_its_elements_are_named(tmp_path):
+    molecule = importlib.import_module("equidyn.figures.molecule")
+    atoms = [(6, [0, 0, 0], [1, 0, 0]), (16, [1.8, 0.1, 0], [0, 2, 0]), (1, [-0.4, 1.0, 0.1], [1, 1, 0])]
+    atoms.append((35, [-0.9, -1.6, 0.2], [0.5, 0, 0]))
+    turned = groups.haar(8, 0).numpy()
+    paths = [_molecule_table(tmp_path / f"{k}.csv", atoms, rotation) for k, rotation in enumerate(turned)]
+    figure = molecule.draw([], [], paths)
+    dots = [
+        c.get_offsets() for axis in figure.axes for c in axis.collections if isinstance(c, PathCollection)
+    ]
+    assert len(dots) == 3 * len(turned) and max(np.abs(d - dots[0]).max() for d in dots) < 1e-9
+    assert "atoms: H light, C dark, S yellow, Br pink" in figure.legends[0].get_title().get_text()
+    plt.close(figure)
+
+
+def test_arrows_of_a_molecule_lie_within_their_panels(tmp_path):
+    """Also those of the outermost atoms, whose panel is as wide as the arrows of others make it."""
+    molecule = importlib.import_module("equidyn.figures.molecule")
+    forces = [(0.0, -3.0), (1.1, 0.5), (2.2, 3.0)]
+    atoms = [(6, [x, 0.1 * k, 0], [force, 0, 0]) for k, (x, force) in enumerate(forces)]
+    path = _molecule_table(tmp_path / "molecule.csv", atoms)
+    figure, arrows = molecule.draw([], [], [path]), []
     figure.canvas.draw()
     for axis in figure.axes:
         for drawn in [c for c in axis.collections if isinstance(c, Quiver)]:

@@ -26,7 +26,16 @@ FIGURES = [
     },
 ]
 
-ATOM = {1: "#cccccc", 6: "#444444", 7: "#0072B2", 8: "#D55E00", 9: "#009E73", 16: "#E69F00", 17: "#009E73"}
+ATOM = {
+    1: ("#cccccc", "light"),
+    6: ("#444444", "dark"),
+    7: ("#0072B2", "blue"),
+    8: ("#D55E00", "red"),
+    9: ("#009E73", "green"),
+    16: ("#E69F00", "yellow"),
+    17: ("#009E73", "green"),
+}
+OTHER = "#CC79A7", "pink"
 BOND = 1.2  # × the sum of covalent radii
 LENGTH = 1.6  # Å of the longest arrow of a panel
 EXACT = 1e-4  # eV/Å: a control's f − T
@@ -41,10 +50,9 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     for panels, found in zip(axes, shown):
         _panels(panels, found)
     handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
-    note = (
-        "twirled over the 24 rotations of the cube; each panel has a scale of its own\n"
-        "atoms: H light, C dark, N blue, O red"
-    )
+    there = sorted({number for found in shown for number in found["numbers"]})
+    atoms = ", ".join(f"{gemmi.Element(number).name} {ATOM.get(number, OTHER)[1]}" for number in there)
+    note = f"twirled over the 24 rotations of the cube; each panel has a scale of its own\natoms: {atoms}"
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5, title=note)
     return figure
 
@@ -59,7 +67,8 @@ def _read(path: str) -> dict:
 
     names = [name.removesuffix("_x") for name in MOLECULE if name.endswith("_x")]
     positions = vectors("position") - vectors("position").mean(0)
-    plane = np.linalg.svd(positions)[2]  # rows: longest axis first
+    plane = np.linalg.svd(positions)[2]  # rows: longest axis first, with signs
+    plane *= np.where(((positions @ plane.T) ** 3).sum(0) < 0, -1, 1)[:, None]  # alike in every run
     found = {name: vectors(name) @ plane.T for name in names}
     found["position"] = positions @ plane.T
     return found | dict(run=table[0]["run"], numbers=[int(row["number"]) for row in table])
@@ -86,7 +95,7 @@ def _skeleton(axis: Axes, found: dict, title: str = "") -> None:
         if np.linalg.norm(positions[i] - positions[j]) < reach:
             axis.plot(*positions[[i, j], :2].T, color="0.75", lw=1.2, zorder=1)
     sizes = [12 if number == 1 else 26 for number in numbers]
-    colours = [ATOM.get(number, "#CC79A7") for number in numbers]
+    colours = [ATOM.get(number, OTHER)[0] for number in numbers]
     axis.scatter(*positions[:, :2].T, s=sizes, c=colours, ec="0.3", lw=0.4, zorder=2)
     axis.set(xticks=[], yticks=[], aspect="equal")
     axis.set_title(title, loc="left")
