@@ -13,7 +13,7 @@ from common import REPOSITORY
 from equidyn.config import validate
 from equidyn.config.parse import keys_of
 from equidyn.config.sections import Training
-from equidyn.declarations import Task, figures, model_in, models, own_models, tasks
+from equidyn.declarations import Task, figures, model_in, models, own_models, task_of, tasks
 from equidyn.errors import ConfigError, UnknownNameError
 from equidyn.models import registry
 
@@ -259,3 +259,11 @@ def test_an_extension_is_part_of_a_runs_settings(tmp_path):
     both = {**run, "model": {"import": RAWDIR, "size": "tiny"}}
     with pytest.raises(ConfigError, match="runs.x.model: import beside architecture or size"):
         validate({**config, "runs": {"x": both}})
+
+
+def test_the_task_of_a_run_is_found_within_and_outside_the_package():
+    file = str(REPOSITORY / "tests/extension_task.py")
+    outside = {"task": "centres", "extension": {"file": file}}
+    assert task_of(outside).name == "centres" and task_of({"task": "flow"}).name == "flow"
+    with pytest.raises(UnknownNameError, match="'nope', expected one of"):
+        task_of({"task": "nope"})

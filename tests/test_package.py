@@ -145,3 +145,8 @@ def test_an_empty_environment_needs_the_core_alone(tmp_path):
     assert subprocess.run(asked, capture_output=True, env=environment).returncode == 0
     done = subprocess.run(measure, **how)
     assert done.returncode == 0 and "forces: exact (at the floor)" in done.stdout, done.stderr
+
+
+def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path):
+    done = command("estimate", "--configfile", str(tmp_path / "nope.yaml"))
+    assert done.returncode == 1 and re.fullmatch(r"error: .*No such file.*nope.yaml.*\n", done.stderr)

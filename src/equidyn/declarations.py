@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from equidyn.errors import ConfigError
+from equidyn.errors import ConfigError, UnknownNameError
 
 PACKAGE = Path(__file__).parent
 FIELDS = ("name", "task", "class")
@@ -149,6 +149,23 @@ def task_in(file: str | Path) -> Task | None:
         as ``model_in``
     """
     return _task(Path(file), _parsed(file))
+
+
+def task_of(settings: dict) -> Task:
+    """The task of a run's settings, which say where it is declared if that is outside the package.
+
+    Raises
+    ------
+    UnknownNameError
+        no such task; the message names those that there are
+    ConfigError
+        as ``task_in``
+    """
+    if "extension" in settings:
+        return task_in(settings["extension"]["file"])
+    if settings["task"] not in own_tasks():
+        raise UnknownNameError(f"task {settings['task']!r}, expected one of {sorted(own_tasks())}")
+    return own_tasks()[settings["task"]]
 
 
 @functools.cache

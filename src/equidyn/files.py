@@ -16,6 +16,7 @@ from typing import IO
 from equidyn.errors import DataError
 
 STALE = 3600  # seconds
+FAILED_WRITE = "errno = ", "PytorchStreamWriter", "inline_container"  # in what HDF5 and torch say of one
 NO_LOCKS = (
     errno.ENOSYS,
     errno.EOPNOTSUPP,
@@ -41,17 +42,36 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
+    except OSError as error:
+        raise _unwritten(path, error) from error
+    try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's
-        reason = " ".join(str(error).split())[:300]
-        kept = "nothing was left under that name but what was there before"
-        raise DataError(f"{path}: could not be written ({reason}){_room(path.parent)}; {kept}") from error
+    except (OSError, RuntimeError) as error:
+        if not _of_writing(error, temporary):
+            raise
+        raise _unwritten(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _unwritten(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())[:300]
+    kept = "nothing was left under that name but what was there before"
+    return DataError(f"{path}: could not be written ({reason}){_room(path.parent)}; {kept}")
+
+
+def _of_writing(error: Exception, temporary: Path) -> bool:
+    """Whether an error within a block that writes is the file system's, of that file: HDF5 and torch raise
+    RuntimeError too, and what is written may be read from other files.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return temporary.parent in (Path(error.filename), Path(error.filename).parent)
+    known = isinstance(error, OSError) and error.errno is not None
+    return known or any(word in str(error) for word in FAILED_WRITE)
 
 
 def write_text(path: Path, text: str) -> None:

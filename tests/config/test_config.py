@@ -142,6 +142,9 @@ def matrix(**groups):
     }
 
 
+DYNAMICS = dict(n_items=2, n_rotations=4, block="b", n_checkpoints=1, grid=3, span=0.1)
+
+
 def test_a_matrix_expands_into_the_product_of_its_axes():
     before = matrix()
     config, points = expand(before)
@@ -314,6 +317,31 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
         (
             dict(task="voxels", dataset="small-molecules", model=dict(options=dict(n_channels=3))),
             "n_channels: 3, expected 8, the number of datasets.small-molecules.*elements",
+        ),
+        (
+            dict(task="voxels", dataset="small-molecules", dynamics={**DYNAMICS, "n_rotations": 30}),
+            "dynamics.n_rotations: 30, expected at most 24, those of the cube",
+        ),
+        (
+            dict(task="voxels", dataset="small-molecules", dynamics={**DYNAMICS, "rotations": "haar"}),
+            "dynamics.rotations: 'haar', expected cube for the task voxels",
+        ),
+        (
+            dict(
+                task="forces",
+                dataset="molecules",
+                dynamics={**DYNAMICS, "rotations": "cube", "n_rotations": 25},
+            ),
+            "dynamics.n_rotations: 25, expected at most 24, those of the cube",
+        ),
+        (
+            dict(
+                task="flow",
+                dataset="backbones",
+                model=dict(architecture="framed"),
+                training=dict(execution="graphs"),
+            ),
+            "execution: 'graphs', expected eager or compiled for framed",
         ),
     ],
 )

@@ -314,3 +314,16 @@ def test_damaged_labels_are_made_again(tmp_path):
         and len(again) == 4
         and len(chunk.read_bytes()) == len(content)
     )
+
+
+def test_what_goes_wrong_while_something_is_written_is_not_called_a_full_disk(tmp_path):
+    path = tmp_path / "out.h5"
+    with pytest.raises(RuntimeError, match="shapes"), files.atomic_write(path):
+        raise RuntimeError("shapes do not fit")
+    with pytest.raises(FileNotFoundError, match="absent"), files.atomic_write(path):
+        open(tmp_path / "other" / "absent")
+    with pytest.raises(OSError, match="truncated"), files.atomic_write(path):
+        raise OSError("Unable to open file (truncated file: eof = 96)")
+    with pytest.raises(DataError, match="could not be written"), files.atomic_write(path):
+        pass  # nothing was written under the temporary name
+    assert not list(tmp_path.iterdir())

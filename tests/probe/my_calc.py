@@ -1,5 +1,7 @@
 """A file of a user's own, with functions that make calculators."""
 
+import os
+
 from probe.stand_ins import Springs, stretched
 
 
@@ -18,3 +20,20 @@ def stop_after(calls: int):
 
 
 NOT_A_CALCULATOR = 3
+
+
+def of_file(path: str):
+    """Forces stretched along z by the number that a file holds."""
+    stretch = float(open(path).read())
+    return Springs(lambda forces, atoms: forces * [1, 1, 1 + stretch])
+
+
+def failing():
+    """Fails on larger structures while the machine is short of memory."""
+
+    def forces_of(forces, atoms):
+        if len(atoms) > 5 and "SHORT_OF_MEMORY" in os.environ:
+            raise RuntimeError("out of memory")
+        return stretched(forces, atoms)
+
+    return Springs(forces_of)

@@ -9,6 +9,7 @@ import pytest
 from probe.stand_ins import frames
 
 from equidyn import cli
+from equidyn.probe import command
 from equidyn.probe.progress import Progress, duration
 
 CALCULATOR = f"{Path(__file__).with_name('my_calc.py')}:make"
@@ -158,3 +159,46 @@ def test_progress_says_rate_and_remaining_time():
     assert "5/20 structures" in shown[0] and "/s" not in shown[0]
     assert len(shown) == 2 and shown[-1].startswith("\r20/20 structures, 8 evaluations/s, 0 s left")
     assert duration(30) == "30 s"
+
+
+def test_weights_that_were_written_anew_are_another_model(file, tmp_path, capsys):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "w.txt").write_text("0.3")
+    options = (
+        "--calculator",
+        CALCULATOR.replace(":make", ":of_file"),
+        "--structures",
+        file,
+        "--rotations",
+        2,
+    )
+    kwargs = ("--kwargs", json.dumps({"path": str(weights / "w.txt")}))
+    assert run(*options, *kwargs, "--out", tmp_path / "out") == 0
+    (weights / "w.txt").write_text("0")
+    assert run(*options, *kwargs, "--out", tmp_path / "out") == 2
+    assert "records of another command (files: " in capsys.readouterr().err
+    assert run(*options, *kwargs, "--out", tmp_path / "other") == 0
+
+
+def test_files_of_a_folder_count_too(tmp_path):
+    (tmp_path / "run/deep").mkdir(parents=True)
+    (tmp_path / "run/deep/w.pt").write_text("1")
+    given = {"run": str(tmp_path / "run"), "options": [{"size": "small"}, 3]}
+    before = command._files(given)
+    (tmp_path / "run/deep/w.pt").write_text("2")
+    assert set(before) == {str(tmp_path / "run")} and command._files(given) != before
+
+
+def test_what_failed_is_tried_again(file, tmp_path, capsys, monkeypatch):
+    options = ("--calculator", CALCULATOR.replace(":make", ":failing"), "--structures", file, *LABELS)
+    options = (*options, "--rotations", 2, "--out", tmp_path)
+    monkeypatch.setenv("SHORT_OF_MEMORY", "1")
+    assert run(*options) == 0 and "structures left out" in capsys.readouterr().out
+    _, *lines = (tmp_path / "items.jsonl").read_text().splitlines()
+    failed = sum(bool(json.loads(line)["failed"]) for line in lines)
+    monkeypatch.delenv("SHORT_OF_MEMORY")
+    assert 0 < failed < 18 and run(*options) == 0
+    shown = capsys.readouterr().out
+    assert f"{18 - failed} of them done before" in shown and "structures left out" not in shown
+    assert run(*options) == 0 and "18 of them done before" in capsys.readouterr().out

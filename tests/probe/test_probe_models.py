@@ -258,3 +258,24 @@ def test_a_model_of_grids_is_turned_by_the_cube():
 def test_typed_keyword_arguments_are_the_settings(module):
     fields = {f.name: f.type for f in dataclasses.fields(module.Settings) if f.name != "keys"}
     assert module.Options.__annotations__ == fields
+
+
+class Casting(torch.nn.Module):
+    """Works in float32 whatever it is given, as many networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.inner(x.float())
+
+
+def test_a_model_that_casts_inside_has_its_floor_from_small_turns():
+    torch.manual_seed(0)
+    model, x = Casting(), torch.randn(20, 3)
+    found = equidyn.measure(model, [({"x": x}, x)], {"x": Vector()}, Vector(), rotations=4)["output"]
+    turned = equidyn.measure(model, [({"x": x}, x)], {"x": Vector()}, Vector(), rotations=4, in_double=False)[
+        "output"
+    ]
+    assert 0 < found.floor == turned.floor < 1e-6 < found.equivariance

@@ -91,3 +91,8 @@ def test_the_papers_own_runs_are_told_where_both_numbers_are_published():
     said = of_the_paper([zero, *falls, *rises], "forces")
     assert said == "The paper's own runs: times 0.5-1.22 as the loss halves, upwards in 1 of 2, then 1-6 %."
     assert of_the_paper([], "forces") == ""
+
+
+def test_runs_that_are_all_exact_are_not_said_to_have_learned_nothing():
+    said = text([{**row(10, 1e-9, 0.5, "control"), "floor": 1e-11}])
+    assert "No percentage counts" not in said and "Exactly equivariant, to rounding: control." in said

@@ -5,6 +5,7 @@ import math
 import pytest
 from test_verdicts import row
 
+from equidyn.results.claims import replicates
 from equidyn.results.claims.plateau import (
     alike,
     below,
@@ -14,6 +15,7 @@ from equidyn.results.claims.plateau import (
     published_changes,
 )
 from equidyn.results.claims.table import claims
+from equidyn.results.verdicts import UNTESTABLE
 
 LOSSES = (0.6, 0.4, 0.3, 0.2)
 
@@ -129,3 +131,12 @@ def test_a_lift_of_what_does_not_count_has_a_number_and_no_verdict():
     (made,) = found(rows + more, points | others, "what lifts")
     assert made["verdict"].startswith("not testable") and made["hi"] < 1
     assert "3 of 6 count at the end" in made["conditions"]
+
+
+def test_flow_times_of_which_some_have_no_slope_are_one_row():
+    """Paths too short for a slope have no number; that of the others is the largest."""
+    common = dict(claim="C11", statement="s", paper="", place="p", conditions="c", lo="", hi="")
+    short, long = ({**common, "verdict": UNTESTABLE, "ours": ours} for ours in ("", 0.8))
+    undefined = {**common, "verdict": UNTESTABLE, "ours": math.nan}
+    assert replicates.of_times([short, long, undefined])["ours"] == 0.8
+    assert replicates.of_times([short, undefined])["verdict"] == UNTESTABLE

@@ -149,6 +149,13 @@ def test_a_checkpoint_takes_many_structures_at_once(run):
         assert found["energy"] == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
 
 
+def test_a_periodic_structure_is_refused(run):
+    from ase.build import bulk
+
+    with pytest.raises(DataError, match="a periodic structure, expected molecules"):
+        calculator(str(run)).calculate(bulk("Cu"))
+
+
 def test_a_checkpoint_is_measured_like_any_calculator(run):
     from ase import Atoms
 

@@ -147,8 +147,10 @@ def test_a_call_that_is_killed_in_its_second_run_repeats_nothing_of_the_first(do
             break
     call.send_signal(signal.SIGKILL)
     call.wait()
+    told = json.loads((out / "forces.json").read_text())
     finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert told["seconds"] > 0 and json.loads((out / "forces.json").read_text())["seconds"] == told["seconds"]
     assert "forces: plan of before" in finished.stdout and "forces: measured" not in finished.stdout
     for name in ("forces", "flow"):
         assert without_seconds(out / f"{name}.csv") == without_seconds(done[0] / f"{name}.csv")

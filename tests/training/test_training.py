@@ -252,3 +252,53 @@ def test_only_the_first_process_clears_what_was_there(tmp_path):
     assert kept.exists()
     loop._restore(tmp_path, "a", model, model, None, clear=True)
     assert not kept.exists()
+
+
+def test_a_state_of_before_does_not_go_on_with_checkpoints_of_another(task, tmp_path):
+    """A is killed, B is begun and killed before its first state, A is asked for again."""
+    straight, metrics = train(task, tmp_path / "straight")
+    with pytest.raises(Killed):
+        train(Dying(task, 5), tmp_path / "a")
+    with pytest.raises(Killed):  # resume states only far apart: B leaves none
+        loop.train(registry.build("escaip", "tiny", 1), Dying(task, 5), TRAINING, tmp_path / "a", "b", 1)
+    again, metrics_again = train(task, tmp_path / "a")
+    assert equal(straight, again) and metrics == metrics_again
+    for path in sorted((tmp_path / "straight/checkpoints").iterdir()):
+        assert equal(checkpoint.load(path), checkpoint.load(tmp_path / "a/checkpoints" / path.name))
+
+
+def test_without_hard_links_checkpoints_are_copied(task, tmp_path, monkeypatch):
+    def refused(*arguments, **more):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refused)
+    train(task, tmp_path)
+    assert (
+        len(list((tmp_path / "checkpoints").iterdir())) == 4 and not (tmp_path / "resume/state.pt").exists()
+    )
+
+
+class Logging:
+    """A task that logs a value at some steps only."""
+
+    def __init__(self, task):
+        self.task, self.n_train, self.n = task, task.n_train, 0
+
+    def training_loss(self, model, items, seed):
+        loss, log = self.task.training_loss(model, items, seed)
+        self.n += 1
+        return loss, log | ({"late": torch.tensor(3.0)} if self.n > 5 else {})
+
+
+def test_a_value_that_is_logged_at_some_steps_has_a_column(task, tmp_path):
+    _, text = train(Logging(task), tmp_path)
+    found = [row["late"] for row in csv.DictReader(text.splitlines())]
+    assert found[0] == "" and found[-1] == "3.0"
+
+
+def test_a_batch_that_there_are_too_few_items_for_is_refused(task, tmp_path):
+    n = task.n_train
+    with pytest.raises(errors.ConfigError, match=f"batch_size: {n + 1}, expected at most {n}"):
+        train(task, tmp_path, {**TRAINING, "batch_size": n + 1})
+    settings = {**TRAINING, "batch_size": 2 * n, "copies": 2, "augment": 1.0, "steps": 2, "n_checkpoints": 2}
+    train(task, tmp_path, settings)

@@ -30,6 +30,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
 IMPORT_PATH = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$"
 ADDRESS = r"^https?://[^\s]+$"
 LARGEST_SEED = 4294967295
+CUBE_ORDER = 24  # rotations of the cube
 
 
 def _distinct(values: list) -> list:
@@ -212,7 +213,7 @@ class VoxelsMeasure(Measure):
     """Of the task voxels."""
 
     n_rotations: int = Field(
-        ge=2, le=24, description="of the 24 rotations of the cube, drawn per item without replacement"
+        ge=2, le=CUBE_ORDER, description="of the 24 rotations of the cube, drawn per item without replacement"
     )
     off_grid: Annotated[int, AfterValidator(_not_one)] = Field(
         OFF_GRID,

@@ -13,7 +13,16 @@ from equidyn.config.declared import (
 from equidyn.config.matrix import expand, members_of
 from equidyn.config.parse import check, keys_of, unknown_key
 from equidyn.config.resolve import origin, resolve_run
-from equidyn.config.sections import RUNS, SETTINGS, Config, Measure, OutsideRun, OutsideSettings, Training
+from equidyn.config.sections import (
+    CUBE_ORDER,
+    RUNS,
+    SETTINGS,
+    Config,
+    Measure,
+    OutsideRun,
+    OutsideSettings,
+    Training,
+)
 from equidyn.config.sources import SOURCES, Outside
 from equidyn.declarations import Model, Task
 from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, EXECUTION, LABELS, PROCESSES
@@ -21,6 +30,7 @@ from equidyn.errors import ConfigError
 
 GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
 N_CHANNELS = 8  # of these by default
+UNRECORDED = ("framed",)  # architectures that no CUDA graph can hold: eigenvectors are checked on the host
 RESOLVED = ("run", "device", "extension")  # what resolving adds to the keys of a run, or of its model
 
 
@@ -107,10 +117,11 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_fit(place, task, where, dataset, fitting_sources(config, task))
     _check_model(place, settings, where, dataset, models)
     _check_counts(place, settings, where, dataset)
+    _check_rotations(place, settings, task)
     _check_copies(f"{place}.training", settings["training"])
     _check_average(f"{place}.training", settings["training"])
     _check_processes(f"{place}.training", settings["training"])
-    _check_execution(f"{place}.training", settings["training"])
+    _check_execution(f"{place}.training", settings["training"], settings["model"])
 
 
 def _check_comparison(config: dict, place: str, comparison: dict) -> None:
@@ -215,6 +226,23 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
 
 
+def _check_rotations(place: str, run: dict, task: Task) -> None:
+    """Draws without replacement from the rotations of the cube are at most all of them, and a grid has no
+    others.
+    """
+    for section in ("measure", "dynamics"):
+        settings = run.get(section, {})
+        group = settings.get("rotations", task.rotations)
+        if task.rotations == "cube" and group != "cube":
+            raise ConfigError(
+                f"{place}.{section}.rotations: {group!r}, expected cube for the task {task.name}"
+            )
+        if group == "cube" and (n := settings.get("n_rotations", 0)) > CUBE_ORDER:
+            raise ConfigError(
+                f"{place}.{section}.n_rotations: {n}, expected at most {CUBE_ORDER}, those of the cube"
+            )
+
+
 def _check_copies(place: str, training: dict) -> None:
     copies = training.get("copies", COPIES)
     if training["batch_size"] % copies:
@@ -242,11 +270,13 @@ def _check_processes(place: str, training: dict) -> None:
         raise ConfigError(f"{place}.processes: {n}, expected {told}")
 
 
-def _check_execution(place: str, training: dict) -> None:
-    """A graph replays what it recorded: one batch in one part, and no rotations that the host applies."""
+def _check_execution(place: str, training: dict, model: dict) -> None:
+    """A graph replays what it recorded: one batch in one part, and nothing that the host is asked about."""
     execution = training.get("execution", EXECUTION)
     if not execution.endswith("graphs"):
         return
+    if (name := model.get("architecture")) in UNRECORDED:
+        raise ConfigError(f"{place}.execution: {execution!r}, expected eager or compiled for {name}")
     defaults = dict(processes=PROCESSES, average=AVERAGE, equivariance_penalty=EQUIVARIANCE_PENALTY)
     beside = [key for key, value in defaults.items() if training.get(key, value) != value]
     if beside := [*beside, *(["micro_batch"] if "micro_batch" in training else [])]:

@@ -141,9 +141,12 @@ def _calculator_result(
     frames = structures.read(path)
     about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    key |= {"code": _code(calculator), "quantities": quantities, "equidyn": __version__}
+    key |= {"code": _code(calculator), "files": _files(given), "quantities": quantities}
+    key |= {"versions": outputs.versions_of(calculator.partition(":")[0].partition(".")[0])}
+    key |= {"equidyn": __version__}
     kept = Kept(out / "items.jsonl", about | key)
-    done = f", {len(kept.found)} of them done before" if kept.found else ""
+    before = sum(not record.failed for record in kept.found.values())
+    done = f", {before} of them done before" if before else ""
     n = min(len(frames), settings["limit"] or len(frames))
     random = settings["quadrature"] == RANDOM
     each = f"{settings['rotations']} orientations" if random else f"those of {settings['quadrature']}"
@@ -242,6 +245,22 @@ def percent(text: str | None) -> float | None:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(given: object) -> dict[str, str]:
+    """Digests of the files and folders that arguments name: weights that were written anew are another
+    model.
+    """
+    if isinstance(given, dict):
+        given = list(given.values())
+    if isinstance(given, list):
+        return {name: digest for one in given for name, digest in _files(one).items()}
+    if not isinstance(given, str) or not (path := Path(given)).exists():
+        return {}
+    if path.is_file():
+        return {given: _digest(path)}
+    inside = {str(file): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    return {given: hashlib.sha256(json.dumps(inside).encode()).hexdigest()}
 
 
 def _code(spec: str) -> str | None:

@@ -242,7 +242,8 @@ def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: in
 def _all(run: _Run, found: Structures, records, progress) -> list[Record]:
     evaluations, per_structure, measured = 0, len(run.poses.rotations), []
     for place, structure in enumerate(found.chosen):
-        if structure.index not in records.found:
+        kept = records.found.get(structure.index)
+        if kept is None or kept.failed:  # a failure may have been the machine's
             records.add(run.record(place, structure))
             evaluations += per_structure
         progress(place + 1, len(found.chosen), evaluations)

@@ -203,7 +203,7 @@ def _of_batch(
         found = accumulate(twisted, target, batch.mask, drawn.order)
     else:
         found = accumulate_weighted(twisted, target, drawn.weights, batch.mask)
-    return ItemSums(*(getattr(found, key).cpu() for key in SUMS), found.n_rotations, found.group_order)
+    return found.on_cpu()
 
 
 def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[Record]:
@@ -227,18 +227,29 @@ def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) ->
         return {}
     again = _masked(heldout.predict(model, few.inputs), few)
     floors = {"repeats": (again - plain).square().mean().item() / 2 / power}
-    double = _double(model) if in_double else None
+    errors = _by_double(model, heldout, few, drawn) if in_double else None
     try:
-        if double is None:
+        if errors is None:
             detours = groups.detours(FLOOR_ROTATIONS, 0)
             errors = [_of_detour(model, heldout, few, turns, plain) for turns in detours]
-        else:
-            rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
-            errors = [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
     except ArgumentError:  # a grid has no small turns, and those that it has do not round
         return floors
     floors["rounding"] = sum(errors) / len(errors) / power
     return floors
+
+
+def _by_double(model: Callable, heldout: HeldOut, few: Batch, drawn: Poses) -> list[float] | None:
+    """Mean squared rounding errors of some rotations, by a float64 copy; None where the model has none, or
+    one that does not compute: it may cast to float32 inside.
+    """
+    double = _double(model)
+    if double is None:
+        return None
+    rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
+    try:
+        return [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
+    except (RuntimeError, TypeError):
+        return None
 
 
 def _against_double(model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor) -> float:

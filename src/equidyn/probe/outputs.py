@@ -7,6 +7,7 @@ import math
 import platform
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -57,13 +58,16 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
 def versions(module: str) -> dict[str, str]:
     """Versions of what the numbers depend on, by package."""
     found = {"equidyn": __version__, "python": platform.python_version()}
-    distributions = metadata.packages_distributions().get(module, [])
-    for name in [*ALWAYS, *distributions]:
-        try:
+    for name in ALWAYS:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | versions_of(module)
+
+
+def versions_of(module: str) -> dict[str, str]:
+    """Versions of the installed packages that a top-level module comes from."""
+    names = metadata.packages_distributions().get(module, [])
+    return {name: metadata.version(name) for name in sorted(set(names))}
 
 
 def summary(result: Result) -> dict:

@@ -11,7 +11,7 @@ from equidyn.results.claims.plateau import published_changes, published_paths
 from equidyn.results.claims.rows import STATEMENTS, percent_text, range_text
 from equidyn.results.labels import LABEL
 from equidyn.results.verdicts import UNTESTABLE, counted
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
 AHEAD_PLACE = STATEMENTS["C11"][1]
 MANY = 6  # numbers in one sentence; of more, the lowest and the highest
@@ -33,13 +33,13 @@ def answer(rows: list[dict], task: str) -> list[Part]:
         for condition in tables.conditions(rows, run)
         if not condition.endswith("sc")  # a second look at the same model
     ]
-    exact = [r for r in last if r["equivariance"] <= 10 * r["floor"]]
+    exact = [r for r in last if r["equivariance"] <= EXACT * r["floor"]]
     counting = [r for r in last if counted(r) and r not in exact]
     told = [r for r in counting if r["percent_lo"] > 0]
     unsure = [r for r in counting if r not in told]
     rest = [r for r in last if not counted(r) and r not in exact]
     parts = _numbers(told) if told else []
-    if not counting:
+    if not counting and rest:
         parts = [Part("No percentage counts: no run learned enough to tell.")]
     if unsure:
         parts.append(Part(f"{' ' * bool(told)}Not told apart from none: "))

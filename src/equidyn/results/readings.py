@@ -3,6 +3,7 @@
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
 from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, within
+from equidyn.symmetry.limits import EXACT
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -29,7 +30,7 @@ def _ends(curve: list[dict]) -> str:
         f"{last['run']}{', ' + last['condition'] if last['condition'] else ''}",
         last["total"] / last["zero_loss"],
     )
-    if last["equivariance"] <= 10 * last["floor"]:
+    if last["equivariance"] <= EXACT * last["floor"]:
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {percent_text(last)} at "
@@ -106,7 +107,7 @@ def _rises(curves: dict) -> str:
     told = []
     for (run, condition), curve in curves.items():
         rows, worst = (
-            [r for r in curve if counted(r) and r["equivariance"] > 10 * r["floor"]],
+            [r for r in curve if counted(r) and r["equivariance"] > EXACT * r["floor"]],
             (1.0, None, None),
         )
         for k, peak in enumerate(rows[1:], 1):

@@ -10,16 +10,8 @@ from pathlib import Path
 from equidyn.errors import EquidynError, optional_packages
 from equidyn.provenance import commit
 
-DISK = {  # full, read-only, no folder
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EEXIST,
-}
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # full, read-only
+ACCESS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 
 def end_with_one_paragraph(call: Callable[[], None], code: int = 1) -> None:
@@ -32,10 +24,12 @@ def end_with_one_paragraph(call: Callable[[], None], code: int = 1) -> None:
     except EquidynError as error:
         _end(f"error: {error}", code)
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno in DISK:
+            kept = "outputs are written under temporary names, so that none is half-written"
+            _end(f"error: {error}; {kept}. Expected a folder to write to with room on its disk", code)
+        if error.errno not in ACCESS or error.filename is None:
             raise
-        kept = "outputs are written under temporary names, so that none is half-written"
-        _end(f"error: {error}; {kept}. Expected a folder to write to with room on its disk", code)
+        _end(f"error: {error}; expected a file or folder there that this process may use", code)
 
 
 def _end(text: str, code: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from equidyn.data.padding import padded, padding_mask
-from equidyn.errors import ConfigError, optional_packages
+from equidyn.errors import ConfigError, DataError, optional_packages
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.steps.measure_run import load_run
 from equidyn.steps.run import Run, checkpoints_in
@@ -79,7 +79,15 @@ class RunCalculator(Calculator):
         ]
 
     def _padded(self, frames: list[Atoms]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Numbers uint8 [n, a], positions [n, a, 3] and mask [n, a]."""
+        """Numbers uint8 [n, a], positions [n, a, 3] and mask [n, a].
+
+        Raises
+        ------
+        DataError
+            a periodic structure
+        """
+        if any(atoms.pbc.any() for atoms in frames):
+            raise DataError("a periodic structure, expected molecules: the run's neighbours know no cell")
         mask = padding_mask(np.cumsum([0, *map(len, frames)]))
         numbers = np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8)
         positions = np.concatenate([atoms.positions for atoms in frames])

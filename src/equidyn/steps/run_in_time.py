@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from equidyn.data.grids import build as build_grids
-from equidyn.declarations import own_models, own_tasks
+from equidyn.declarations import own_models, own_tasks, task_of
 from equidyn.defaults import EXECUTION
 from equidyn.device import hardware, resolve_device
 from equidyn.errors import ArgumentError, DataError, EquidynError
@@ -150,7 +150,7 @@ def settings_of(results: Path, runs: list[str] | None) -> list[dict]:
 def files_of(results: Path, settings: dict) -> list[Path]:
     """Dataset file of a run, and its held-out grids where its task has them."""
     data = results / "data"
-    grids = [data / settings["dataset"] / "grids.h5"] if own_tasks()[settings["task"]].grids else []
+    grids = [data / settings["dataset"] / "grids.h5"] if task_of(settings).grids else []
     return [data / f"{settings['dataset']}.h5", *grids]
 
 
@@ -181,8 +181,8 @@ class _Timed:
         self.name, self.settings, self.out = settings["run"], settings, out
         self.work = out / "work" / self.name
         self.data, self.grids = grids_made(*files_of(results, settings))
-        architecture = own_models().get(settings["model"].get("architecture"))
-        modules = [own_tasks()[settings["task"]].module, *([architecture.module] if architecture else [])]
+        own = [own_tasks().get(settings["task"]), own_models().get(settings["model"].get("architecture"))]
+        modules = [one.module for one in own if one is not None]  # of others the settings have a digest
         self.code = code_digest(train.__file__, *modules, "equidyn.steps.decompose")
         self.threads = torch.get_num_threads()
         self.loaded: Run | None = load(settings, self.data, self.grids, self.threads)
@@ -283,6 +283,7 @@ class _Timed:
         run, self.loaded = replace(self.loaded, settings=settings), None  # weights come from checkpoints
         measured = Measured(run, self.data, table.parent / decompose.KEPT, self.code, self.grids)
         rows: dict[int, list[dict]] = {}
+        cost = self.work / "cost.json"
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
@@ -297,7 +298,11 @@ class _Timed:
         if not table.is_file():  # of this plan, else it would be gone
             args = config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
             decompose.decompose(*args)
-        return self._finish(table, settings, planned, time.monotonic() - began)
+        if not cost.is_file():  # else of the call that trained, or measured its end
+            memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
+            spent = dict(seconds=round(time.monotonic() - began, 1), peak_memory_gib=memory)
+            write_text(cost, json.dumps(spent) + "\n")
+        return self._finish(table, settings, planned, _read(cost))
 
     def _train(self, config: Path, measure: Callable[[Path], None]) -> None:
         for path in sorted((self.work / "resume/checkpoints").glob("step_*.pt")):  # of a killed call
@@ -312,17 +317,16 @@ class _Timed:
             resume_every=KEEP_EVERY,
         )
 
-    def _finish(self, table: Path, settings: dict, planned: Planned, seconds: float) -> str:
+    def _finish(self, table: Path, settings: dict, planned: Planned, cost: dict) -> str:
         from equidyn.figures import published, style
 
         rows = tables.read([table])
         write_text(self.out / f"{self.name}.csv", table.read_text())
         style.save(published.draw(rows, tables.read_paper(published.PAPER)), str(self.out / self.name))
         summary = _read(self.work / "summary.json")
-        cuda = self.device.type == "cuda"
-        memory = torch.cuda.max_memory_allocated() / 2**30 if cuda else None
+        memory = cost["peak_memory_gib"]
         told = dict(date=date.today().isoformat(), commit=commit(), cuda=torch.version.cuda)
-        told |= dict(peak_memory_gib=memory, seconds=round(seconds, 1), planned=asdict(planned))
+        told |= cost | dict(planned=asdict(planned))
         told |= dict(summary=summary, settings=settings)
         told |= dict(data=content_digest.stored_digest(self.data))
         write_text(self.out / f"{self.name}.json", json.dumps(told, indent=2) + "\n")

@@ -17,7 +17,7 @@ interval over clusters.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.stats import t as student_t
@@ -72,6 +72,11 @@ class ItemSums:
     within: torch.Tensor  # variance over the group of the item's summed loss
     n_rotations: int
     group_order: int | None = None  # of a finite group that was drawn from without replacement
+
+    def on_cpu(self) -> "ItemSums":
+        """The same, on the CPU."""
+        tensors = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **tensors)
 
     @staticmethod
     def join(parts: "list[ItemSums]") -> "ItemSums":

@@ -193,16 +193,20 @@ def measure_losses(
         if any(loss is not None for loss in losses.values()):
             twisted = list(twisted)
         found[k] = {
-            name: accumulate(twisted, batch.target, batch.mask, group_order)
+            name: (accumulate(twisted, batch.target, batch.mask, group_order),)
             if loss is None
             else accumulate_convex(twisted, batch.target, batch.mask, group_order, loss)
             for name, loss in losses.items()
         }
-    joined, sums, results = torch.cat([batch.clusters for batch in batches]), processes.joined(found), {}
+    found = {  # of several GPUs, sums of each would come back on its own
+        k: {name: tuple(one.on_cpu() for one in sums) for name, sums in part.items()}
+        for k, part in found.items()
+    }
+    joined, parts, results = torch.cat([batch.clusters for batch in batches]), processes.joined(found), {}
     for name, loss in losses.items():
+        sums = [ItemSums.join(list(of_batches)) for of_batches in zip(*(part[name] for part in parts))]
         if loss is None:
-            results[name] = summarise(ItemSums.join([part[name] for part in sums]), joined, baseline)
+            results[name] = summarise(*sums, joined, baseline)
         else:
-            exact, plugin = (ItemSums.join(list(part)) for part in zip(*(part[name] for part in sums)))
-            results[name] = with_plugin(exact, plugin, joined)
+            results[name] = with_plugin(*sums, joined)
     return results

@@ -4,8 +4,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from equidyn.declarations import own_tasks, task_in
-from equidyn.errors import UnknownNameError
+from equidyn.declarations import task_of
 from equidyn.extensions import module_of
 
 if TYPE_CHECKING:
@@ -32,16 +31,12 @@ def build(
         see the tasks
     """
     files = {} if grids is None else {"grids": str(grids)}
+    declared = task_of({**settings, "task": name})
     if "extension" in settings:
         from equidyn.tasks import protocol
 
-        file = settings["extension"]["file"]
-        declared = task_in(file)
-        task = getattr(module_of(file), declared.class_name)(str(dataset), settings, device, **files)
+        task = getattr(module_of(declared.file), declared.class_name)(str(dataset), settings, device, **files)
         protocol.check(task, declared)
         return task
-    if name not in own_tasks():
-        raise UnknownNameError(f"task {name!r}, expected one of {sorted(own_tasks())}")
-    declared = own_tasks()[name]
     made = getattr(importlib.import_module(declared.module), declared.class_name)
     return made(str(dataset), settings, device, **files)

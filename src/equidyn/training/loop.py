@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from equidyn.defaults import EXECUTION, PRECISION
+from equidyn.defaults import COPIES, EXECUTION, PRECISION
 from equidyn.device import hardware
 from equidyn.errors import ConfigError, TrainingError
 from equidyn.files import exclusive
@@ -108,7 +108,14 @@ class Trainer:
             _check_one_part(run, settings)
 
     def draws(self) -> Draws:
-        """Of its steps."""
+        """Of its steps.
+
+        Raises
+        ------
+        ConfigError
+            fewer training items than a batch has
+        """
+        _check_batch(self.run, self.settings, self.task.n_train)
         few_shapes = self.settings.get("execution", EXECUTION) != EXECUTION
         return Draws(self.task, self.settings, self.seed, self.processes, few_shapes)
 
@@ -246,7 +253,8 @@ def _train(model, task, settings, out, resume, identity, seed, resume_every, pro
     _store(resume, identity, steps, model, ema, optimizer, rows, seconds)
     checkpoint.save(resume / "model.pt", {"step": steps, "live": model.state_dict(), "ema": ema.state_dict()})
     with open(resume / "metrics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        names = dict.fromkeys(name for row in rows for name in row)  # a task may log some at some steps
+        writer = csv.DictWriter(file, fieldnames=list(names))
         writer.writeheader()
         writer.writerows(rows)
     device = next(model.parameters()).device
@@ -279,6 +287,16 @@ def _store(resume, identity, step, model, ema, optimizer, rows, seconds):
     checkpoint.save(resume / "state.pt", state)
 
 
+def _check_batch(run: str, settings: dict, n_train: int) -> None:
+    """A batch has an item once, or ``copies`` of it: with fewer items than that it would be another one."""
+    copies = settings.get("copies", COPIES)
+    if settings["batch_size"] // copies > n_train:
+        raise ConfigError(
+            f"run {run}, training.batch_size: {settings['batch_size']}, expected at most {n_train * copies}: "
+            f"its dataset has {n_train} training items"
+        )
+
+
 def _check_one_part(run: str, settings: dict) -> None:
     """A loss that comes whole cannot be recorded, nor its forward pass be told from the rest."""
     execution, precision = settings.get("execution", EXECUTION), settings.get("precision", PRECISION)
@@ -301,8 +319,18 @@ def _restore(resume, identity, model, ema, optimizer, clear):
             return state
         print("resume state belongs to another config, code or dataset: starting anew", flush=True)
     if clear:  # by one process: another would delete what the first has begun to write
+        # the state first: it would go on, once its identity is asked for again, with checkpoints of another
+        (resume / "state.pt").unlink(missing_ok=True)
         shutil.rmtree(resume / "checkpoints", ignore_errors=True)
     return fresh
+
+
+def _link(source: str, target: str) -> None:
+    """Another name of the file, or a copy where the file system has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _publish(out: Path, resume: Path) -> None:
@@ -311,7 +339,7 @@ def _publish(out: Path, resume: Path) -> None:
     for leftover in out.glob(".checkpoints.*"):
         shutil.rmtree(leftover)
     staged = out / f".checkpoints.{os.getpid()}"
-    shutil.copytree(resume / "checkpoints", staged, copy_function=os.link)
+    shutil.copytree(resume / "checkpoints", staged, copy_function=_link)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     os.replace(staged, out / "checkpoints")
     for name in ("metrics.csv", "summary.json", "model.pt"):

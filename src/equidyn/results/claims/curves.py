@@ -25,7 +25,7 @@ from equidyn.results.verdicts import (
     first_step,
     within,
 )
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
 WINDOW_TEXT = "-".join(f"{step // 1000}k" for step in WINDOW)
 
@@ -91,7 +91,7 @@ def c2(curve: list[dict], paper: list[dict], n_seeds: int = 1) -> list[dict]:
     to learn. Its verdict is that of ``within``.
     """
     last = curve[-1]
-    if last["equivariance"] <= 10 * last["floor"]:
+    if last["equivariance"] <= EXACT * last["floor"]:
         return []
     span, beside = _published(last, paper)
     conditions = "; ".join(
@@ -205,7 +205,7 @@ def _beside(rows: list[dict], last: dict) -> str:
     """The exactly equivariant run of the task with as many steps, if there is one."""
     for run in tables.runs([r for r in rows if r["task"] == last["task"]]):
         end = tables.curve(rows, run, condition=last["condition"])[-1]
-        if end["step"] == last["step"] and end["equivariance"] <= 10 * end["floor"]:
+        if end["step"] == last["step"] and end["equivariance"] <= EXACT * end["floor"]:
             ratio = end["total"] / last["total"]
             return f"{run}, exactly equivariant, ends at {ratio:.3g} x its loss at that step, one seed each"
     return "no equivariant model was trained for as many steps"
@@ -225,7 +225,7 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
         for run in [run for run in tables.runs([r for r in rows if r["task"] == task]) if run not in points]:
             for condition in [c for c in tables.conditions(rows, run) if not c.endswith("sc")]:
                 last = tables.curve(rows, run, condition=condition)[-1]
-                if counted(last) and last["equivariance"] > 10 * last["floor"]:
+                if counted(last) and last["equivariance"] > EXACT * last["floor"]:
                     ends.append(last)
         if not ends:
             result.append(

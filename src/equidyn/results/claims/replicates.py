@@ -4,6 +4,7 @@ The interval of one network's number is over held-out items and rotations; its r
 another seed changes it. The two are told apart: rows carry the former, conditions the latter.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,9 +63,15 @@ def worst_of(found: list[dict]) -> dict:
     scale`.
     """
     judged = [row for row in found if row["verdict"] != UNTESTABLE]
-    largest = max(judged or found, key=lambda row: row["ours"])
+    largest = max(judged or found, key=_number)
     verdicts = {row["verdict"] for row in judged}
     return {**largest, "verdict": next((v for v in WORST_FIRST if v in verdicts), UNTESTABLE)}
+
+
+def _number(row: dict) -> float:
+    """Its number, below all others where it has none."""
+    ours = row["ours"]
+    return -math.inf if ours == "" or math.isnan(ours) else ours
 
 
 def of_times(found: list[dict]) -> dict:
