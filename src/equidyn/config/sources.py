@@ -88,7 +88,9 @@ class Conformers(Source):
     """Conformers made here of listed molecules."""
 
     source: Literal["conformers"]
-    molecules: str = Field(ABSENT, description="list of molecules: CSV with a column smiles (and name), or lines of SMILES (`.smi`); also `.gz`")
+    molecules: str = Field(
+        ABSENT, description="CSV with a column smiles (and name), or lines of SMILES (`.smi`); also `.gz`"
+    )
     download: Annotated[list[str], Field(min_length=1, max_length=1)] = Field(
         ABSENT,
         description="in place of molecules: the entry molsets of `resources/datasets.yaml`, a wheel with 1.6 "
