@@ -221,10 +221,14 @@ def _molecule_table(path, atoms, rotation=((1, 0, 0), (0, 1, 0), (0, 0, 1))):
     return str(path)
 
 
-def test_a_molecule_is_drawn_alike_in_every_pose_and_its_elements_are_named(tmp_path):
+@pytest.mark.parametrize(
+    "symmetric, named", [(False, "H light, C dark, S yellow, Br pink"), (True, "C dark")]
+)
+def test_a_molecule_is_drawn_alike_in_every_pose_and_its_elements_are_named(tmp_path, symmetric, named):
     molecule = importlib.import_module("equidyn.figures.molecule")
-    atoms = [(6, [0, 0, 0], [1, 0, 0]), (16, [1.8, 0.1, 0], [0, 2, 0]), (1, [-0.4, 1.0, 0.1], [1, 1, 0])]
-    atoms.append((35, [-0.9, -1.6, 0.2], [0.5, 0, 0]))
+    chain = [(6, [1.3 * k, 0.4 * (-1) ** k, 0], [1, 0, 0]) for k in range(4)]  # its own mirror image
+    bent = [(6, [0, 0, 0], [1, 0, 0]), (16, [1.8, 0.1, 0], [0, 2, 0]), (1, [-0.4, 1.0, 0.1], [1, 1, 0])]
+    atoms = chain if symmetric else [*bent, (35, [-0.9, -1.6, 0.2], [0.5, 0, 0])]
     turned = groups.haar(8, 0).numpy()
     paths = [_molecule_table(tmp_path / f"{k}.csv", atoms, rotation) for k, rotation in enumerate(turned)]
     figure = molecule.draw([], [], paths)
@@ -232,7 +236,7 @@ def test_a_molecule_is_drawn_alike_in_every_pose_and_its_elements_are_named(tmp_
         c.get_offsets() for axis in figure.axes for c in axis.collections if isinstance(c, PathCollection)
     ]
     assert len(dots) == 3 * len(turned) and max(np.abs(d - dots[0]).max() for d in dots) < 1e-9
-    assert "atoms: H light, C dark, S yellow, Br pink" in figure.legends[0].get_title().get_text()
+    assert f"atoms: {named}" in figure.legends[0].get_title().get_text()
     plt.close(figure)
 
 

@@ -162,7 +162,10 @@ def task_of(settings: dict) -> Task:
         as ``task_in``
     """
     if "extension" in settings:
-        return task_in(settings["extension"]["file"])
+        file = settings["extension"]["file"]
+        if (found := task_in(file)) is None:
+            raise ConfigError(f"{file}: declares no task, expected {settings['task']!r}")
+        return found
     if settings["task"] not in own_tasks():
         raise UnknownNameError(f"task {settings['task']!r}, expected one of {sorted(own_tasks())}")
     return own_tasks()[settings["task"]]

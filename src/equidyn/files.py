@@ -5,6 +5,7 @@ thing.
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 import time
@@ -16,7 +17,8 @@ from typing import IO
 from equidyn.errors import DataError
 
 STALE = 3600  # seconds
-FAILED_WRITE = "errno = ", "PytorchStreamWriter", "inline_container"  # in what HDF5 and torch say of one
+OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
+OF_TORCH = "PytorchStreamWriter", "inline_container"  # in what it says of a failed write
 NO_LOCKS = (
     errno.ENOSYS,
     errno.EOPNOTSUPP,
@@ -68,10 +70,14 @@ def _of_writing(error: Exception, temporary: Path) -> bool:
     """Whether an error within a block that writes is the file system's, of that file: HDF5 and torch raise
     RuntimeError too, and what is written may be read from other files.
     """
+    text = str(error)
+    if temporary.name in text:
+        return True
     if isinstance(error, OSError) and error.filename is not None:
-        return temporary.parent in (Path(error.filename), Path(error.filename).parent)
-    known = isinstance(error, OSError) and error.errno is not None
-    return known or any(word in str(error) for word in FAILED_WRITE)
+        return Path(error.filename) == temporary.parent
+    of_hdf5 = re.search(r"errno = (\d+)", text)
+    number = int(of_hdf5[1]) if of_hdf5 else getattr(error, "errno", None)
+    return number in OF_DISKS or any(word in text for word in OF_TORCH)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -23,7 +23,8 @@ print(name().decode())
 
 
 @pytest.mark.parametrize(
-    "flags, expected", [("fma avx2 bmi2", "Haswell"), ("fma avx avx512_bf16", None), (None, None)]
+    "flags, expected",
+    [("fma avx2 bmi2", "Haswell"), ("fma avx avx512_bf16", None), ("avx2", None), (None, None)],
 )
 def test_kernels_are_chosen_where_every_processor_can_run_them(tmp_path, monkeypatch, flags, expected):
     monkeypatch.delenv(KERNELS, raising=False)
@@ -35,7 +36,7 @@ def test_kernels_are_chosen_where_every_processor_can_run_them(tmp_path, monkeyp
 
 def test_a_choice_of_the_users_stays(tmp_path, monkeypatch):
     monkeypatch.setenv(KERNELS, "Sandybridge")
-    (tmp_path / "cpuinfo").write_text("flags : avx2")
+    (tmp_path / "cpuinfo").write_text("flags : fma avx2")
     assert workers.environment(tmp_path / "cpuinfo")[KERNELS] == "Sandybridge"
 
 
@@ -57,10 +58,10 @@ def test_openblas_listens():
         assert done.stdout.split() == [name]
 
 
-def test_workers_of_conformers_begin_with_them(tmp_path, monkeypatch):
-    from equidyn.data.generate import conformers
-
-    monkeypatch.setattr(conformers, "environment", lambda: {"OMP_NUM_THREADS": "1", KERNELS: "Sandybridge"})
-    monkeypatch.setenv(KERNELS, "Haswell")
-    conformers.build([("water", "O")], 1, 300.0, 0, workers=1, labels=False)
-    assert os.environ[KERNELS] == "Sandybridge"  # what a process that is spawned inherits
+def test_workers_begin_with_them(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for name in set(workers.environment()) - {"OMP_NUM_THREADS"}:
+        monkeypatch.delenv(name, raising=False)
+    wanted = workers.environment()
+    with workers.pool_of(1) as pool:
+        assert {name: pool.submit(os.getenv, name).result() for name in wanted} == wanted

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 from common import REPOSITORY
@@ -322,6 +323,12 @@ def test_what_goes_wrong_while_something_is_written_is_not_called_a_full_disk(tm
         raise RuntimeError("shapes do not fit")
     with pytest.raises(FileNotFoundError, match="absent"), files.atomic_write(path):
         open(tmp_path / "other" / "absent")
+    with pytest.raises(FileNotFoundError, match="absent"), files.atomic_write(path):
+        open(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match="absent"), files.atomic_write(path):
+        h5py.File(tmp_path / "absent", "r")
+    with pytest.raises(BrokenPipeError), files.atomic_write(path):
+        raise BrokenPipeError(32, "Broken pipe")
     with pytest.raises(OSError, match="truncated"), files.atomic_write(path):
         raise OSError("Unable to open file (truncated file: eof = 96)")
     with pytest.raises(DataError, match="could not be written"), files.atomic_write(path):

@@ -185,9 +185,9 @@ def test_files_of_a_folder_count_too(tmp_path):
     (tmp_path / "run/deep").mkdir(parents=True)
     (tmp_path / "run/deep/w.pt").write_text("1")
     given = {"run": str(tmp_path / "run"), "options": [{"size": "small"}, 3]}
-    before = command._files(given)
+    before = command._files(given, tmp_path)
     (tmp_path / "run/deep/w.pt").write_text("2")
-    assert set(before) == {str(tmp_path / "run")} and command._files(given) != before
+    assert set(before) == {str(tmp_path / "run")} and command._files(given, tmp_path) != before
 
 
 def test_what_failed_is_tried_again(file, tmp_path, capsys, monkeypatch):
@@ -202,3 +202,11 @@ def test_what_failed_is_tried_again(file, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert f"{18 - failed} of them done before" in shown and "structures left out" not in shown
     assert run(*options) == 0 and "18 of them done before" in capsys.readouterr().out
+
+
+def test_arguments_that_are_no_files_are_none(tmp_path, monkeypatch):
+    """Nor are folders that the command itself writes to."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    given = {"directory": ".", "note": "", "long": 300 * "x", "n": 3, "out": str(tmp_path / "mine")}
+    assert command._files(given, tmp_path / "mine/out") == {}

@@ -279,3 +279,29 @@ def test_a_model_that_casts_inside_has_its_floor_from_small_turns():
         "output"
     ]
     assert 0 < found.floor == turned.floor < 1e-6 < found.equivariance
+
+
+class CastingAll(Casting):
+    """In float32 whatever it and its input are in; an equivariant map."""
+
+    def forward(self, x):
+        return x.float() * self.inner.weight.float().square().mean()
+
+
+class Refusing(Casting):
+    """Accepts nothing but float32."""
+
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise ValueError(f"expected float32, got {x.dtype}")
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("made", [CastingAll, Refusing])
+def test_so_has_one_whose_copy_rounds_alike_or_refuses(made):
+    torch.manual_seed(0)
+    model, x = made(), torch.randn(20, 3)
+    asked = ([({"x": x}, x)], {"x": Vector()}, Vector())
+    found = equidyn.measure(model, *asked, rotations=4)["output"]
+    assert 0 < found.floor == equidyn.measure(model, *asked, rotations=4, in_double=False)["output"].floor
+    assert (found.equivariance < 10 * found.floor) == (made is CastingAll)

@@ -235,6 +235,24 @@ def test_says_what_is_missing_and_runs_nothing(results, tmp_path, monkeypatch):
     assert not (copy / "timed").exists() and not (tmp_path / "pack.tar.gz").exists()
 
 
+def test_files_of_extensions_travel_too(results, tmp_path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    shutil.copytree(results, tmp_path / "gpu")
+    path = tmp_path / "gpu/runs/forces/config.yaml"
+    settings = read_settings(path)
+    model = dict(
+        architecture="springs", size="tiny", extension=dict(file="tests/extension_net.py", digest="x")
+    )
+    path.write_text(json.dumps({**settings, "model": model}))
+    pack(tmp_path / "gpu", tmp_path / "pack.tar.gz", runs=["forces"])
+    with tarfile.open(tmp_path / "pack.tar.gz") as archive:
+        assert "equidyn/tests/extension_net.py" in archive.getnames()
+    model["extension"]["file"] = str(REPOSITORY / "tests/extension_net.py")
+    path.write_text(json.dumps({**settings, "model": model}))
+    with pytest.raises(DataError, match="extension_net.py, expected paths within the repository"):
+        pack(tmp_path / "gpu", tmp_path / "away.tar.gz", runs=["forces"])
+
+
 def test_a_pack_beyond_the_limit_is_refused(results, tmp_path):
     with pytest.raises(DataError, match=r"MiB, expected at most 0.01"):
         pack(results, tmp_path / "pack.tar.gz", limit=0.01)

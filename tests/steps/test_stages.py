@@ -13,6 +13,9 @@ from equidyn.steps.stages import rows_of, stages
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
 
+NAME = "A processor"  # that several generations have
+
+
 @pytest.fixture
 def folder(tmp_path):
     for rule, job, line in (
@@ -29,6 +32,7 @@ def folder(tmp_path):
         writer.writeheader()
         for quantity, device, value in (
             ("training", f"{processor()}, 1 thread", 12 / 3600),
+            ("training", f"{NAME}, 1 thread", 7 / 3600),
             ("training", "another, 1 thread", 1.0),
             ("memory, host", "", 2**20),
             ("memory, device", "", 3 * 2**20),
@@ -48,6 +52,8 @@ def test_jobs_have_rules_and_what_was_estimated_of_them(folder):
     assert a["estimated_seconds"] == pytest.approx(12)
     assert math.isnan(rows["train", "b"]["estimated_seconds"])
     assert math.isnan(rows["figure", "forces-percent"]["peak_mib"])
+    generation = rows_of(folder / "benchmarks", folder / "estimate.csv", f"{NAME} (family 6, model 1)")
+    assert [r["estimated_seconds"] for r in generation if r["job"] == "a"] == [pytest.approx(7)]
     other = rows_of(folder / "benchmarks", folder / "estimate.csv", "no such processor")
     assert all(math.isnan(row["estimated_seconds"]) for row in other)
 

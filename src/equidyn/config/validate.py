@@ -221,6 +221,12 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
     if "checkpoints_from" in run["training"]:
         first, steps = run["training"]["checkpoints_from"], run["training"]["steps"]
         limits.append(("training.checkpoints_from", first, "training.steps", steps))
+    if "n_train" in run["training"]:
+        copies = run["training"].get("copies", COPIES)
+        batch, n_train = run["training"]["batch_size"], copies * run["training"]["n_train"]
+        limits.append(
+            ("training.batch_size", batch, "training.n_train" + " x copies" * (copies > 1), n_train)
+        )
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")

@@ -68,7 +68,9 @@ def _read(path: str) -> dict:
     names = [name.removesuffix("_x") for name in MOLECULE if name.endswith("_x")]
     positions = vectors("position") - vectors("position").mean(0)
     plane = np.linalg.svd(positions)[2]  # rows: longest axis first, with signs
-    plane *= np.where(((positions @ plane.T) ** 3).sum(0) < 0, -1, 1)[:, None]  # alike in every run
+    along = positions @ plane.T  # (n, 3)
+    first = (np.abs(along) > np.abs(along).max(0) / 2).argmax(0)  # atom that tells the sign, in any pose
+    plane *= np.where(along[first, range(3)] < 0, -1, 1)[:, None]
     found = {name: vectors(name) @ plane.T for name in names}
     found["position"] = positions @ plane.T
     return found | dict(run=table[0]["run"], numbers=[int(row["number"]) for row in table])

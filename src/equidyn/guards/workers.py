@@ -18,16 +18,17 @@ KERNELS = "OPENBLAS_CORETYPE"
 
 
 def environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """Variables that workers begin with: one thread for each numerical library, as threads in every worker
-    would only fight, and the same kernels of OpenBLAS on every processor with AVX2.
+    """Variables that workers begin with.
 
-    OpenBLAS chooses kernels by the processor's name. Their roundings differ, which turns the vibrations of
-    symmetric molecules within their degenerate spaces: 7 of the default's 3,600 structures then lie more than
-    0.01 Å elsewhere (docs/log.md, 2026-11-27). A choice of the user's stays.
+    One thread for each numerical library: Snakemake sets a job's, and with two in each of two workers labels
+    took three times as long. And the same kernels of OpenBLAS on every processor with AVX2: it chooses them
+    by the processor's name, their roundings differ, and that turns the vibrations of symmetric molecules
+    within their degenerate spaces: 7 of the default's 3,600 structures then lie more than 0.01 Å elsewhere
+    (docs/log.md, 2026-11-27). A choice of the user's stays.
     """
     found = dict.fromkeys(THREADS, "1")
     with suppress(OSError):  # not Linux
-        if "avx2" in cpuinfo.read_text().split():
+        if {"avx2", "fma"} <= set(cpuinfo.read_text().split()):
             found[KERNELS] = os.environ.get(KERNELS, "Haswell")
     return found
 

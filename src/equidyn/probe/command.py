@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from equidyn import __version__
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
 from equidyn.probe import averaging, loading, outputs, structures
@@ -141,9 +140,8 @@ def _calculator_result(
     frames = structures.read(path)
     about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    key |= {"code": _code(calculator), "files": _files(given), "quantities": quantities}
-    key |= {"versions": outputs.versions_of(calculator.partition(":")[0].partition(".")[0])}
-    key |= {"equidyn": __version__}
+    key |= {"code": _code(calculator), "files": _files(given, out), "quantities": quantities}
+    key |= {"versions": outputs.versions(calculator.partition(":")[0].partition(".")[0])}
     kept = Kept(out / "items.jsonl", about | key)
     before = sum(not record.failed for record in kept.found.values())
     done = f", {before} of them done before" if before else ""
@@ -247,19 +245,25 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(given: object) -> dict[str, str]:
+def _files(given: object, out: Path) -> dict[str, str]:
     """Digests of the files and folders that arguments name: weights that were written anew are another
-    model.
+    model. Folders that hold the working directory or ``out`` are no weights.
     """
     if isinstance(given, dict):
         given = list(given.values())
     if isinstance(given, list):
-        return {name: digest for one in given for name, digest in _files(one).items()}
-    if not isinstance(given, str) or not (path := Path(given)).exists():
+        return {name: digest for one in given for name, digest in _files(one, out).items()}
+    if not isinstance(given, str) or not given:
         return {}
-    if path.is_file():
-        return {given: _digest(path)}
-    inside = {str(file): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    try:
+        path = Path(given).resolve()
+        if path.is_file():
+            return {given: _digest(path)}
+        if not path.is_dir() or any(place.is_relative_to(path) for place in (Path.cwd(), out.resolve())):
+            return {}
+        inside = {str(file): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    except OSError:  # no path at all, or one that this process may not read
+        return {}
     return {given: hashlib.sha256(json.dumps(inside).encode()).hexdigest()}
 
 

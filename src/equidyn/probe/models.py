@@ -240,16 +240,19 @@ def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) ->
 
 def _by_double(model: Callable, heldout: HeldOut, few: Batch, drawn: Poses) -> list[float] | None:
     """Mean squared rounding errors of some rotations, by a float64 copy; None where the model has none, or
-    one that does not compute: it may cast to float32 inside.
+    one that casts to float32 inside: it fails, or rounds as the model does.
     """
     double = _double(model)
     if double is None:
         return None
     rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
     try:
-        return [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
-    except (RuntimeError, TypeError):
+        errors = [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
+    except (ArgumentError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, TypeError, ValueError, AssertionError):
         return None
+    return errors if any(errors) else None
 
 
 def _against_double(model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor) -> float:

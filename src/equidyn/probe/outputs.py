@@ -58,16 +58,11 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
 def versions(module: str) -> dict[str, str]:
     """Versions of what the numbers depend on, by package."""
     found = {"equidyn": __version__, "python": platform.python_version()}
-    for name in ALWAYS:
+    distributions = metadata.packages_distributions().get(module, [])
+    for name in [*ALWAYS, *distributions]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-    return found | versions_of(module)
-
-
-def versions_of(module: str) -> dict[str, str]:
-    """Versions of the installed packages that a top-level module comes from."""
-    names = metadata.packages_distributions().get(module, [])
-    return {name: metadata.version(name) for name in sorted(set(names))}
+    return found
 
 
 def summary(result: Result) -> dict:

@@ -49,7 +49,7 @@ def answer(rows: list[dict], task: str) -> list[Part]:
     if rest and counting:
         parts.append(Part(f" Not learned enough to tell: {_names(rest)}."))
     if exact:
-        parts.append(Part(f" Exactly equivariant, to rounding: {_names(exact)}."))
+        parts.append(Part(f"{' ' * bool(parts)}Exactly equivariant, to rounding: {_names(exact)}."))
     return parts
 
 

@@ -11,7 +11,8 @@ from equidyn.errors import EquidynError, optional_packages
 from equidyn.provenance import commit
 
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # full, read-only
-ACCESS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+ACCESS = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+ABSENT = {errno.ENOENT, errno.EISDIR}  # of a user's making where the error names a file
 
 
 def end_with_one_paragraph(call: Callable[[], None], code: int = 1) -> None:
@@ -27,9 +28,9 @@ def end_with_one_paragraph(call: Callable[[], None], code: int = 1) -> None:
         if error.errno in DISK:
             kept = "outputs are written under temporary names, so that none is half-written"
             _end(f"error: {error}; {kept}. Expected a folder to write to with room on its disk", code)
-        if error.errno not in ACCESS or error.filename is None:
-            raise
-        _end(f"error: {error}; expected a file or folder there that this process may use", code)
+        if error.errno in ACCESS or (error.errno in ABSENT and error.filename is not None):
+            _end(f"error: {error}; expected one that is there and that this process may use", code)
+        raise
 
 
 def _end(text: str, code: int) -> None:

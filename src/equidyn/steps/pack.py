@@ -44,11 +44,14 @@ def pack(
     data = sorted({files_of(results, settings)[0] for settings in found})
     if missing := [str(file) for file in data if not file.is_file()]:
         raise DataError(f"{', '.join(missing)}: not there, expected what `make gpu-data` makes")
+    extensions = sorted({file for settings in found for file in _extensions(settings)})
     carried = sorted(wheels.glob("*.whl")) if wheels else []
     with atomic_write(out) as temporary:
         with tarfile.open(temporary, "w:gz") as archive:
             for name in CODE:
                 archive.add(REPOSITORY / name, f"equidyn/{name}", filter=_without_caches)
+            for name in extensions:
+                archive.add(name, f"equidyn/{name}")
             _text(archive, "equidyn/COMMIT", commit())
             folder = f"equidyn/results/{results.name}"
             for settings in found:
@@ -67,6 +70,18 @@ def pack(
                 f"{out}: {size / MIB:.1f} MiB, expected at most {limit:g} (--limit); fewer runs (--runs), or "
                 f"smaller datasets"
             )
+
+
+def _extensions(settings: dict) -> list[str]:
+    """Files outside the package that declare a run's task or model, as its config names them."""
+    named = [section.get("extension") for section in (settings, settings["model"])]
+    files = [one["file"] for one in named if one]
+    if away := [file for file in files if Path(file).is_absolute() or ".." in Path(file).parts]:
+        raise DataError(
+            f"run {settings['run']}, extensions: {', '.join(away)}, expected paths within the repository, "
+            f"which the other machine has, too"
+        )
+    return files
 
 
 def _without_caches(info: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -87,7 +87,10 @@ class RunCalculator(Calculator):
             a periodic structure
         """
         if any(atoms.pbc.any() for atoms in frames):
-            raise DataError("a periodic structure, expected molecules: the run's neighbours know no cell")
+            raise DataError(
+                "a periodic structure, expected molecules, as the run's neighbours know no cell; of "
+                'molecules in a box set atoms.pbc = False (extxyz: pbc="F F F")'
+            )
         mask = padding_mask(np.cumsum([0, *map(len, frames)]))
         numbers = np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8)
         positions = np.concatenate([atoms.positions for atoms in frames])

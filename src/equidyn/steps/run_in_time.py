@@ -295,13 +295,13 @@ class _Timed:
 
         if not (self.work / "summary.json").is_file():
             self._train(config, measure)
-        if not table.is_file():  # of this plan, else it would be gone
-            args = config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
-            decompose.decompose(*args)
-        if not cost.is_file():  # else of the call that trained, or measured its end
+        if not cost.is_file():  # else of the call that trained to the end
             memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else None
             spent = dict(seconds=round(time.monotonic() - began, 1), peak_memory_gib=memory)
             write_text(cost, json.dumps(spent) + "\n")
+        if not table.is_file():  # of this plan, else it would be gone
+            args = config, self.data, self.work / "checkpoints", table, self.grids, self.code, self.threads
+            decompose.decompose(*args)
         return self._finish(table, settings, planned, _read(cost))
 
     def _train(self, config: Path, measure: Callable[[Path], None]) -> None:

@@ -65,20 +65,21 @@ def _number(text: str) -> float:
 
 
 def _expected(estimate: Path, machine: str) -> dict[tuple[str, str], tuple[float, float]]:
-    """Seconds and MiB of memory by rule and run: of this machine, nan where it is not in the estimate."""
+    """Seconds and MiB of memory by rule and run: of this machine, else of one of its name, nan where neither
+    is in the estimate.
+    """
     if not estimate.is_file():
         return {}
     with open(estimate, newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["of"] == "run" and line["value"]]
-    found = {}
+    found, name = {}, machine.partition(" (family")[0]
     for run in {line["name"] for line in lines}:
         own = [line for line in lines if line["name"] == run]
         held = sum(float(x["value"]) for x in own if x["quantity"] in ("memory, host", "memory, device"))
         for rule, quantity in ESTIMATED.items():
-            hours = [
-                float(x["value"])
-                for x in own
-                if x["quantity"] == quantity and x["device"].startswith(machine)
-            ]
+            of_device = {x["device"]: float(x["value"]) for x in own if x["quantity"] == quantity}
+            hours = [value for device, value in of_device.items() if device.startswith(machine)]
+            # rows of before have the name alone
+            hours += [value for device, value in of_device.items() if device.startswith(f"{name}, ")]
             found[rule, run] = (3600 * hours[0] if hours else math.nan, held / MIB)
     return found

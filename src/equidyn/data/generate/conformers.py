@@ -8,8 +8,6 @@ rounded to float32 before labelling, so that a label can be reproduced exactly f
 """
 
 import hashlib
-import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from tqdm import tqdm
 
 from equidyn import files
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
-from equidyn.guards.workers import environment
+from equidyn.guards.workers import pool_of
 
 BOLTZMANN = 8.617333262e-5  # eV / K
 SOFTEST = 1.0  # eV / Å²
@@ -180,11 +178,9 @@ def build(
         (i % len(molecules), molecules[i % len(molecules)][1], temperature, seed * 1_000_003 + i, labels)
         for i in range(n_conformers)
     ]
-    # Snakemake sets the threads to a job's: two in each of two workers made labels 3 x slower
-    os.environ.update(environment())
     results = []
     with (
-        multiprocessing.get_context("spawn").Pool(workers) as pool,
+        pool_of(workers) as pool,
         tqdm(total=len(jobs), desc="GFN2-xTB labels" if labels else "conformers", mininterval=2) as bar,
     ):
         for start in range(0, len(jobs), CHUNK):
@@ -197,7 +193,7 @@ def build(
             done = None if path is None else files.undamaged(path, _load)
             if done is None:
                 done = []
-                for result in pool.imap(_structure, chunk, chunksize=8):
+                for result in pool.map(_structure, chunk, chunksize=8):
                     done.append(result)
                     bar.update()
                 if path is not None:
