@@ -103,7 +103,8 @@ def add_twirl(parser: argparse.ArgumentParser) -> None:
 def _describe(parser: argparse.ArgumentParser, description: str, epilog: str) -> None:
     parser.description, parser.epilog = description, epilog
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: equidyn-NAME)")
+    folder = "folder to write to (default: equidyn-NAME); with --run the table to write, CSV (default: none)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=folder)
 
 
 def _model(parser: argparse.ArgumentParser):
