@@ -48,7 +48,7 @@ def test_what_differs_besides_the_axis_is_told_and_keeps_points_apart():
     grid = points("training.n_train", "default", few=500, other=500)
     grid["few"]["besides"] = {"training.batch_size": [1, 64], "training.clip": [None, 10]}
     (found,) = table(rows, grid=grid)
-    told = "n_train 500 (and batch_size 1, not 64; clip own, not 10)"
+    told = "n_train 500 (and batch_size 1, not 64; clip default, not 10)"
     assert f"n_train all, {told}, n_train 500" in found["statement"]
 
 

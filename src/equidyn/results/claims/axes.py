@@ -186,12 +186,18 @@ def _studentized_range(n_points: int, freedom: int) -> float:
 
 
 def axes_text(axes: dict) -> str:
-    """``n_train 100``; what a reference does not set is all of the data, or the model's own."""
-    missing = {"training.n_train": "all"}
+    """``n_train 100``; what a reference does not set is all of the data, what the model's size says, or the
+    default.
+    """
     return ", ".join(
-        f"{axis.split('.')[-1]} {missing.get(axis, 'own') if value is None else value}"
-        for axis, value in axes.items()
+        f"{axis.split('.')[-1]} {_unset(axis) if value is None else value}" for axis, value in axes.items()
     )
+
+
+def _unset(axis: str) -> str:
+    if axis == "training.n_train":
+        return "all"
+    return "of its size" if axis.startswith("model.options.") else "default"
 
 
 def point_text(point: Point) -> str:
