@@ -73,7 +73,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     scatter.set_xlabel("equivariance error, % of the loss of the same items")
     scatter.set_ylabel(r"$\|\nabla$ equivariance error$\|$ / $\|\nabla$ twirled error$\|$")
     ratio.set_ylabel("ratio of norms")
-    ratio.tick_params(labelbottom=False)
+    ratio.tick_params(labelbottom=False, which="both")
     style.log_step(cosine)
     cosine.axhline(0, color="0.6", lw=0.7, ls=":")
     cosine.set_ylabel("cosine")
