@@ -76,7 +76,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     left.legend()
     style.log_step(right)
     right.axhline(0, color="0.6", lw=0.6)
-    right.set_ylabel("change of equivariance error since step 0,\ndecades, due to")
+    right.set_ylabel("change of equivariance error since its first\ncheckpoint, decades, due to")
     handles, labels = right.get_legend_handles_labels()
     right.legend(handles[:3], labels[:3])
     return figure
