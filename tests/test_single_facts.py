@@ -97,3 +97,11 @@ def test_lists_of_columns_stand_in_one_place():
     header = "percent_lo"  # of the decomposition, say
     homes = [path.name for path in (SOURCE / "steps").glob("*.py") if header in path.read_text()]
     assert homes == []
+
+
+def test_a_config_knows_as_many_rotations_of_the_cube_as_there_are():
+    """It may not import the instrument."""
+    from equidyn.config import sections
+    from equidyn.symmetry import groups
+
+    assert sections.CUBE_ORDER == len(groups.cube()) == groups.CUBE_ORDER

@@ -59,9 +59,9 @@ def test_openblas_listens():
 
 
 def test_workers_begin_with_them(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    for name in set(workers.environment()) - {"OMP_NUM_THREADS"}:
-        monkeypatch.delenv(name, raising=False)
+    for name in (*THREADS, KERNELS):
+        monkeypatch.setenv(name, "7")  # and as it was afterwards
+    monkeypatch.delenv(KERNELS)
     wanted = workers.environment()
     with workers.pool_of(1) as pool:
         assert {name: pool.submit(os.getenv, name).result() for name in wanted} == wanted

@@ -11,8 +11,6 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 CPU_SECONDS, MEMORY = 600, 2 << 30  # of a worker for one chunk, beyond what it has used before
-
-
 THREADS = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS"
 KERNELS = "OPENBLAS_CORETYPE"
 
