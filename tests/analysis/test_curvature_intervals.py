@@ -8,7 +8,7 @@ import torch
 from toy import arguments, toy
 
 from equidyn.analysis.curvature import Block, Hessians, curvature
-from equidyn.analysis.curvature_intervals import curvature_ratios, single_items
+from equidyn.analysis.curvature_intervals import curvature_ratios, single_items, widening
 from equidyn.analysis.gradients import TERMS
 
 QUANTITIES = ("largest", "trace", "effective_rank")
@@ -63,8 +63,21 @@ def test_the_interval_is_that_of_resampled_dense_hessians():
     for weights in rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=400):
         twirled, equivariance = (np.einsum("i,ikl->kl", weights, dense[t]) for t in TERMS)
         ratios.append(np.linalg.eigvalsh(twirled)[-1] / np.linalg.eigvalsh(equivariance)[-1])
-    lo, hi = np.percentile(ratios, [2.5, 97.5])
+    value = found["largest"].value
+    lo, hi = value * (np.percentile(ratios, [2.5, 97.5]) / value) ** widening(len(counts))
     width = hi - lo
     assert abs(found["largest"].lo - lo) < 0.2 * width and abs(found["largest"].hi - hi) < 0.2 * width
     for name in QUANTITIES:
         assert found[name].lo < found[name].value < found[name].hi
+
+
+def test_the_interval_of_a_few_items_is_as_wide_as_students():
+    """A bootstrap of four numbers covers their mean too seldom."""
+    rng, hits = np.random.default_rng(0), {False: 0, True: 0}
+    for _ in range(400):
+        x = rng.normal(size=4)
+        ends = np.percentile(x[rng.integers(0, 4, size=(300, 4))].mean(1), [2.5, 97.5]) - x.mean()
+        for wide in hits:
+            lo, hi = x.mean() + ends * (widening(4) if wide else 1)
+            hits[wide] += lo <= 0 <= hi
+    assert hits[False] < 0.86 * 400 and 0.9 * 400 < hits[True] < 0.99 * 400

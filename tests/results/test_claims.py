@@ -3,9 +3,10 @@ import math
 import pytest
 from test_verdicts import BAD, GOOD, TRAP, against, row
 
-from equidyn.results.claims.curves import break_even
+from equidyn.results.claims.curves import break_even, c1
+from equidyn.results.claims.replicates import of_seeds, worst_of
 from equidyn.results.claims.table import claims
-from equidyn.results.verdicts import VERDICTS
+from equidyn.results.verdicts import FAILS, UNTESTABLE, VERDICTS
 
 
 def test_table_has_all_claims_and_sees_a_broken_sum():
@@ -89,3 +90,28 @@ def test_flow_times_of_a_run_are_one_row():
     long = [*BAD, row(10_000, 8, 0.4)]
     assert found(a=GOOD, b=long, c=GOOD)["verdict"] == "does not hold here"
     assert found(a=GOOD, b=BAD)["ours"] == BAD[-1]["percent"]
+
+
+def test_the_worst_verdict_brings_its_own_number():
+    """Not the largest number of another row."""
+    rows = [
+        dict(verdict=v, ours=x, statement="s", conditions="c") for v, x in (("holds", 1.05), (FAILS, 0.6))
+    ]
+    assert worst_of(rows) == rows[1]
+    one = of_seeds([*rows, dict(verdict=UNTESTABLE, ours=9.0, statement="s", conditions="c")])
+    assert one["ours"] == 0.6 and one["statement"] == "s (2 of 3 seeds, the others cannot be judged)"
+
+
+def test_a_model_without_any_error_has_terms_that_add_up():
+    exact = [r | dict(total=0.0, twirled=0.0, equivariance=0.0, percent=0.0) for r in GOOD]
+    assert c1(exact)["verdict"] == "holds"
+
+
+def test_runs_measured_at_other_flow_times_are_not_compared():
+    rows = [
+        {**r, "run": run, "task": "flow", "condition": c}
+        for r in GOOD
+        for run, c in zip("ab", ("t=1", "t=2"))
+    ]
+    (found,) = [r for r in claims(rows, []) if r["claim"] == "C10"]
+    assert "no equivariant model was trained" in found["conditions"]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 from test_verdicts import row
 
 from equidyn.results.claims import curvature as of_curvature
@@ -177,16 +178,21 @@ def test_correlation_interval_by_fishers_z():
 
 
 def test_seeds_are_units_of_a_correlation():
-    """Three independent runs narrow the interval of one; runs that contradict each other widen it."""
+    """Independent runs narrow the interval of one; runs that contradict each other widen it."""
     rng = np.random.default_rng(0)
 
     def series(rho, n=40):
         x, noise = rng.normal(size=(2, n))
         return x, rho * x + math.sqrt(1 - rho**2) * noise
 
-    alike = [series(0.8) for _ in range(3)]
-    one, three = correlation_of_seeds(alike[:1]), correlation_of_seeds(alike)
-    assert three[2] - three[1] < 0.8 * (one[2] - one[1]) and three[1] < 0.8 < three[2]
+    alike = [series(0.8) for _ in range(8)]
+    one, more = correlation_of_seeds(alike[:1]), correlation_of_seeds(alike)
+    assert more[2] - more[1] < 0.8 * (one[2] - one[1]) and more[1] < 0.8 < more[2]
+    apart = [series(rho) for rho in (0.45, 0.86, 0.67)]
+    z = np.arctanh([correlation(x, y)[0] for x, y in apart])
+    _, lo, hi, _ = correlation_of_seeds(apart)
+    half = (math.atanh(hi) - math.atanh(lo)) / 2
+    assert half == pytest.approx(stats.t.ppf(0.975, 2) * z.std(ddof=1) / 3**0.5, rel=0.3)  # not 1.96
     r, lo, hi, told = correlation_of_seeds([series(0.9), series(-0.9), series(0.0)])
     assert lo < -0.5 and hi > 0.5 and "worth" in told
     line = np.arange(8.0)
@@ -247,6 +253,17 @@ def test_head(power, n, gap, expected):
         if r["claim"] == "C9"
     ]
     assert above[0]["verdict"] == "not testable at this scale"
+
+
+def test_a_head_of_equal_rows_has_no_closed_form_to_compare():
+    head = dict(
+        run="r", head_variance=0.0, head_variance_relative=0.0, equivariance=1e-29, quadratic_form=0.0
+    )
+    table = [dict(head, step=s, features_part=math.nan) for s in (1, 2)]
+    found = [
+        r for r in claims([row(s, 3, 0.5) for s in (1, 2)], SLOPE, more={"head": table}) if r["claim"] == "C9"
+    ]
+    assert [r["verdict"] for r in found] == ["not testable at this scale"] * 2
 
 
 def test_a_ratio_that_is_not_positive_has_no_inverse():

@@ -101,7 +101,24 @@ def test_training_items(training, expected):
     rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=training)
     (made,) = found(rows, points, "training items")
     assert made["verdict"] == expected and made["ours"] == pytest.approx(training)
-    assert learned(rows, ["g-0"], "") == [pytest.approx(training)]
+    ((seen, held),) = learned(rows, ["g-0"], "")
+    assert seen["equivariance"] == pytest.approx(training * held["equivariance"])
+
+
+def test_items_that_all_seeds_share_widen_the_interval_of_training_items():
+    """Seeds that agree to a per cent, on items whose mean is known to a fifth."""
+    rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=0.6)
+    (narrow,) = found(rows, points, "training items")
+    rows = [r | dict(variance_items=r["n_items"] * (0.2 * r["total"]) ** 2) for r in rows]
+    (wide,) = found(rows, points, "training items")
+    assert narrow["verdict"] == "does not hold here" and wide["verdict"] == "inconclusive"
+    assert wide["lo"] < 0.6 * math.exp(-1.96 * 0.2 * math.sqrt(2)) < 0.6 < wide["hi"]
+
+
+def test_training_items_of_runs_that_do_not_count_are_not_judged():
+    rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=1.0)
+    (made,) = found([r | dict(baseline_ratio_hi=0.95) for r in rows], points, "training items")
+    assert made["verdict"] == "not testable at this scale"
 
 
 def test_published_paths_have_the_same_slope_where_their_loss_counts():

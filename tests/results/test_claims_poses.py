@@ -83,3 +83,15 @@ def test_rule():
     assert judged((1.0, 0.1, 2.0)) == "holds" and judged((-1.0, -2.0, -0.1)) == "does not hold here"
     assert judged((0.1, -1.0, 1.0)) == "inconclusive"
     assert math.isnan(slope([dict(second=0.3, counts=True, percent=1.0)])[0])
+
+
+def test_augmented_runs_say_nothing_of_training_without():
+    rows, points = tables_of(lambda x, seed: math.exp(3 * x + 0.05 * seed))
+    assert groups([r | dict(augment=1.0) for r in rows], points) == {}
+
+
+def test_flow_times_are_compared_each_with_itself():
+    rows, points = tables_of(lambda x, seed: math.exp(3 * x + 0.05 * seed))
+    rows = [r | dict(condition=c, task="flow") for r in rows for c in ("t=0.8", "t=0.9")]
+    found = condition(rows, points)
+    assert found["verdict"] == "holds" and "2 of 2 flow times" in found["conditions"]

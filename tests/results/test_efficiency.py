@@ -101,6 +101,14 @@ def test_times_that_vary_from_round_to_round_widen_the_interval():
     assert shaky[2] - shaky[1] > steady[2] - steady[1]
 
 
+def test_times_widen_the_interval_to_both_sides_alike_whichever_network_ends_first():
+    """Where the other's training is the shorter, times that vary move the agnostic network's end of it, too."""
+    timing = times("plain", 0.1) + times("exact", 0.08, wobble=0.2)
+    rows = seeds("plain", 1.0, 0.3, spread=1e-9) + seeds("exact", 2.0, 0.5, spread=1e-9)
+    ratio, lo, hi = efficiency.loss_ratio(*contenders(rows, timing))
+    assert math.log(hi / ratio) == pytest.approx(math.log(ratio / lo), rel=0.05) and hi > 1.01 * ratio
+
+
 def test_curves_cross_where_the_power_laws_do():
     plain, exact = contenders(*two())  # s^-0.3 = 2 s^-0.5 at s = 32
     value, lo, hi, n = efficiency.crossing(plain, exact)

@@ -71,13 +71,16 @@ def test_missing_augmentation_on_aligned_poses_is_said_beside_the_percentage():
 
 def test_the_hand_is_said_to_be_learned_only_where_the_interval_says_so():
     rows = [
-        dict(run="flow", step=step, condition=f"t={t}", lo=lo)
-        for step, t, lo in ((0, 0.4, 0.5), (10, 0.4, -0.1), (10, 0.8, 0.1))
+        dict(run="flow", step=step, condition=f"t={t}", gap=1.0, lo=lo, hi=2 - lo, n_items=48)
+        for step, t, lo in ((0, 0.4, 0.5), (10, 0.4, -0.1), (10, 0.8, 0.3))
     ]
     assert (
         "at t=0.8, and nowhere else" in report._hand(rows)[0]
         and "at no flow time" in report._hand(rows[:2])[0]
     )
+    barely = dict(rows[1], lo=0.05, hi=1.95)  # above 0 by itself, not as one of two
+    assert "at t=0.4, and nowhere else" in report._hand([barely])[0]
+    assert "at no flow time" in report._hand([barely, rows[1]])[0]
 
 
 def test_off_grid_numbers_are_compared_with_those_of_an_equivariant_blur():

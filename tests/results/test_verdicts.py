@@ -4,8 +4,6 @@ import pytest
 
 from equidyn.results.verdicts import (
     VERDICTS,
-    AtLoss,
-    agree,
     alike,
     at_loss,
     counted,
@@ -46,6 +44,8 @@ def row(step, percent, ratio, run="r", spread=0.1):
         items="held-out",
         n_items=10,
         n_rotations=10,
+        variance_items=0.0,
+        variance_rotations=0.0,
         floor=1e-12,
     )
 
@@ -127,6 +127,9 @@ TRAP = [
         ([*BAD, row(9_000, 8, 0.4)], "inconclusive"),
         ([*BAD, row(10_000, 8, 0.4)], "does not hold here"),
         ([*BAD, row(10_000, 8, 0.4), row(20_000, 1, 0.3)], "does not hold here"),  # too late
+        ([*BAD, row(20_000, 8, 0.3)], "does not hold here"),  # nor after it
+        ([*BAD, row(20_000, 0.5, 0.3)], "inconclusive"),  # nothing measured where the window ends
+        ([*BAD, row(10_000, 8, 0.95)], "inconclusive"),  # does not count there
         ([*GOOD, row(20_000, 1, 0.3)], "holds"),
         ([*GOOD, row(20_000, 8, 0.3)], "holds only at the dip"),  # rises after the window
     ],
@@ -141,7 +144,9 @@ def test_curves_are_compared_where_their_losses_are_equal():
     found = at_loss(curve, 0.4)
     assert found.percent == pytest.approx(5) and found.lo == pytest.approx(4.5) and found.counts
     assert at_loss(curve, 0.2).percent == 2 and at_loss(curve, 3).percent == 20
-    assert at_loss(curve, 0.4).counts and not at_loss(curve, 3).counts
+    assert not at_loss(curve, 3).counts
+    fast = [row(1, 4, 1.0), row(10, 2, 0.5)]
+    assert at_loss(fast, 0.5).counts and not at_loss(fast, 0.97).counts  # though the next step does
     assert lowest_ratio(curve) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="0.05"):
         at_loss(curve, 0.05)
@@ -160,23 +165,3 @@ def test_curves_are_compared_where_their_losses_are_equal():
 )
 def test_points_of_an_axis(n, lo, hi, expected):
     assert alike(n, lo, hi) == expected
-
-
-def seeds(*percents, counts=True, spread=0.1):
-    return [AtLoss(p, (1 - spread) * p, (1 + spread) * p, counts) for p in percents]
-
-
-@pytest.mark.parametrize(
-    "points, expected",
-    [
-        (seeds(1), "not run"),
-        (seeds(1, 1.2), "not testable at this scale"),
-        (seeds(1, 1.2, 1.5), "holds"),
-        (seeds(3, 3.1, 3.2), "holds"),  # replicates agree on a value above 2 %
-        (seeds(1, 1.2, 1.5, counts=False), "not testable at this scale"),
-        (seeds(1, 1.2, 2.1), "does not hold here"),
-        (seeds(1, 1.2, 2.1, spread=0.5), "inconclusive"),
-    ],
-)
-def test_replicates(points, expected):
-    assert agree(points) == expected

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from scipy.stats import t as student_t
 
 from equidyn.symmetry.actions import Action, Vector
 from equidyn.symmetry.decomposition import ItemSums, accumulate
@@ -67,6 +68,6 @@ def gap(model: torch.nn.Module, task: Any, batches: list[Batch], rotations: torc
         twirled([mirrored(batch, task.actions, task.output) for batch in batches]),
     )
     difference = other - plain
-    half = 1.96 * difference.std().item() / len(difference) ** 0.5
+    half = float(student_t.ppf(0.975, len(difference) - 1)) * difference.std().item() / len(difference) ** 0.5
     mean = difference.mean().item()
     return Gap(mean, mean - half, mean + half, plain.mean().item(), other.mean().item(), len(difference))

@@ -1,15 +1,17 @@
 """How the curvatures of the two terms compare, with intervals over molecules.
 
 The Hessian of either term is a mean over molecules. A bootstrap draws molecules with replacement, the same
-for both terms, and takes traces and largest eigenvalues anew. The largest eigenvalue of a resampled Hessian
-is found among the leading eigenvectors of the whole one, where it is a lower bound, close while the
-resampled one leads into the same few directions.
+for both terms, and takes traces and largest eigenvalues anew. Its interval is widened about the value (in
+the logarithm where it has one) to Student's of as many molecules: resampling a few of them spreads too
+little. The largest eigenvalue of a resampled Hessian is found among the leading eigenvectors of the whole
+one, where it is a lower bound, close while the resampled one leads into the same few directions.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from equidyn.analysis.curvature import Hessians
 from equidyn.analysis.gradients import TERMS
@@ -61,9 +63,9 @@ def curvature_ratios(hessians: Hessians, spectra: dict[str, Spectrum], seed: int
     }
     (largest, trace), (other_largest, other_trace) = (found[term] for term in TERMS)
     return {
-        "largest": _ratio(largest / other_largest),
-        "trace": _ratio(trace / other_trace),
-        "effective_rank": _ratio((trace / largest) / (other_trace / other_largest)),
+        "largest": _ratio(largest / other_largest, n_items),
+        "trace": _ratio(trace / other_trace, n_items),
+        "effective_rank": _ratio((trace / largest) / (other_trace / other_largest), n_items),
     }
 
 
@@ -80,6 +82,17 @@ def _largest_and_trace(hessians, term, leading, probes, weights) -> tuple[np.nda
     return np.linalg.eigvalsh(resampled)[:, -1], weights @ traces / count
 
 
-def _ratio(values: np.ndarray) -> Ratio:
-    lo, hi = np.percentile(values[1:], [2.5, 97.5])
-    return Ratio(float(values[0]), float(lo), float(hi))
+def _ratio(values: np.ndarray, n_items: int) -> Ratio:
+    value, ends = values[0], np.percentile(values[1:], [2.5, 97.5])
+    if value > 0 and ends[0] > 0:
+        lo, hi = value * (ends / value) ** widening(n_items)
+    else:  # a trace of the twirled term may be negative
+        lo, hi = value + (ends - value) * widening(n_items)
+    return Ratio(float(value), float(lo), float(hi))
+
+
+def widening(n_items: int) -> float:
+    """Student's interval of a mean of n over the one that a bootstrap of them makes: 1.96 standard deviations
+    with n in their denominator for n − 1.
+    """
+    return float(stats.t.ppf(0.975, n_items - 1) / 1.96 * np.sqrt(n_items / (n_items - 1)))

@@ -101,6 +101,8 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     note = style.HOLLOW.replace("\n", " ")
     if rows[0]["task"] == "voxels" and published:
         note += "\nthe paper's voxel runs have σ = 0.9"
+    if rows[0]["task"] == "flow" and published:
+        note += "\nthe paper's flow curves count rows of its log, not steps"
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
 

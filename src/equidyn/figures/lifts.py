@@ -70,7 +70,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         axis.set_xlabel(label)
     note = (
         "at the end of training; circles: live weights (hollow: does not count), diamonds: EMA; grey: mean "
-        "of the reference"
+        "of the reference, dotted: 1"
     )
     figure.supxlabel(note, fontsize=7, color="0.35")
     return figure
@@ -87,7 +87,10 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
         values = (
             [c[-1]["percent"] for c in live],
             [c[-1]["total"] / c[-1]["zero_loss"] for c in live],
-            learned(rows, point.runs, condition),
+            [
+                seen["equivariance"] / held["equivariance"]
+                for seen, held in learned(rows, point.runs, condition)
+            ],
         )
         for axis, drawn in zip(panels, values):
             _dots(axis, drawn, y, colour, [counted(c[-1]) for c in live])
@@ -102,7 +105,7 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
     panels[0].set_title(style.LABEL.get(name, name), loc="left")
-    panels[2].axvline(1, color=FAINT, lw=1, zorder=0)
+    panels[2].axvline(1, color=FAINT, lw=1, ls=":", zorder=0)
 
 
 def _dots(axis: Axes, values: list[float], y: float, colour: str, filled: list[bool]) -> None:

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from equidyn.figures import style
+from equidyn.figures.axes import nearest
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.claims.poses import groups, points_of
+from equidyn.results.claims.poses import groups, points_of, shared_conditions
 from equidyn.results.verdicts import counted
 
 FIGURES = [
@@ -33,13 +34,18 @@ ISOTROPIC = "largest mean gyration of training structures over trace (1/3: isotr
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a row of two panels per group of runs that differ in dataset and seed alone."""
     found = groups(rows, json.loads(extra[0])["points"])
-    size = (style.WIDE, 2.6 * max(1, len(found)) + 0.3)
-    figure, axes = plt.subplots(max(1, len(found)), 2, figsize=size, sharey="row", squeeze=False)
+    if not found:
+        return style.nothing("no runs without augmentation differ in their dataset (and seed) alone")
+    size = (style.WIDE, 2.6 * len(found) + 0.3)
+    figure, axes = plt.subplots(len(found), 2, figsize=size, sharey="row", squeeze=False)
     for (left, right), (group, members) in zip(axes, found.items()):
-        level, equal = points_of(rows, members)
+        condition = nearest(shared_conditions(rows, members))
+        level, equal = points_of(rows, members, condition)
         _scatter(left, equal)
-        _scatter(right, [point | _end(tables.curve(rows, point["run"])[-1]) for point in equal])
-        left.set(title=f"{group}, all at {level:.2f} × the zero predictor", ylabel="equivariance error, %")
+        ends = [tables.curve(rows, point["run"], condition=condition)[-1] for point in equal]
+        _scatter(right, [point | _end(row) for point, row in zip(equal, ends)])
+        place = f"{group}, {condition}" if condition else group
+        left.set(title=f"{place}, all at {level:.2f} × the zero predictor", ylabel="equivariance error, %")
         right.set(title="at the end of training")
     figure.supxlabel(f"{ISOTROPIC}\n{style.HOLLOW}".replace("count,\n", "count, "))
     return figure

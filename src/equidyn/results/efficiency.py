@@ -153,14 +153,14 @@ def loss_ratio(agnostic: Contender, other: Contender) -> tuple[float, float, flo
     """Loss of the agnostic network over the other's at their budget: ratio of geometric means with Welch's
     95 % interval over seeds, widened by that of their times per step; nan with fewer than three seeds.
 
-    The times widen it so: the other is compared at more or fewer steps, as the interval of ``step_ratio``
-    allows.
+    The times widen it so: the two are compared at the budget that they would have if a step of the other took
+    as little or as much time as the interval of ``step_ratio`` allows.
     """
-    seconds = budget(agnostic, other)
     few = min(len(agnostic.curves), len(other.curves)) < MIN_POINTS
     ratio, low, high = step_ratio(other, agnostic)
     found = []
     for factor in (1.0, low / ratio, high / ratio):
+        seconds = min(agnostic.seconds, other.seconds * factor)
         ours, theirs = losses_at(agnostic, seconds), losses_at(other, seconds / factor)
         if few or not np.isfinite([*ours, *theirs]).all():
             return float(np.mean(ours) / np.mean(theirs)), math.nan, math.nan

@@ -1,5 +1,7 @@
 """Sentences of the report, made from tables alone."""
 
+from scipy.stats import t as student_t
+
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
 from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, within
@@ -151,16 +153,23 @@ def _hand(chirality: list[dict]) -> list[str]:
     for run in tables.runs(chirality):
         mine = [r for r in chirality if r["run"] == run]
         last = [r for r in mine if r["step"] == max(r["step"] for r in mine)]
-        knows = [r["condition"] for r in last if r["lo"] > 0]
+        knows = [r["condition"] for r in last if _above_zero(r, len(last))]
         learned = (
             f"at {', '.join(knows)}, and nowhere else"
             if knows
             else "at no flow time: this run has not learned the hand of its chains (docs/log.md)"
         )
         told.append(
-            f"{run}: mirrored held-out chains have a higher twirled loss (95 % interval above 0) {learned}."
+            f"{run}: mirrored held-out chains have a higher twirled loss (95 % interval above 0, for "
+            f"{len(last)} times together) {learned}."
         )
     return told
+
+
+def _above_zero(row: dict, n_tests: int) -> bool:
+    """Whether a gap's interval lies above 0 if it is made for ``n_tests`` of them at once (Bonferroni)."""
+    one, all_of_them = student_t.ppf([0.975, 1 - 0.025 / n_tests], row["n_items"] - 1)
+    return row["gap"] > (row["hi"] - row["gap"]) * all_of_them / one
 
 
 def _off_grid(rows: list[dict]) -> list[str]:

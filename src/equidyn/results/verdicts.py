@@ -76,20 +76,22 @@ def within(curve: list[dict], percent: float = 2.0, last_step: float = WINDOW_EN
     """Verdict on "falls to at most ``percent`` by ``last_step``" (C2).
 
     That of ``verdict`` over the steps of the window, but `holds only at the dip` where it holds there and not
-    at the curve's end, and `inconclusive` where it fails and the run ends before the window does.
+    at the curve's end, and `inconclusive` where it fails and the first step at the window's end or after it
+    does not show so: there is none, it does not count, or its interval reaches down to ``percent``.
     """
     early = [r for r in curve if r["step"] <= last_step]
     judged = verdict(early, percent)
     if judged == HOLDS:
         return verdict(curve, percent)
-    if judged == FAILS and curve[-1]["step"] < last_step:
-        return INCONCLUSIVE
+    if judged == FAILS:
+        end = next((r for r in curve if r["step"] >= last_step), None)
+        return FAILS if end and counted(end) and end["percent_lo"] > percent else INCONCLUSIVE
     return judged
 
 
 def alike(n_points: int, lo: float, hi: float) -> str:
-    """Verdict on "the percentage does not depend on the axis" (C3, C4, C5), from the interval of the ratio of
-    the largest to the smallest percentage of its points, all at one loss. In this order:
+    """Verdict on "the percentage does not depend on the axis" (C3 to C5) and on "replicates agree" (C6), from
+    the interval of the ratio of largest to smallest percentage of the points, all at one loss. In this order:
 
     `not run`                     a single point or none
     `not testable at this scale`  fewer than three points, or no loss that all reach and that counts
@@ -104,24 +106,6 @@ def alike(n_points: int, lo: float, hi: float) -> str:
     if hi <= AGREE:
         return HOLDS
     return FAILS if lo > AGREE else INCONCLUSIVE
-
-
-def agree(points: list["AtLoss"]) -> str:
-    """Verdict on "replicates agree" (C6), from their percentages at one loss. In this order:
-
-    `not run`                     a single replicate or none
-    `not testable at this scale`  fewer than three, or a loss that does not count
-    `holds`                       the largest percentage is at most ``AGREE`` times the smallest
-    `inconclusive`                it is more, but all their intervals share a value
-    `does not hold here`          else
-    """
-    if len(points) < 2:
-        return NOT_RUN
-    if len(points) < MIN_POINTS or not all(p.counts for p in points):
-        return UNTESTABLE
-    if max(p.percent for p in points) <= AGREE * min(p.percent for p in points):
-        return HOLDS
-    return INCONCLUSIVE if max(p.lo for p in points) <= min(p.hi for p in points) else FAILS
 
 
 @dataclass(frozen=True)
@@ -158,7 +142,8 @@ def at_loss(curve: list[dict], ratio: float) -> AtLoss:
     share = 1.0
     if k > 0:
         share = math.log(ratios[k - 1] / ratio) / math.log(ratios[k - 1] / ratios[k])
-    ends = [
-        (1 - share) * before[name] + share * after[name] for name in ("percent", "percent_lo", "percent_hi")
-    ]
-    return AtLoss(*ends, counted(after))
+    there = {
+        name: (1 - share) * before[name] + share * after[name]
+        for name in ("percent", "percent_lo", "percent_hi", "baseline_ratio_hi")
+    }
+    return AtLoss(there["percent"], there["percent_lo"], there["percent_hi"], counted(there))

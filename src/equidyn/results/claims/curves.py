@@ -34,7 +34,10 @@ def additive(rows: list[dict]) -> float:
     """Largest |total − twirled − equivariance| relative to the total, over all rows; nan where a term or
     percentage of any row is.
     """
-    gaps = [abs(r["total"] - r["twirled"] - r["equivariance"]) / r["total"] + 0 * r["percent"] for r in rows]
+    gaps = [
+        abs(r["total"] - r["twirled"] - r["equivariance"]) / (r["total"] or 1.0) + 0 * r["percent"]
+        for r in rows
+    ]
     return float(np.max(gaps))
 
 
@@ -204,7 +207,10 @@ def break_even(curve: list[dict]) -> float | None:
 def _beside(rows: list[dict], last: dict) -> str:
     """The exactly equivariant run of the task with as many steps, if there is one."""
     for run in tables.runs([r for r in rows if r["task"] == last["task"]]):
-        end = tables.curve(rows, run, condition=last["condition"])[-1]
+        curve = tables.curve(rows, run, condition=last["condition"])
+        if not curve:  # measured at other flow times
+            continue
+        end = curve[-1]
         if end["step"] == last["step"] and end["equivariance"] <= EXACT * end["floor"]:
             ratio = end["total"] / last["total"]
             return f"{run}, exactly equivariant, ends at {ratio:.3g} x its loss at that step, one seed each"

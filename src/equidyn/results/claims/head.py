@@ -105,16 +105,16 @@ def replicates(lo: float, hi: float, published: float) -> str:
 
 def _exactness_row(mine: dict[str, list[dict]]) -> dict:
     """`holds` if the measured error (all rotations of the cube, no sampling error for a linear head) is the
-    quadratic form within ``EXACT``; else `does not hold here`.
+    quadratic form within ``EXACT``; else `does not hold here`. Where the rows of the head are equal, both are
+    nothing but rounding, and there is nothing to compare.
     """
-    every = [r for table in mine.values() for r in table]
-    gap = max(
-        abs(r["equivariance"] - r["quadratic_form"]) / r["quadratic_form"]
-        if r["quadratic_form"] > 0
-        else math.inf
-        for r in every
-    )
+    statement = "at fixed features the equivariance error is an exact quadratic form of the head's deviation"
+    every = [r for table in mine.values() for r in table if r["quadratic_form"] > 0]
     run, table = next(iter(mine.items()))
+    if not every:
+        conditions = f"{place_of(run, '')}, the rows of its head are equal at every checkpoint"
+        return claim_row("C9", UNTESTABLE, conditions, paper="not stated", statement=statement)
+    gap = max(abs(r["equivariance"] - r["quadratic_form"]) / r["quadratic_form"] for r in every)
     conditions = (
         f"{place_of(run, '')}, largest relative gap between measured error and closed form over {len(every)} "
         f"checkpoints"
@@ -126,6 +126,5 @@ def _exactness_row(mine: dict[str, list[dict]]) -> dict:
             f"; from its first to its last, ln(error) changes by {change:.2f}, of which the features' part "
             f"is {features:.2f} and the head's {change - features:.2f}"
         )
-    statement = "at fixed features the equivariance error is an exact quadratic form of the head's deviation"
     judged = HOLDS if gap <= EXACT else FAILS
     return claim_row("C9", judged, conditions, gap, paper="not stated", statement=statement)

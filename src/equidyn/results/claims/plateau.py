@@ -18,7 +18,9 @@ count at its end.
 
 *Learned.* The equivariance error on training items over that on held-out ones. `holds` (it is not learned,
 rather than learned and not generalized) where the whole interval is at least ``ALIKE``, `does not hold here`
-where all of it lies below, else `inconclusive`.
+where all of it lies below, else `inconclusive`; `not testable at this scale` where a run does not count at
+its end. The two kinds of items are different molecules, the same in every seed: what they differ by is no
+matter of seeds, so the interval is widened by it (``item_error``).
 
 Intervals are Student's over three seeds or more; with fewer *ahead* is not testable, because the steps of one
 run are not independent, and the other two have no row.
@@ -249,24 +251,49 @@ def _equal_text(curves, others) -> str:
     return f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{lo:.3g}, {hi:.3g}]"
 
 
-def learned(rows: list[dict], runs: list[str], condition: str) -> list[float]:
-    """Equivariance error on training items over that on held-out ones at the end, live weights, by seed."""
-    ratios = []
+def learned(rows: list[dict], runs: list[str], condition: str) -> list[tuple[dict, dict]]:
+    """The last rows of training and of held-out items, live weights, by seed."""
+    pairs = []
     for run in runs:
         seen = tables.curve(rows, run, condition=condition, items="training")
         held = curves_of(rows, [run], condition)
         if seen and held:
-            ratios.append(seen[-1]["equivariance"] / held[0][-1]["equivariance"])
-    return ratios
+            pairs.append((seen[-1], held[0][-1]))
+    return pairs
+
+
+def item_error(row: dict) -> float:
+    """Standard error over items of ln(equivariance error), at most: that of ln(percent), by its interval, and
+    that of ln(total), by the components of its variance, added as if they always went together.
+    """
+    of_percent = (row["percent_hi"] - row["percent_lo"]) / (2 * 1.96 * row["percent"])
+    variance = row["variance_items"] + row["variance_rotations"] / row["n_rotations"]
+    return of_percent + math.sqrt(max(variance, 0.0) / row["n_items"]) / row["total"]
+
+
+def learned_interval(pairs: list[tuple[dict, dict]]) -> tuple[float, float, float]:
+    """Geometric mean over seeds of the ratio of equivariance errors, with its 95 % interval over seeds and
+    items.
+    """
+    logs = [math.log(seen["equivariance"] / held["equivariance"]) for seen, held in pairs]
+    mean, low, _ = mean_over_seeds(logs)
+    of_items = float(np.mean([math.hypot(item_error(seen), item_error(held)) for seen, held in pairs]))
+    half = math.hypot(mean - low, 1.96 * of_items)
+    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
 
 
 def _learned(rows, point: Point, condition: str) -> dict | None:
-    ratios = learned(rows, point.runs, condition)
-    if len(ratios) < MIN_POINTS:
+    pairs = learned(rows, point.runs, condition)
+    if len(pairs) < MIN_POINTS or not all(
+        r["equivariance"] > 0 and r["percent"] > 0 for p in pairs for r in p
+    ):
         return None
-    task = tables.curve(rows, point.runs[0], condition=condition)[-1]["task"]
-    ends = [math.exp(value) for value in mean_over_seeds([math.log(ratio) for ratio in ratios])]
+    task = pairs[0][0]["task"]
+    ends = learned_interval(pairs)
+    ratios = [seen["equivariance"] / held["equivariance"] for seen, held in pairs]
     told = [f"{place_of(point.runs[0], condition)}, {seeds_text(len(ratios))}, live weights at the end"]
     told += ["equivariance error, training / held-out items: " + " ".join(f"{r:.3g}" for r in ratios)]
-    verdict = alike(ends[1], ends[2])
+    n_counting = sum(counted(held) for _, held in pairs)
+    told += [f"{n_counting} of {len(pairs)} count at the end"]
+    verdict = alike(ends[1], ends[2]) if n_counting == len(pairs) else UNTESTABLE
     return claim_row("C11", verdict, "; ".join(told), *ends, "", LEARNED_TOO, f"training items, {task}")

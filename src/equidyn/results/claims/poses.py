@@ -14,7 +14,8 @@ import numpy as np
 from scipy import stats
 
 from equidyn.results import tables
-from equidyn.results.claims.rows import claim_row
+from equidyn.results.claims.replicates import of_times
+from equidyn.results.claims.rows import claim_row, place_of
 from equidyn.results.verdicts import FAILS, HOLDS, INCONCLUSIVE, UNTESTABLE, at_loss, lowest_ratio
 
 AXIS = "dataset"
@@ -22,20 +23,26 @@ STATEMENT = "without augmentation, more alike poses leave more equivariance erro
 
 
 def groups(rows: list[dict], points: dict) -> dict[str, dict[str, list[str]]]:
-    """Groups of the matrix whose runs differ in dataset (and seed) alone: dataset → runs, one per seed."""
+    """Groups of the matrix whose runs differ in dataset (and seed) alone and had no augmentation: dataset →
+    runs, one per seed.
+    """
     found: dict[str, dict[str, list[str]]] = {}
+    turned = {r["run"] for r in rows if r["augment"] > 0}
     for run in tables.runs(rows):
         axes = points.get(run, {}).get("axes", {})
-        if AXIS in axes and set(axes) <= {AXIS, "seed"}:
+        if AXIS in axes and set(axes) <= {AXIS, "seed"} and run not in turned:
             found.setdefault(points[run]["group"], {}).setdefault(axes[AXIS], []).append(run)
     return {group: members for group, members in found.items() if len(members) > 1}
 
 
-def points_of(rows: list[dict], members: dict[str, list[str]]) -> tuple[float, list[dict]]:
+def points_of(
+    rows: list[dict], members: dict[str, list[str]], condition: str = ""
+) -> tuple[float, list[dict]]:
     """The loss, over the zero predictor's, at which runs are compared, and what each has there: dataset,
     run, second and fourth moment of its poses, percent with its interval, whether it counts.
     """
-    curves = {run: tables.curve(rows, run) for runs in members.values() for run in runs}
+    names = [run for runs in members.values() for run in runs]
+    curves = {run: tables.curve(rows, run, condition=condition) for run in names}
     level = max(lowest_ratio(curve) for curve in curves.values())
     found = []
     for dataset, runs in members.items():
@@ -62,19 +69,30 @@ def c2_poses(rows: list[dict], points: dict) -> list[dict]:
     """A row per group; ours: how many times larger the percentage is at its most aligned poses than at its
     least, from the slope.
     """
-    return [_row(rows, group, members) for group, members in groups(rows, points).items()]
+    made = []
+    for group, members in groups(rows, points).items():
+        shared = shared_conditions(rows, members)
+        if shared:
+            made.append(of_times([_row(rows, group, members, condition) for condition in shared]))
+    return made
 
 
-def _row(rows: list[dict], group: str, members: dict[str, list[str]]) -> dict:
-    level, found = points_of(rows, members)
+def shared_conditions(rows: list[dict], members: dict[str, list[str]]) -> list[str]:
+    """Those under which all runs of a group were measured, without self-conditioning."""
+    measured = [tables.conditions(rows, run) for runs in members.values() for run in runs]
+    return [c for c in measured[0] if not c.endswith("sc") and all(c in of_run for of_run in measured)]
+
+
+def _row(rows: list[dict], group: str, members: dict[str, list[str]], condition: str) -> dict:
+    level, found = points_of(rows, members, condition)
     values = slope(found)
     reach = max(p["second"] for p in found) - min(p["second"] for p in found)
     ends = [math.exp(reach * value) if not math.isnan(value) else "" for value in values]
-    task = tables.curve(rows, found[0]["run"])[0]["task"]
+    task = tables.curve(rows, found[0]["run"], condition=condition)[0]["task"]
     told = [f"{dataset} {_moments(found, dataset)}: {_percents(found, dataset)}" for dataset in members]
     conditions = "; ".join(
         [
-            f"group {group}, all at {level:.3g} x the zero predictor",
+            f"group {place_of(group, condition)}, all at {level:.3g} x the zero predictor",
             "second and fourth moment of training poses, percent of every seed: " + ", ".join(told),
         ]
     )

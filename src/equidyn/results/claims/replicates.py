@@ -58,14 +58,13 @@ def seeds_text(n: int) -> str:
 
 
 def worst_of(found: list[dict]) -> dict:
-    """The row with the largest number among those that can be judged, under the worst verdict of all of them:
-    `does not hold here`, `inconclusive`, `holds only at the dip`, `holds`; if none can, `not testable at this
-    scale`.
+    """Of the rows that have the worst verdict of all the one with the largest number. Worst first: `does not
+    hold here`, `inconclusive`, `holds only at the dip`, `holds`; and if none can be judged, `not testable at
+    this scale`.
     """
-    judged = [row for row in found if row["verdict"] != UNTESTABLE]
-    largest = max(judged or found, key=_number)
-    verdicts = {row["verdict"] for row in judged}
-    return {**largest, "verdict": next((v for v in WORST_FIRST if v in verdicts), UNTESTABLE)}
+    verdicts = {row["verdict"] for row in found}
+    worst = next((v for v in WORST_FIRST if v in verdicts), UNTESTABLE)
+    return dict(max((row for row in found if row["verdict"] == worst), key=_number))
 
 
 def _number(row: dict) -> float:
@@ -79,13 +78,20 @@ def of_times(found: list[dict]) -> dict:
     if len(found) == 1:
         return found[0]
     n_judged = sum(row["verdict"] != UNTESTABLE for row in found)
-    told = f"{n_judged} of {len(found)} flow times can be judged; the number is the largest of theirs"
+    told = f"{n_judged} of {len(found)} flow times can be judged; the number is the largest of that verdict"
     conditions = " | ".join([told, *(f"{row['verdict']}: {row['conditions']}" for row in found)])
     published = "; ".join(dict.fromkeys(row["paper"] for row in found if row["paper"]))
     worst = worst_of(found)
-    if 0 < n_judged < len(found):
-        worst["statement"] += f" ({n_judged} of {len(found)} flow times, the others cannot be judged)"
+    worst["statement"] += _part_of(found, "flow times")
     return {**worst, "conditions": conditions, "paper": published}
+
+
+def _part_of(found: list[dict], what: str) -> str:
+    """Says of how many of the rows the verdict is, where some cannot be judged."""
+    n_judged = sum(row["verdict"] != UNTESTABLE for row in found)
+    if n_judged in (0, len(found)):
+        return ""
+    return f" ({n_judged} of {len(found)} {what}, the others cannot be judged)"
 
 
 def of_seeds(found: list[dict]) -> dict:
@@ -93,8 +99,9 @@ def of_seeds(found: list[dict]) -> dict:
     if len(found) == 1:
         return found[0]
     values = ", ".join(f"{row['ours']:.3g} ({row['verdict']})" for row in found)
-    told = f"{seeds_text(len(found))}: {values}; the largest here, its interval over items alone"
+    told = f"{seeds_text(len(found))}: {values}; the largest of that verdict, its interval over items alone"
     worst = worst_of(found)
+    worst["statement"] += _part_of(found, "seeds")
     return {**worst, "conditions": f"{told} | {worst['conditions']}"}
 
 

@@ -50,9 +50,10 @@ def correlation_of_seeds(
 ) -> tuple[float, float, float, str]:
     """Correlation of the same two series in independent runs, with its 95 % interval and how it was made.
 
-    Fisher's z of every run, weighted by how many independent points it is worth (less 3); where runs differ
-    by more than that allows, the interval is widened by the square root of χ² over its degrees of freedom
-    (Birge). A run worth three points or less adds nothing; (−1, 1) where none is worth more.
+    Fisher's z of every run, weighted by how many independent points it is worth (less 3). The interval is the
+    wider of that which these numbers allow and Student's by the spread of the runs, √(χ² / degrees of
+    freedom): few runs tell little of how much others would differ. A run worth three points or less adds
+    nothing; (−1, 1) where none is worth more.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ def correlation_of_seeds(
     mean = float(weights @ z / weights.sum())
     used = int((weights > 0).sum())
     chi_square = float(weights @ (z - mean) ** 2)
-    widened = math.sqrt(max(1.0, chi_square / (used - 1))) if used > 1 else 1.0
-    half = 1.96 * widened / math.sqrt(weights.sum())
+    half = 1.96
+    if used > 1:
+        half = max(half, stats.t.ppf(0.975, used - 1) * math.sqrt(chi_square / (used - 1)))
+    half /= math.sqrt(weights.sum())
     return math.tanh(mean), math.tanh(mean - half), math.tanh(mean + half), told
