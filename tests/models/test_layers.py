@@ -192,3 +192,12 @@ def test_attention_among_few_keys_is_torchs():
     agree(lambda x: layers.few_keys_attention(x, bias, 2), torchs, (qkv, bias))
     composed = layers._few_keys(qkv, bias, 2)  # what other devices run
     torch.testing.assert_close(composed, torchs(qkv), rtol=1e-10, atol=1e-12)
+
+
+def test_a_norm_keeps_the_dtype_of_its_input_under_autocast():
+    """Weights are float32: of two dtypes torch would return float32, and have no fused kernel."""
+    norm, x = layers.RMSNorm(8), torch.randn(3, 8).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(x)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), norm(x.float()), rtol=2**-7)

@@ -145,3 +145,11 @@ def test_every_parameter_gets_a_gradient():
     velocity, logits = m.distogram(**inputs())
     (velocity.square().sum() + logits.square().sum()).backward()
     assert [name for name, p in m.named_parameters() if p.grad is None] == []
+
+
+def test_the_distogram_runs_through_what_is_compiled():
+    """``Module.compile`` compiles the call of a module, not its other methods."""
+    m, calls = model(update_every=2), []
+    m.register_forward_hook(lambda *_: calls.append(1))
+    m.distogram(**inputs())
+    assert calls == [1]

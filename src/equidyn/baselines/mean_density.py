@@ -42,7 +42,8 @@ class MeanDensity:
         """
         total, count = 0.0, 0
         for batch in _batches(clean):
-            total, count = total + batch.sum(0, dtype=torch.float64).cpu(), count + len(batch)
+            total, count = total + batch.sum(0, dtype=torch.float64), count + len(batch)
+        total = total.cpu()
         turned = sum(Grid().apply(rotation, total) for rotation in groups.cube())
         return cls(turned / (count * groups.CUBE_ORDER))
 
@@ -92,13 +93,13 @@ class WienerFilter:
         """
         if not sigma > 0:
             raise ArgumentError(f"WienerFilter: sigma = {sigma}, expected a positive number")
-        power, count = torch.zeros_like(mean.mean), 0
+        power, count = 0.0, 0
         for batch in _batches(clean):
             for grids in batch.split(AT_ONCE):
                 spectrum = torch.fft.fftn(grids - _like(mean.mean, grids), dim=AXES, norm="ortho")
-                power += spectrum.abs().square().sum(0, dtype=torch.float64).cpu()
+                power = power + spectrum.abs().square().sum(0, dtype=torch.float64)
             count += len(batch)
-        power = _over_rotations(power / count)
+        power = _over_rotations(power.cpu() / count)
         gains = power / (power + sigma**2)  # white noise has σ² at every frequency
         return cls(mean.mean, gains[..., : gains.shape[-1] // 2 + 1].contiguous())
 

@@ -285,6 +285,7 @@ class EScAIP(nn.Module):
             1
         )  # (n, 3); directions of absent neighbours are zero
         atomic = self.energy(f["node"] + self.ffn_energy(f["node"])).squeeze(-1)  # (n,)
+        atomic = atomic.to(positions.dtype)  # under autocast the sum would be one of bfloat16
         energy = padded(atomic, f["atoms"], mask).sum(1) / mask.sum(1)
         return energy, padded(flat, f["atoms"], mask)
 

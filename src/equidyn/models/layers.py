@@ -70,7 +70,10 @@ class RMSNorm(nn.RMSNorm):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., width] to the same shape."""
         if not _ours(x) or self.weight is None or len(self.normalized_shape) > 1:
-            return super().forward(x)
+            if self.weight is None or self.weight.dtype == x.dtype:
+                return super().forward(x)
+            # of two dtypes, as under autocast, torch composes it of six kernels where it has one
+            return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
         return _RMSNorm.apply(x, self.weight, self.eps)
 
 

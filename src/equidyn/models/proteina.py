@@ -220,8 +220,9 @@ class Proteina(nn.Module):
         index: torch.Tensor,
         breaks: torch.Tensor,
         x_sc: torch.Tensor,
-    ) -> torch.Tensor:
-        """Velocity [b, n, 3] in nm, zero where masked.
+        distogram: bool = False,
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Velocity [b, n, 3] in nm, zero where masked; with ``distogram`` what that method returns.
 
         Parameters
         ----------
@@ -230,7 +231,8 @@ class Proteina(nn.Module):
         x_sc : [b, n, 3] nm, an earlier estimate of x_1; zeros where there is none, whose distances then all
             fall into the first bin
         """
-        return self._run(x_t, t, mask, index, breaks, x_sc)[0]
+        velocity, pair = self._run(x_t, t, mask, index, breaks, x_sc)
+        return (velocity, self.distances(pair + pair.transpose(1, 2))) if distogram else velocity
 
     def distogram(
         self,
@@ -254,8 +256,8 @@ class Proteina(nn.Module):
                 "Proteina.distogram: this model has no pair updates, hence no distogram head; expected "
                 "update_every > 0"
             )
-        velocity, pair = self._run(x_t, t, mask, index, breaks, x_sc)
-        return velocity, self.distances(pair + pair.transpose(1, 2))
+        # through the call of the module, which is what is compiled
+        return self(x_t, t, mask, index, breaks, x_sc, distogram=True)
 
     def _run(self, x_t, t, mask, index, breaks, x_sc):
         n, r = mask.shape[1], len(self.registers)

@@ -110,6 +110,7 @@ class Measurement:
         saved : a checkpoint: its step, and states of the model by name
         """
         self.model.load_state_dict(saved[plan.weights])
+        control = self.model.equivariant_control().eval()
         task, order, losses = self.task, plan.rotations.order, {"mse": None, **self.task.losses}
         for condition in plan.conditions:
             started = self.now()
@@ -123,7 +124,7 @@ class Measurement:
                 self.model, task.predict, batches, *symmetry, reference.sums, self.processes
             )
             seconds = self.now() - started
-            floors = self._floor(batches, drawn, losses, order)
+            floors = self._floor(control, batches, drawn, losses, order)
             how = dict(condition=condition, items=plan.items, weights=plan.weights)
             how |= dict(rotations=plan.rotations.name, step=saved["step"], seconds=round(seconds, 3))
             trivial = task.trivial_loss(condition) if plan.items == HELD_OUT else None
@@ -158,7 +159,12 @@ class Measurement:
         return self._batches[key]
 
     def _floor(
-        self, batches: list[Batch], rotations: torch.Tensor, losses: dict, order: int | None
+        self,
+        control: torch.nn.Module,
+        batches: list[Batch],
+        rotations: torch.Tensor,
+        losses: dict,
+        order: int | None,
     ) -> dict[str, float]:
         """Equivariance error of the exactly equivariant control, by loss: some items of the middle batch,
         four rotations. A network that is equivariant itself would be compared with itself: its squared loss
@@ -168,7 +174,7 @@ class Measurement:
         few = batches[middle][:FLOOR_ITEMS]
         start = sum(len(batch) for batch in batches[:middle])
         drawn = rotations[:FLOOR_ROTATIONS, start : start + len(few)]
-        control, task = self.model.equivariant_control().eval(), self.task
+        task = self.task
         symmetry = (task.actions, task.output, drawn, losses, order)
         # launching kernels for four items takes a GPU as long as for a batch
         at_once = len(batches[middle]) // len(few) if few.target.is_cuda else 1

@@ -44,7 +44,9 @@ def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[di
         compile_parts(model)
 
     def run(batch: dict, share: float) -> Result:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        # no cache of cast weights: those of self-conditioning's first pass have no gradient, and torch before
+        # 2.11 gave them to the second
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             loss, log = task.loss(model, batch)
         (share * loss).backward()
         return loss.detach(), log
