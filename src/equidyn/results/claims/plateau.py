@@ -293,6 +293,8 @@ def _learned(rows, point: Point, condition: str) -> dict | None:
     ratios = [seen["equivariance"] / held["equivariance"] for seen, held in pairs]
     told = [f"{place_of(point.runs[0], condition)}, {seeds_text(len(ratios))}, live weights at the end"]
     told += ["equivariance error, training / held-out items: " + " ".join(f"{r:.3g}" for r in ratios)]
+    seeds = [math.exp(end) for end in mean_over_seeds([math.log(ratio) for ratio in ratios])]
+    told += [f"over seeds alone [{seeds[1]:.3g}, {seeds[2]:.3g}]; items may add what they do to each term"]
     n_counting = sum(counted(held) for _, held in pairs)
     told += [f"{n_counting} of {len(pairs)} count at the end"]
     verdict = alike(ends[1], ends[2]) if n_counting == len(pairs) else UNTESTABLE
