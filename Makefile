@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: results test lint chains gallery bench gpu gpu-check gpu-data gpu-pack
 results: .venv/installed
 	snakemake --cores all
+	@mkdir -p logs
 	@snakemake --cores 1 --report results/workflow-report.html >logs/workflow-report.log 2>&1 || { cat logs/workflow-report.log; exit 1; }
 	@echo "report: results/report.html   (by Snakemake: results/workflow-report.html)   claims: results/claims.csv"
 

@@ -80,13 +80,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Model:
-    """A declared architecture: its task, its class in a file, the names of its sizes."""
+    """A declared architecture: its task, its class in a file, the names of its sizes; ``arguments`` of the
+    class with their defaults (None where there is none, or where it is no constant), None where the source of
+    the class does not say.
+    """
 
     name: str
     task: str
     class_name: str
     sizes: tuple[str, ...]
     file: Path
+    arguments: dict[str, object] | None = None
 
     @property
     def module(self) -> str:
@@ -370,4 +374,20 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
     names = tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
     if not names or len(names) != len(keys):
         raise ConfigError(f"{file}: no SIZES with names in quotes, expected {EXPECTED}")
-    return Model(stated["name"], stated["task"], _class_in(tree, stated["class"], file), names, file)
+    class_name = _class_in(tree, stated["class"], file)
+    return Model(stated["name"], stated["task"], class_name, names, file, _arguments(tree, class_name))
+
+
+def _arguments(tree: ast.Module, class_name: str) -> dict[str, object] | None:
+    """Arguments of a class of a file, see ``Model``; of one that inherits or gathers them nothing is said."""
+    (cls,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+    made = [node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+    if not made or made[0].args.kwarg is not None:
+        return None
+    args = made[0].args
+    positional = [*args.posonlyargs, *args.args]
+    plain = [None] * (len(positional) - len(args.defaults)) + args.defaults
+    pairs = [*zip(positional, plain), *zip(args.kwonlyargs, args.kw_defaults)]
+    return {
+        arg.arg: default.value if isinstance(default, ast.Constant) else None for arg, default in pairs[1:]
+    }

@@ -74,13 +74,6 @@ def code_digest(script: str | Path, *modules: str, files: Iterable[str] = ()) ->
     return digest.hexdigest()[:16]
 
 
-def file_digest(path: str | Path) -> str:
-    """Digest of one Python file, as ``code_digest`` sees it, without what it imports: of a file outside the
-    package.
-    """
-    return hashlib.sha256(_essence(Path(path).resolve()).encode()).hexdigest()
-
-
 def _essence(path: Path) -> str:
     return _essence_at(path, _stamp(path))
 

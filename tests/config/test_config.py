@@ -39,6 +39,28 @@ def broken(path, value):
         (("defaults", "forces", "training", "lrr"), 1, "training.*lrr.*known keys.*lr"),
         (("defaults", "forces", "training", "lr"), -1, "lr.*-1"),
         (("runs", "forces", "dataset"), "qm9", "'qm9', expected one of.*molecules"),
+        (("datasets", "molecules", "source"), ["conformers"], r"source: \['conformers'\], expected one of"),
+        (
+            ("datasets", "molecules", "n_held_out"),
+            5000,
+            r"n_held_out: 5000, expected less than n_molecules = \d+",
+        ),
+        (("runs", "forces", "model"), {"options": {"tide": True}}, "model.options.*'tide'.*tied"),
+        (
+            ("runs", "forces", "model"),
+            {"options": {"tied": "no"}},
+            "options.tied: 'no', expected true or false",
+        ),
+        (
+            ("runs", "forces", "model"),
+            {"options": {"hidden": "16"}},
+            "options.hidden: '16', expected a number",
+        ),
+        (
+            ("runs", "forces", "model"),
+            {"options": {"hidden": True}},
+            "options.hidden: True, expected a number",
+        ),
         (("datasets", "molecules", "temperature"), "hot", "temperature.*hot"),
         (
             ("runs", "forces-raw-aug", "training", "copies"),
@@ -211,7 +233,11 @@ def test_a_further_value_or_axis_leaves_the_settings_of_the_other_runs_alone():
         ({"base": {**BASE, "seeed": 1}, "axes": {"seed": [1]}}, "runs.g-1.*seeed"),
         ({"base": {**BASE, "dataset": "qm9"}, "axes": {"seed": [1]}}, "runs.g-1.dataset.*qm9"),
         ({"base": BASE, "axes": {"seed": [1]}, "reference": "force"}, "matrix.g.reference: 'force'"),
-        ({"base": BASE, "axes": {"seed": [1]}, "reference": "flow"}, "another task"),
+        ({"base": BASE, "axes": {"seed": [1]}, "reference": "flow"}, "task is 'forces', expected 'flow'"),
+        (
+            {"base": {**BASE, "task": "froces"}, "axes": {"seed": [1]}, "reference": "forces"},
+            "'froces', expected",
+        ),
         ({"base": {**BASE, "dynamics": {"grid": 4}}, "axes": {"seed": [1]}}, "dynamics"),
         (
             {"base": BASE, "axes": {"seed": [1]}, "reference": "forces"},

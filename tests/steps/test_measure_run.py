@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import shutil
 
 import numpy as np
 import pytest
@@ -65,6 +66,16 @@ def test_the_molecule_of_the_picture_is_a_held_out_one_with_its_twirl(run, tmp_p
         [], [], [str(tmp_path / "molecule.csv")]
     )
     assert len(figure.axes) == 3
+
+
+def test_a_missing_checkpoint_is_no_shorter_table(run, tmp_path):
+    """Its last row would be another step, with what the last step alone is measured with."""
+    folder, out = tmp_path / "checkpoints", tmp_path / "decomposition.csv"
+    shutil.copytree(run / "checkpoints", folder)
+    sorted(folder.glob("*.pt"))[-1].unlink()
+    with pytest.raises(DataError, match=r"checkpoints of steps \[.*\], expected \[.*, 12\]; rerun .*train"):
+        decompose(run / "config.yaml", load_run(run)[1], folder, out)
+    assert not out.exists()
 
 
 def test_the_table_comes_back_to_the_last_digit(run, tmp_path, capsys):

@@ -17,7 +17,7 @@ from equidyn.errors import ConfigError, DataError
 from equidyn.figures.catalogue import figures_of
 from equidyn.cost.requests import requests
 from equidyn.declarations import own_models, own_tasks
-from equidyn.provenance import code_digest, file_digest
+from equidyn.provenance import code_digest
 
 # Jobs import the package from this checkout, also inside conda environments, where Snakemake unsets PYTHONPATH.
 shell.prefix(
@@ -42,10 +42,8 @@ except (ConfigError, DataError) as error:
 OTHER = (
     [] if config["name"] == "default" else [config["name"]]
 )  # other configs never overwrite the default's results
-RESULTS, LOGS, BENCHMARKS = (
-    os.path.join(folder, *OTHER)
-    for folder in ("results", "logs", os.path.join("benchmarks", "results"))
-)
+RESULTS, LOGS = (os.path.join(folder, *OTHER) for folder in ("results", "logs"))
+BENCHMARKS = os.path.join("benchmarks", "results", config["name"])
 EXTENSIONS = config.get("extensions", [])
 TASKS = equidyn_config.declared_tasks(config)
 RUNS, DATASETS = sorted(config["runs"]), sorted(config["datasets"])
@@ -279,7 +277,7 @@ def code_of_figure(wildcards):
     """Digest of what draws a figure: of a module of this package, or of a file outside it."""
     script, module = f"{SCRIPTS}/figure.py", figure_of(wildcards).module
     if module in EXTENSIONS:
-        return f"{code_digest(script)} {file_digest(module)}"
+        return f"{code_digest(script)} {code_digest(module)}"
     return code_digest(script, f"equidyn.figures.{module}")
 
 
@@ -317,15 +315,23 @@ def comparisons_of(task):
     }
 
 
-def extra_arguments(wildcards, input):
+def asked_of_figure(wildcards):
+    """What the config says of what a figure compares, as JSON. Apart from the files that it needs: Snakemake does not see a change of what is made of inputs."""
     figure = figure_of(wildcards)
     if figure.comparisons:
         asked = {"comparisons": comparisons_of(wildcards.task), "points": POINTS}
-        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
-    if figure.axes:
+    elif figure.axes:
         asked = {"axes": list(figure.axes), "points": POINTS}
-        return f"--extra {shlex.quote(json.dumps(asked, sort_keys=True))} {input.extra}"
-    return f"--extra {input.extra}" if input.extra else ""
+    else:
+        return ""
+    return json.dumps(asked, sort_keys=True)
+
+
+def extra_arguments(wildcards, input):
+    asked = asked_of_figure(wildcards)
+    quoted = [shlex.quote(asked)] if asked else []
+    more = " ".join([*quoted, *map(str, input.extra)])
+    return f"--extra {more}" if more else ""
 
 
 def timed(pattern):

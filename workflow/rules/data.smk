@@ -15,7 +15,7 @@ rule configure:
         settings=settings_json,
         code=code_digest(f"{SCRIPTS}/configure.py"),
     shell:
-        "python {params.script} --settings {params.settings:q} --out {output} > {log} 2>&1"
+        "python {params.script:q} --settings {params.settings:q} --out {output} > {log} 2>&1"
 
 
 # rejected.csv and checks.json are not among the outputs: Snakemake deletes those of a failed rule, which these explain.
@@ -40,7 +40,7 @@ rule dataset:
         downloads=DOWNLOADS,
         code=code_digest(f"{SCRIPTS}/dataset.py"),
     shell:
-        "python {params.script} --config {input.config} --out {output.data} --downloads {params.downloads} --code {params.code} --workers {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --out {output.data} --downloads {params.downloads} --code {params.code} --workers {threads} > {log} 2>&1"
 
 
 rule grids:
@@ -58,4 +58,4 @@ rule grids:
         script=f"{SCRIPTS}/grids.py",
         code=code_digest(f"{SCRIPTS}/grids.py"),
     shell:
-        "python {params.script} --data {input} --out {output} --code {params.code} > {log} 2>&1"
+        "python {params.script:q} --data {input} --out {output} --code {params.code} > {log} 2>&1"

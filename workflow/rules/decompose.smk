@@ -25,4 +25,4 @@ rule decompose:
         code=run_code("decompose.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "{params.python} {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --code {params.code} --threads {params.threads} > {log} 2>&1"
+        "{params.python} {params.script:q} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --code {params.code} --threads {params.threads} > {log} 2>&1"

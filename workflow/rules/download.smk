@@ -29,4 +29,4 @@ rule download:
         ),
         code=code_digest(f"{SCRIPTS}/download.py"),
     shell:
-        "python {params.script} --table {params.table} --name {wildcards.entry} --folder {params.folder} --lock {params.lock} --out {output} --workers 4 {params.offline} {params.through} > {log} 2>&1"
+        "python {params.script:q} --table {params.table:q} --name {wildcards.entry} --folder {params.folder} --lock {params.lock:q} --out {output} --workers 4 {params.offline} {params.through} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule gradients:
         code=run_code("gradients.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule curvature:
@@ -48,7 +48,7 @@ rule curvature:
         code=run_code("curvature.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --decomposition {input.decomposition} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --decomposition {input.decomposition} --out {output.table} --landscape {output.landscape} --threads {threads} > {log} 2>&1"
 
 
 rule force_head:
@@ -71,4 +71,4 @@ rule force_head:
         script=f"{SCRIPTS}/force_head.py",
         code=run_code("force_head.py"),
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"

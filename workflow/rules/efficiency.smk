@@ -23,7 +23,7 @@ rule timing:
         code=code_digest(f"{SCRIPTS}/timing.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --configs {input.configs} --data {input.data} {params.grids} --out {output} > {log} 2>&1"
+        "python {params.script:q} --configs {input.configs} --data {input.data} {params.grids} --out {output} > {log} 2>&1"
 
 
 rule efficiency:
@@ -44,4 +44,4 @@ rule efficiency:
         points=json.dumps(POINTS),
         comparisons=json.dumps(COMPARISONS),
     shell:
-        "python {params.script} --decompositions {input.tables} --timing {input.timing} --comparisons {params.comparisons:q} --points {params.points:q} --out {output} > {log} 2>&1"
+        "python {params.script:q} --decompositions {input.tables} --timing {input.timing} --comparisons {params.comparisons:q} --points {params.points:q} --out {output} > {log} 2>&1"

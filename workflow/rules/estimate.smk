@@ -21,4 +21,4 @@ rule estimate:
         made=made_datasets,  # they are counted where they exist, and are no input: nothing is made for an estimate
         code=code_digest(f"{SCRIPTS}/estimate.py"),
     shell:
-        "printf %s {params.config:q} | python {params.script} --configfile - --resources {params.resources} --data {params.data} --out {output} 2>&1 | tee {log}"
+        "printf %s {params.config:q} | python {params.script:q} --configfile - --resources {params.resources} --data {params.data} --out {output} 2>&1 | tee {log}"

@@ -20,7 +20,7 @@ rule voxel_fields:
         script=f"{SCRIPTS}/voxel_fields.py",
         code=run_code("voxel_fields.py"),
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --grids {input.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} --grids {input.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule accuracy:
@@ -45,7 +45,7 @@ rule accuracy:
         code=run_code("accuracy.py"),
         grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
     shell:
-        "python {params.script} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule molecule:
@@ -68,7 +68,7 @@ rule molecule:
         script=f"{SCRIPTS}/molecule.py",
         code=run_code("molecule.py"),
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule samples:
@@ -92,7 +92,7 @@ rule samples:
         script=f"{SCRIPTS}/samples.py",
         code=run_code("samples.py"),
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --model {input.model} --out {output.chains} --table {output.table} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} --model {input.model} --out {output.chains} --table {output.table} --threads {threads} > {log} 2>&1"
 
 
 rule chirality:
@@ -115,7 +115,7 @@ rule chirality:
         script=f"{SCRIPTS}/chirality.py",
         code=run_code("chirality.py"),
     shell:
-        "python {params.script} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
+        "python {params.script:q} --config {input.config} --data {input.data} --checkpoints {input.checkpoints} --out {output} --threads {threads} > {log} 2>&1"
 
 
 rule figure:
@@ -143,6 +143,7 @@ rule figure:
         code=code_of_figure,
         stem=stem_of_output,
         module=lambda wildcards: figure_of(wildcards).module,
+        asked=asked_of_figure,
         extra=extra_arguments,
     shell:
-        "python {params.script} --figure {params.module} --decompositions {input.tables} {params.extra} --paper {input.paper} --out {params.stem} > {log} 2>&1"
+        "python {params.script:q} --figure {params.module:q} --decompositions {input.tables} {params.extra} --paper {input.paper:q} --out {params.stem} > {log} 2>&1"

@@ -31,7 +31,7 @@ rule claims:
             else ""
         ),
     shell:
-        "python {params.script} --decompositions {input.tables} --paper {input.paper} --points {params.points:q} {params.more} {params.comparisons} --out {output} > {log} 2>&1"
+        "python {params.script:q} --decompositions {input.tables} --paper {input.paper:q} --points {params.points:q} {params.more} {params.comparisons} --out {output} > {log} 2>&1"
 
 
 rule report_page:
@@ -66,5 +66,5 @@ rule report_page:
         ),
         extensions=f"--extensions {shlex.join(EXTENSIONS)}" if EXTENSIONS else "",
     shell:
-        "python {params.script} --claims {input.claims} --decompositions {input.tables} --summaries {input.summaries}"
-        " {params.more} {params.extensions} --datasets {params.datasets} --paper {input.paper} --figures {input.figures} --out {output} > {log} 2>&1"
+        "python {params.script:q} --claims {input.claims} --decompositions {input.tables} --summaries {input.summaries}"
+        " {params.more} {params.extensions} --datasets {params.datasets} --paper {input.paper:q} --figures {input.figures} --out {output} > {log} 2>&1"

@@ -21,4 +21,4 @@ rule stages:
         jobs=lambda wildcards: measured_jobs(),
         code=code_digest(f"{SCRIPTS}/stages.py"),
     shell:
-        "python {params.script} --benchmarks {params.benchmarks} --estimate {params.estimate} --out {output.table} --stem {params.stem} > {log} 2>&1"
+        "python {params.script:q} --benchmarks {params.benchmarks} --estimate {params.estimate} --out {output.table} --stem {params.stem} > {log} 2>&1"

@@ -26,4 +26,4 @@ rule train:
         code=run_code("train.py"),
         out=folder_of_output,
     shell:
-        "{params.python} {params.script} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {params.threads} > {log} 2>&1"
+        "{params.python} {params.script:q} --config {input.config} --data {input.data} --out {params.out} --code {params.code} --threads {params.threads} > {log} 2>&1"

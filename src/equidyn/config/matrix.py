@@ -58,8 +58,12 @@ def expand(config: dict) -> tuple[dict, dict]:
             raise ConfigError(
                 f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}"
             )
-        if runs[reference].get("task") != runs[name].get("task"):
-            raise ConfigError(f"config, matrix.{point['group']}.reference: {reference!r} has another task")
+        task, own = runs[reference].get("task"), runs[name].get("task")
+        if task != own:
+            raise ConfigError(
+                f"config, matrix.{point['group']}: base.task is {own!r}, expected {task!r}, the task of its "
+                f"reference {reference!r}"
+            )
         settings = overridden(result, reference)
         point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
         point["besides"] = _besides(overridden(result, name), settings, point["axes"])

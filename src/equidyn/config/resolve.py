@@ -7,7 +7,7 @@ from equidyn.config.declared import declared_sources
 from equidyn.declarations import model_in, task_in
 from equidyn.defaults import DEVICE
 from equidyn.errors import ConfigError
-from equidyn.provenance import file_digest
+from equidyn.provenance import code_digest
 
 
 def merge(base: dict, *overrides: dict) -> dict:
@@ -60,7 +60,7 @@ def _resolve_model(config: dict, model: dict) -> dict:
 
 
 def _with_digest(file: str | Path) -> dict[str, str]:
-    return {"file": str(file), "digest": file_digest(file)}
+    return {"file": str(file), "digest": code_digest(file)}
 
 
 def of_training(settings: dict) -> dict:

@@ -67,12 +67,20 @@ def _check_datasets(config: dict) -> None:
     outside = declared_sources(config)
     for name, dataset in config["datasets"].items():
         place, source = f"datasets.{name}", dataset.get("source")
-        if source is None or (source not in SOURCES and source not in outside):
+        if not isinstance(source, str) or (source not in SOURCES and source not in outside):
             known = ", ".join([*SOURCES, *outside])
             raise ConfigError(f"config, {place}.source: {source!r}, expected one of {known}")
         check(dataset, SOURCES.get(source, Outside), place)
         _check_files(f"config, {place}", dataset)
+        _check_made(f"config, {place}", dataset)
         _check_turned(f"config, {place}", dataset, config["datasets"])
+
+
+def _check_made(place: str, dataset: dict) -> None:
+    """Molecules of which some are held out: more than that."""
+    n, held_out = dataset.get("n_molecules"), dataset.get("n_held_out")
+    if n is not None and held_out is not None and held_out >= n:
+        raise ConfigError(f"{place}.n_held_out: {held_out}, expected less than n_molecules = {n}")
 
 
 def _check_keys_of_runs(config: dict, tasks: dict[str, Task]) -> None:
@@ -191,6 +199,7 @@ def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known:
             f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
             f"{model['architecture']}"
         )
+    _check_options(f"{place}.model.options", model.get("options", {}), fitting[model["architecture"]])
     if model["architecture"] in GRIDDED and (
         n := model.get("options", {}).get("n_channels", N_CHANNELS)
     ) != len(dataset["voxels"]["elements"]):
@@ -198,6 +207,24 @@ def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known:
             f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
             f"number of {dataset_name}.voxels.elements"
         )
+
+
+def _check_options(place: str, options: dict, declared: Model) -> None:
+    """Arguments of the model's class, as far as its source says: names, and no text or flag for a number."""
+    arguments = declared.arguments
+    for name, value in options.items() if arguments is not None else ():
+        if name not in arguments:
+            raise ConfigError(f"{place}: {unknown_key(name, sorted(arguments))}")
+        default = arguments[name]
+        wanted = type(default) if isinstance(default, (bool, str)) else None
+        if (
+            wanted is None
+            and isinstance(value, (str, bool))
+            or wanted is not None
+            and type(value) is not wanted
+        ):
+            expected = "a number" if wanted is None else {bool: "true or false", str: "text"}[wanted]
+            raise ConfigError(f"{place}.{name}: {value!r}, expected {expected}")
 
 
 def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:

@@ -8,6 +8,8 @@ import functools
 import math
 from pathlib import Path
 
+from equidyn.errors import DataError
+
 MIB = 2**20
 LEAST_MB = 2000
 PROCESS_MB = {"cpu": 1000, "cuda": 4000}  # of Python, torch and what they load; on a GPU not measured
@@ -39,7 +41,13 @@ def requests(
     path = Path(estimate)
     if not path.is_file():
         return dict(UNKNOWN) | dict(runtime=min(LONGEST, attempt * UNKNOWN["runtime"]))
-    rows = [row for row in _read(path, path.stat().st_mtime_ns) if (row["of"], row["name"]) == ("run", run)]
+    found = _read(path, path.stat().st_mtime_ns)
+    columns = {"of", "name", "quantity", "device", "value"}
+    if found and not columns <= set(found[0]):
+        raise DataError(
+            f"{path}: columns {list(found[0])}, expected {sorted(columns)} (of `equidyn estimate`)"
+        )
+    rows = [row for row in found if (row["of"], row["name"]) == ("run", run)]
     on_gpu = device == "cuda"
     hours = [
         float(row["value"])

@@ -320,11 +320,17 @@ THROUGHPUT = {
     "source": Column("", "how it was measured", text=True),
     "date": Column("", "when", text=True),
 }
-METRICS = {  # and what the task logs beside its loss
+METRICS = {
     "step": STEP,
     "lr": Column("1", "learning rate"),
     "loss": Column("1", "training loss of the batch, in training units"),
     "gradient_norm": Column("1", "norm of its gradient before clipping"),
+    "force_loss": Column("1", "forces: its part of forces, unweighted"),
+    "energy_mae": Column("eV", "forces: mean absolute error of energies, per atom"),
+    "mse": Column("1", "voxels: mean squared error"),
+    "flow_loss": Column("1", "flow: its part of velocities"),
+    "distogram_loss": Column("1", "flow: its part of distances; 0 of models without pair updates"),
+    "equivariance": Column("1", "with an equivariance penalty: its value, unweighted"),
 }
 
 TABLES = {  # by the name of the file

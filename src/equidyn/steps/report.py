@@ -6,6 +6,7 @@ from equidyn.declarations import tasks
 from equidyn.errors import DataError
 from equidyn.figures.catalogue import described
 from equidyn.results.report import Sources, write
+from equidyn.steps.run import read_settings
 
 PAPER = Path("resources/paper_milestones.csv")
 
@@ -51,6 +52,14 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
     def of_runs(*names: str) -> list[Path]:
         return [path for run in runs for name in names if (path := run / name).is_file()]
 
+    settings = [read_settings(path) for path in of_runs("config.yaml")]
+    files = {
+        part["extension"]["file"] for one in settings for part in (one, one["model"]) if "extension" in part
+    }
+    extensions = sorted(file for file in files if Path(file).is_file())
+    known = tasks(tuple(extensions))
+    shown = dict.fromkeys(name for task in known.values() for name in task.tables if name.endswith(".csv"))
+
     out = out or results / "report.html"
     report(
         results / "claims.csv",
@@ -59,11 +68,13 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
         sorted((results / "figures").glob("*.png")),
         paper,
         out,
-        shown=of_runs("samples.csv", "chirality.csv"),
+        shown=of_runs(*shown),
         linked=[
             *of_runs("gradients.csv", "curvature.csv", "head.csv"),
-            *(path for path in [results / "efficiency.csv"] if path.is_file()),
+            *sorted(results.glob("timing-*.csv")),
+            *results.glob("efficiency.csv"),
         ],
+        extensions=extensions,
         datasets=[path.parent for path in sorted((results / "data").glob("*/split.json"))],
     )
     print(out)
