@@ -7,8 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(workflow.basedir).resolve()
-ROOT = ROOT if (ROOT / "src").is_dir() else ROOT.parent
+ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]  # also where another workflow includes this one
 sys.path.insert(0, str(ROOT / "src"))
 
 from equidyn import config as equidyn_config
