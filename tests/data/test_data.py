@@ -56,6 +56,29 @@ def test_recombination_gives_new_distinct_molecules():
     assert len({smiles for _, smiles in more}) == 330 and more == molecule_lists.recombine(base, 330, 36, 0)
 
 
+def test_stereoisomers_of_a_list_are_never_on_both_sides(tmp_path):
+    """They are molecules of their own in the list, and one cluster, called by the first of them."""
+    families = {"a": ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O"), "b": ("O", "[2H]O[2H]")}
+    families |= {"c": ("C/C=C/C=O", "C/C=C\\C=O"), "d": ("CCO", "[13CH3]CO")}
+    listed = [(f"{name}{i}", smiles) for name, found in families.items() for i, smiles in enumerate(found)]
+    (tmp_path / "list.smi").write_text("".join(f"{smiles} {name}\n" for name, smiles in listed))
+    settings = SETTINGS | dict(molecules=str(tmp_path / "list.smi"), n_molecules=9, n_conformers=18)
+    build.build(settings | dict(labels=False, n_held_out=2), str(tmp_path / "d.h5"), workers=1)
+    rows = list(csv.DictReader(open(tmp_path / "d/split.csv")))
+    assert {row["where"].partition(",")[0] for row in rows} == {name for name, _ in listed}
+    sides = {name: {row["split"] for row in rows if row["where"][0] == name} for name in families}
+    assert all(len(found) == 1 for found in sides.values()) and len({row["cluster"] for row in rows}) == 4
+    assert store.read(tmp_path / "d.h5", "molecules")[1]["split"] == "molecule (constitution)"
+
+
+def test_recombination_makes_nothing_that_a_list_would_lose():
+    """Half a zwitterion is an ion, which would be labelled as if it were none."""
+    base = [("zwitterion", "[NH3+]CC(=O)NCC(=O)[O-]"), ("phenacetin", "CCOc1ccc(cc1)NC(C)=O")]
+    base += [("ethyl benzoate", "CCOC(=O)c1ccccc1"), ("amide", "CCN(CC)C(C)=O"), ("anisole", "COc1ccccc1")]
+    more = molecule_lists.recombine(base, 20, 40, 1)
+    assert [molecule_lists.canonical_of(smiles)[1] for _, smiles in more] == [None] * 20
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -120,10 +120,10 @@ def test_one_canonical_form_for_all_readers(tmp_path):
         "[OH:3][CH2:1][CH3:2]",
         "[O:1]([H:9])[C:2]([H:3])([H:4])[C:5]([H:6])([H:7])[H:8]",
     ):
-        assert molecules.canonical_smiles(smiles) == "CCO"
-        assert molecules.canonical(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
+        assert molecules.constitution_of(smiles) == "CCO"
+        assert molecules.constitution(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
     for nothing in ("", "no smiles", "C\ud800"):
-        assert molecules.canonical_smiles(nothing) is None
+        assert molecules.constitution_of(nothing) is None
     (tmp_path / "m.sdf").write_text(sdf_of("OCC"))
     (record,) = sdf.records(tmp_path / "m.sdf")
     mapped = Chem.AddHs(Chem.MolFromSmiles("[OH:1][CH2:2][CH3:3]"))
@@ -131,6 +131,24 @@ def test_one_canonical_form_for_all_readers(tmp_path):
         ("f", 1, Chem.MolToSmiles(mapped), [Chem.MolFromMolBlock(record[1], removeHs=False).ToBinary()]), {}
     )
     assert sdf.parse(record, {})[0].cluster == geom.cluster == "CCO"
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O", "[13CH3]C(N)C(=O)O"),
+        ("C/C=C/C=O", "C/C=C\\C=O", "CC=CC=O"),
+        ("[H]/N=C/C", "[H]/N=C\\C", "CC=N"),
+        ("[2H]O[2H]", "O"),
+        ("O[C@H]1CC[C@@H](O)CC1", "O[C@H]1CC[C@H](O)CC1"),
+    ],
+)
+def test_stereoisomers_and_isotopologues_share_a_cluster(tmp_path, family):
+    """The same molecule to whoever splits: one of them in training is as good as all."""
+    assert len({molecules.constitution_of(smiles) for smiles in family}) == 1
+    (tmp_path / "m.sdf").write_text("".join(map(sdf_of, family)))
+    items, rejected = read_sdf(tmp_path / "m.sdf")
+    assert len(items) == len(family) and not rejected and len({item.cluster for item in items}) == 1
 
 
 def test_xyz_in_its_dialects(tmp_path):

@@ -132,11 +132,11 @@ def perceived(
     alias: str = "",
     charge: float | None = None,
 ) -> Molecule:
-    """The molecule of a frame: canonical SMILES without atom maps, else that of the bonds between the
+    """The molecule of a frame: its constitution by the SMILES, else that of the bonds between the
     atoms, else the formula.
     """
-    if smiles and (canonical := molecules.canonical_smiles(smiles)):
-        return Molecule(canonical, charge=charge)
+    if smiles and (constitution := molecules.constitution_of(smiles)):
+        return Molecule(constitution, charge=charge)
     key, graph = molecules.bonds_of(numbers, positions)
     alias = alias and f"{identity.atoms(numbers)} {alias}"
     return Molecule(key or elements.formula(numbers), graph, alias, charge)
