@@ -179,6 +179,20 @@ def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
     )  # reading goes on at the next number of atoms
 
 
+@pytest.mark.parametrize("atom", ["H 0.76 0 -0.48", "1 0.76 0 -0.48"])
+def test_a_frame_with_more_atoms_than_it_states_is_rejected(tmp_path, atom):
+    short = f"2\n\nO 0 0 0.1\n{atom}\n"
+    text = WATER.format("a") + short + atom + "\n" + WATER.format("b") + short + atom + "\n" + atom + "\n"
+    (tmp_path / "m.xyz").write_text(text + WATER.format("c"))
+    kept, rejected = read_xyz(tmp_path / "m.xyz")
+    assert [item.where[-1] for item in kept] == ["1", "3", "5"] and len({item.cluster for item in kept}) == 1
+    assert [(r.where[-1], r.detail) for r in rejected] == [
+        (number, "more atom lines than the stated 2") for number in "24"
+    ]
+    (tmp_path / "qm9.xyz").write_text(QM9.replace("1341.3\t1341.4\t1341.5", "O 1 2 3 4"))
+    assert len(read_xyz(tmp_path / "qm9.xyz")[0]) == 1
+
+
 def test_archives_are_read_in_memory_only(tmp_path):
     (tmp_path / "w.xyz").write_text(WATER.format(""))
     (tmp_path / "note.txt").write_text("no molecule")

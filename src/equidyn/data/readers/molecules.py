@@ -190,8 +190,8 @@ def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | No
 
 
 def centred(positions: np.ndarray) -> np.ndarray:
-    """Positions [n, 3] about their mean, float32."""
-    return (positions - positions.mean(0)).astype(np.float32)
+    """Positions [..., n, 3] about their mean, float32: far from the origin that has no digits for them."""
+    return (positions - positions.mean(-2, keepdims=True)).astype(np.float32)
 
 
 def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
