@@ -158,16 +158,6 @@ def test_first_model_only(tmp_path):
     assert np.abs(chains[0].positions - helix(30) - 10).max() < 6e-4
 
 
-def test_two_polymers_under_one_name_are_refused(tmp_path):
-    for first, detail in ((101, "Axp, Bxp"), (1, "2 CA in MET 1")):
-        text = mmcif(protein() + protein(first=first, shift=20.0, chain="B"))
-        document = gemmi.cif.read_string(text)
-        for row in document.sole_block().find("_atom_site.", ["auth_asym_id"]):
-            row[0] = "A"
-        chains, table = read(tmp_path, {"m.cif": document.as_string()})
-        assert chains == [] and table == [("m.cif", "A", f"two chains under one name: {detail}")]
-
-
 def test_insertion_codes_and_negative_numbers_keep_file_order(tmp_path):
     numbers = [
         (-2, " "),
