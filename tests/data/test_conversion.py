@@ -2,12 +2,14 @@
 
 import gzip
 import io
+import lzma
 import os
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -146,9 +148,10 @@ def packed(path, name, data):
         archive.addfile(info, io.BytesIO(data))
     with zipfile.ZipFile(path / "a.zip", "w") as archive:
         archive.writestr(name, data)
-    with gzip.open(path / f"{name}.gz", "wb") as file:
-        file.write(data)
-    return [path / "a.tar.gz", path / "a.tar.bz2", path / "a.zip", path / f"{name}.gz"]
+    plain = {".gz": gzip.compress, ".xz": lzma.compress}
+    for ending, compress in plain.items():
+        (path / f"{name}{ending}").write_bytes(compress(data))
+    return [path / "a.tar.gz", path / "a.tar.bz2", path / "a.zip", *(path / f"{name}{end}" for end in plain)]
 
 
 def test_containers_hold_the_same_items(many, tmp_path):
@@ -160,7 +163,7 @@ def test_containers_hold_the_same_items(many, tmp_path):
     assert not (tmp_path.parent / "many.xyz").exists()
 
 
-@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("kind", range(5))
 def test_what_was_readable_of_a_cut_file_is_kept(many, tmp_path, kind):
     path = packed(tmp_path, "many.xyz", many.read_bytes())[kind]
     data = path.read_bytes()
@@ -168,9 +171,24 @@ def test_what_was_readable_of_a_cut_file_is_kept(many, tmp_path, kind):
     try:
         items, rejected = conversion.read(EXTXYZ, path)
     except DataError as error:  # a zip without its directory, the first block of a bz2
-        assert path.suffix in (".zip", ".bz2") and path.name in str(error)
+        assert path.suffix in (".zip", ".bz2", ".xz") and path.name in str(error)
     else:
         assert 0 < len(items) < 80 and "breaks off" in rejected[-1].reason and len(rejected) <= 2
+
+
+def test_members_of_one_name_are_all_read(many, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings(action="ignore"):
+        for data in (many.read_bytes(), b"\n"):
+            archive.writestr("many.xyz", data)
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.zip")
+    assert len(items) == 80 and not rejected
+
+
+@pytest.mark.parametrize("start", [b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08"])
+def test_other_compressions_are_refused_by_name(tmp_path, start):
+    (tmp_path / "m.xyz.zst").write_bytes(start + b"and so on" * 9)
+    with pytest.raises(DataError, match="m.xyz.zst: packed by .*, expected plain text.*.gz, .bz2, .xz"):
+        conversion.read(EXTXYZ, tmp_path / "m.xyz.zst")
 
 
 def test_archives_without_a_member_of_the_kind(tmp_path):

@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import time
+from pathlib import Path
 
 import ase
 import ase.io
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from common import REPOSITORY
 from labelled import SETTINGS, frames
+from structure_files import LONG, protein
 
 from equidyn import files
 from equidyn.data import build, splits, store
@@ -114,6 +117,30 @@ def test_what_a_killed_conversion_left_of_its_lists_is_removed(tmp_path):
     with splits.Lists(tmp_path) as lists:
         lists.add(0, 0, "O", "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["split.csv", "split.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are any bytes on Linux")
+@pytest.mark.parametrize("source", ["structures", "xyz"])
+def test_names_of_files_that_are_no_text_are_escaped_in_lists(tmp_path, source):
+    good, bad = (os.fsdecode(bytes(tmp_path / "in") + b"/prot\xe9in%d." % i) for i in (1, 2))
+    (tmp_path / "in").mkdir()
+    if source == "structures":
+        Path(f"{good}pdb").write_text(protein() + protein(LONG[::-1], chain="B"))
+        Path(f"{bad}pdb").write_text("no structure")
+        settings = dict(files=[str(tmp_path / "in")], min_residues=10, max_residues=60, identity=0.9)
+    else:
+        Path(f"{good}xyz").write_text("2\n\nH 0 0 0\nCl 0 0 1.27\n")
+        Path(f"{bad}xyz").write_text("no number\n2\n\nH 0 0 0\nF 0 0 0.92\n")
+        settings = dict(files=[f"{good}xyz", f"{bad}xyz"])
+    settings |= dict(source=source, licence="x", n_held_out=1, seed=0)
+    assert build.build(settings, str(tmp_path / "d.h5"), workers=1)["items"] == 2
+    rejected = (tmp_path / "d/rejected.csv").read_text(encoding="utf-8")
+    assert "prot\\udce9in2" in rejected and (tmp_path / "d/split.json").is_file()
+    if source == "xyz":  # chains are listed by their names
+        listed = dict(file=str(tmp_path / "d/split.csv"))
+        assert "prot\\udce9in1.xyz, frame 1" in (tmp_path / "d/split.csv").read_text(encoding="utf-8")
+        del settings["n_held_out"]
+        build.build(settings | dict(split_list=listed), str(tmp_path / "again.h5"), workers=1)
 
 
 def test_a_listed_split_is_the_one_it_was_made_from(many, tmp_path):

@@ -399,6 +399,16 @@ def test_bad_config_and_bad_files_are_one_paragraph(done, tmp_path):
     assert not (folder / "results/x/model.pt").exists()
 
 
+def test_a_key_that_stands_twice_in_a_config_is_refused(tmp_path):
+    folder = checkout(tmp_path / "clone")
+    with open(folder / "config/smoke.yaml", "a") as file:
+        file.write("\nseed: 3\n")
+    bad = snakemake(folder, "-n", check=False)
+    said = bad.stdout + bad.stderr
+    assert bad.returncode != 0 and "smoke.yaml, line" in said and "key 'seed', which line" in said
+    assert "Traceback" not in said
+
+
 def test_lint():
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--lint"], cwd=REPOSITORY, capture_output=True, text=True

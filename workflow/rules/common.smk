@@ -31,6 +31,8 @@ LOCK = os.path.normpath(f"{HERE}/resources/datasets.lock.json")
 PAPER = os.path.normpath(f"{HERE}/resources/paper_milestones.csv")
 
 try:
+    for file in workflow.configfiles:  # Snakemake keeps the last of two equal keys
+        equidyn_config.read(file)
     equidyn_config.validate(config)
     config, POINTS = equidyn_config.expand(config)
     DOWNLOADABLE = names_of_downloads(TABLE)

@@ -4,6 +4,7 @@ settings of one run or dataset. Experiments only, never machines.
 
 from equidyn.config.declared import declared_models, declared_sources, declared_tasks, fitting_sources
 from equidyn.config.matrix import expand, members_of
+from equidyn.config.reading import read
 from equidyn.config.resolve import merge, of_training, origin, resolve_dataset, resolve_run
 from equidyn.config.validate import check_downloads, validate
 
@@ -18,6 +19,7 @@ __all__ = [
     "merge",
     "of_training",
     "origin",
+    "read",
     "resolve_dataset",
     "resolve_run",
     "validate",

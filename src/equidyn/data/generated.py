@@ -15,7 +15,7 @@ from equidyn.data.checks.findings import Findings, Outcome
 from equidyn.data.generate import conformers, molecule_lists
 from equidyn.data.listing import attributes_of, counts_of, poses_of, rejections
 from equidyn.data.readers import molecules, molecules_wheel
-from equidyn.data.readers.records import Item
+from equidyn.data.readers.records import MOLECULE, Item, part
 from equidyn.defaults import LABELS
 from equidyn.errors import DataError
 
@@ -34,7 +34,7 @@ class Found:
     clusters: list
     where: list[str]  # of every item, for the list of the split
     rejected: list[tuple[str, str]]
-    split: str = "molecule"
+    split: str = MOLECULE
     notes: dict | None = None  # counts beside those of rejections
     attributes: dict = field(default_factory=dict)  # of the file, beside those of every dataset
 
@@ -83,7 +83,7 @@ def _checks(found: Found) -> Findings:
     text = f"{n} items and {len(found.rejected)} rejections"
     findings.add(Outcome("lost-records", "passed", found.source, n + len(found.rejected), text))
     named = len(set(found.clusters))
-    text = f"{named} known by their names; the unit of the split is the {found.split}"
+    text = f"{named} clusters, known by their names; the unit of the split is the {found.split}"
     findings.add(Outcome("identity", "passed", "", n, text))
     if found.kind == "forces":
         labels, columns = whole_file.Labels(found.source), (found.rows["positions"], found.rows["forces"])
@@ -125,13 +125,15 @@ def _conformers(settings, workers, resume) -> Found:
     rejected = left + rejected
     origin = settings.get("molecules", molecules_wheel.SOURCE)
     source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {origin}"
+    first: dict[str | None, str] = {}  # a cluster is called by the first name of its constitution
+    clusters = [first.setdefault(molecules.constitution_of(smiles), name) for name, smiles in listed]
     seen = Counter()
     items = []
     for cluster, numbers, positions, energy, forces in made:
         name = listed[cluster][0]
         item = Item(
             f"{name}, conformer {seen[name]}",
-            name,
+            clusters[cluster],
             {"numbers": numbers, "positions": positions, "forces": forces},
             {"energy": energy},
         )
@@ -143,7 +145,7 @@ def _conformers(settings, workers, resume) -> Found:
             for item in items
         ]
         rejected += [
-            (item.cluster, result.reason)
+            (part(item.where), result.reason)
             for item, result in zip(items, admitted)
             if not isinstance(result, Item)
         ]

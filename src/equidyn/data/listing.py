@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from equidyn import files
-from equidyn.data.splits import Split
+from equidyn.data import splits
 from equidyn.defaults import POSES, POSES_OF_CONFORMERS
 
 
-def attributes_of(settings: dict, kind: str, source: str, licence: str, split: Split, code: str) -> dict:
+def attributes_of(
+    settings: dict, kind: str, source: str, licence: str, split: splits.Split, code: str
+) -> dict:
     """Attributes of a dataset file that all sources share, see ``schema``."""
     return dict(
         kind=kind,
-        source=source,
+        source=splits.printable(source),
         licence=licence,
         split=split.label,
         split_seed=settings["seed"],
@@ -32,7 +34,7 @@ def poses_of(settings: dict) -> str:
     return settings.get("poses", POSES_OF_CONFORMERS if settings["source"] == "conformers" else POSES)
 
 
-def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict[str, int]:
+def counts_of(n_items: int, split: splits.Split, notes: dict, reasons: Counter) -> dict[str, int]:
     """What the step prints of a dataset: items, held out, clusters, and the rejected by reason."""
     counts = {
         "items": n_items,
@@ -48,7 +50,7 @@ def counts_of(n_items: int, split: Split, notes: dict, reasons: Counter) -> dict
 def rejections(folder: Path) -> Iterator:
     """A writer of ``rejected.csv``, which gets its name when all is written."""
     path = folder / "rejected.csv"
-    with files.atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+    with files.atomic_write(path) as temporary, open(temporary, "w", **splits.CSV) as file:
         writer = csv.writer(file)
         writer.writerow(["record", "reason"])
         yield writer

@@ -30,6 +30,8 @@ LEAKED, SURPLUS, UNLISTED = (
     "held-out molecule beyond n_held_out",
     "not in the list of the split",
 )
+# How lists are opened: names of files, which they hold, may be any bytes.
+CSV = dict(newline="", encoding="utf-8", errors="backslashreplace")
 SPILL = 200_000  # lines sorted in memory
 SCRATCH = ".lists-"  # folder of sorted lines, beside the lists
 
@@ -199,7 +201,7 @@ class Lists:
             self.scratch = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder, prefix=SCRATCH))
             )
-            self.writer = csv.writer(stack.enter_context(open(temporary, "w", newline="")))
+            self.writer = csv.writer(stack.enter_context(open(temporary, "w", **CSV)))
             self.writer.writerow(["item", "split", "cluster", "where"])
             stack.push(self._count)
             self.stack = stack.pop_all()
@@ -209,6 +211,7 @@ class Lists:
         """The next item of the dataset: index into SPLITS, number and key of its cluster, what lists
         call it.
         """
+        where = printable(where)
         self.writer.writerow([sum(self.items), SPLITS[split], key, where])
         self.items[split] += 1
         self.clusters[split].add(number)
@@ -218,13 +221,14 @@ class Lists:
 
     def _spill(self, split):
         path = Path(self.scratch, f"{split}-{len(self.spilled[split])}")
-        path.write_text("".join(sorted(self.lines[split])), newline="\n")
+        path.write_text("".join(sorted(self.lines[split])), newline="\n", encoding="utf-8")
         self.spilled[split].append(path)
         self.lines[split] = []
 
     def _digest(self, split) -> str:
         self._spill(split)
-        digest, files = hashlib.sha256(), [open(path, newline="\n") for path in self.spilled[split]]
+        digest = hashlib.sha256()
+        files = [open(path, newline="\n", encoding="utf-8") for path in self.spilled[split]]
         for line in heapq.merge(*files):
             digest.update(line.encode())
         for file in files:
@@ -246,6 +250,11 @@ class Lists:
 
     def __exit__(self, *error):
         return self.stack.__exit__(*error)
+
+
+def printable(text: str) -> str:
+    """A text with escapes for what is no character: names of files may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def short_names(paths: list[str]) -> dict[str, str]:

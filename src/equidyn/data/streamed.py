@@ -285,7 +285,7 @@ def _title(shard: conversion.Shard, where: str, arrays: dict, k: int, short: dic
     """What lists call an item: its name, or its place in a file without the file's folder."""
     if "name" in arrays:
         return arrays["name"][k].decode("utf-8", "replace")
-    return short[shard.origin] + where.removeprefix(shard.origin)
+    return splits.printable(short[shard.origin] + where.removeprefix(shard.origin))
 
 
 def _listed(

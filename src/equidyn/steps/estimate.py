@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import torch
-import yaml
 
 from equidyn import config as configuration
 from equidyn.cost import estimate as cost
@@ -58,7 +57,7 @@ def estimate(
     ArgumentError
         a share outside (0, 1], a peak that is not positive
     ConfigError, DataError
-        see ``config.validate``, ``throughput.read``, ``download.table.read_table``
+        see ``config.read``, ``config.validate``, ``throughput.read``, ``download.table.read_table``
     """
     if not 0 < utilisation <= 1 or not 0 < device_flops < math.inf:
         raise ArgumentError(
@@ -87,6 +86,6 @@ def _read_config(path: Path) -> dict:
     """The expanded config."""
     if path == STANDARD_INPUT:
         return json.load(sys.stdin)
-    config = yaml.safe_load(path.read_text())
+    config = configuration.read(path)
     configuration.validate(config)
     return configuration.expand(config)[0]

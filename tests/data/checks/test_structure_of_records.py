@@ -17,7 +17,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 from scipy.spatial.transform import Rotation
 from spice_files import write as write_spice
-from structure_files import LONG, helix, line, protein
+from structure_files import LONG, helix, line, mmcif, protein, read
 
 from equidyn.data import build, conversion
 from equidyn.data.checks import catalogue, hand
@@ -336,3 +336,13 @@ def test_a_record_that_becomes_nothing_is_an_error(tmp_path):
     silent = replace(READERS["xyz"], parse=lambda record, settings: [])
     with pytest.raises(DataError, match="f.xyz, frame 1: read, but neither kept nor rejected"):
         conversion.read(silent, tmp_path / "f.xyz")
+
+
+def test_two_polymers_under_one_name_are_refused(tmp_path):
+    for first, detail in ((101, "Axp, Bxp"), (1, "2 CA in MET 1")):
+        text = mmcif(protein() + protein(first=first, shift=20.0, chain="B"))
+        document = gemmi.cif.read_string(text)
+        for row in document.sole_block().find("_atom_site.", ["auth_asym_id"]):
+            row[0] = "A"
+        chains, table = read(tmp_path, {"m.cif": document.as_string()})
+        assert chains == [] and table == [("m.cif", "A", f"two chains under one name: {detail}")]

@@ -341,6 +341,33 @@ def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path)
     assert len(items) == 12 and not rejected
 
 
+def test_isolated_atoms_are_no_molecules(tmp_path):
+    """With forces, which are zero, as without: they would be held out as if they said something."""
+    one = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy={}\n{} 0 0 0 0 0 0\n"
+    ase.io.write(tmp_path / "f.xyz", frames(12), format="extxyz")
+    text = one.format(-10.7, "H") + one.format(-100.0, "O") + (tmp_path / "f.xyz").read_text()
+    (tmp_path / "f.xyz").write_text(text)
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz")
+    assert len(items) == 12 and [r.reason for r in rejected] == ["isolated atom"] * 2
+    alone = dict(nuclear_charges=[2], coords=np.zeros((3, 1, 3)), energies=np.ones(3))
+    np.savez(tmp_path / "a.npz", forces=np.zeros((3, 1, 3)), **alone)
+    items, rejected = conversion.read(registry.READERS["npz"], tmp_path / "a.npz", {"energy_unit": "eV"})
+    assert not items and [r.reason for r in rejected] == ["isolated atom"] * 3
+
+
+@pytest.mark.parametrize("far", [0, 1e5, 1e6])
+def test_positions_far_from_the_origin_keep_their_digits(tmp_path, far):
+    atoms = frames(8)
+    expected = [frame.positions - frame.positions.mean(0) for frame in atoms]
+    for frame in atoms:
+        frame.positions += far
+    ase.io.write(tmp_path / "f.xyz", atoms, format="extxyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz")
+    assert not rejected and all(
+        np.abs(item.rows["positions"] - x).max() < 1e-6 for item, x in zip(items, expected, strict=True)
+    )
+
+
 def test_charged_molecules_are_compared_with_their_own_charge():
     """The charge is not in the file: a dication and an anion of even and odd numbers of electrons are not
     taken for another unit.

@@ -120,10 +120,10 @@ def test_one_canonical_form_for_all_readers(tmp_path):
         "[OH:3][CH2:1][CH3:2]",
         "[O:1]([H:9])[C:2]([H:3])([H:4])[C:5]([H:6])([H:7])[H:8]",
     ):
-        assert molecules.canonical_smiles(smiles) == "CCO"
-        assert molecules.canonical(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
+        assert molecules.constitution_of(smiles) == "CCO"
+        assert molecules.constitution(Chem.AddHs(Chem.MolFromSmiles(smiles))) == "CCO"
     for nothing in ("", "no smiles", "C\ud800"):
-        assert molecules.canonical_smiles(nothing) is None
+        assert molecules.constitution_of(nothing) is None
     (tmp_path / "m.sdf").write_text(sdf_of("OCC"))
     (record,) = sdf.records(tmp_path / "m.sdf")
     mapped = Chem.AddHs(Chem.MolFromSmiles("[OH:1][CH2:2][CH3:3]"))
@@ -131,6 +131,24 @@ def test_one_canonical_form_for_all_readers(tmp_path):
         ("f", 1, Chem.MolToSmiles(mapped), [Chem.MolFromMolBlock(record[1], removeHs=False).ToBinary()]), {}
     )
     assert sdf.parse(record, {})[0].cluster == geom.cluster == "CCO"
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O", "[13CH3]C(N)C(=O)O"),
+        ("C/C=C/C=O", "C/C=C\\C=O", "CC=CC=O"),
+        ("[H]/N=C/C", "[H]/N=C\\C", "CC=N"),
+        ("[2H]O[2H]", "O"),
+        ("O[C@H]1CC[C@@H](O)CC1", "O[C@H]1CC[C@H](O)CC1"),
+    ],
+)
+def test_stereoisomers_and_isotopologues_share_a_cluster(tmp_path, family):
+    """The same molecule to whoever splits: one of them in training is as good as all."""
+    assert len({molecules.constitution_of(smiles) for smiles in family}) == 1
+    (tmp_path / "m.sdf").write_text("".join(map(sdf_of, family)))
+    items, rejected = read_sdf(tmp_path / "m.sdf")
+    assert len(items) == len(family) and not rejected and len({item.cluster for item in items}) == 1
 
 
 def test_xyz_in_its_dialects(tmp_path):
@@ -159,6 +177,20 @@ def test_blank_lines_are_skipped_and_what_is_no_frame_is_counted(tmp_path):
     assert (
         len(kept) == 2 and len(rejected) == 1 and "frame 2" in rejected[0].where
     )  # reading goes on at the next number of atoms
+
+
+@pytest.mark.parametrize("atom", ["H 0.76 0 -0.48", "1 0.76 0 -0.48"])
+def test_a_frame_with_more_atoms_than_it_states_is_rejected(tmp_path, atom):
+    short = f"2\n\nO 0 0 0.1\n{atom}\n"
+    text = WATER.format("a") + short + atom + "\n" + WATER.format("b") + short + atom + "\n" + atom + "\n"
+    (tmp_path / "m.xyz").write_text(text + WATER.format("c"))
+    kept, rejected = read_xyz(tmp_path / "m.xyz")
+    assert [item.where[-1] for item in kept] == ["1", "3", "5"] and len({item.cluster for item in kept}) == 1
+    assert [(r.where[-1], r.detail) for r in rejected] == [
+        (number, "more atom lines than the stated 2") for number in "24"
+    ]
+    (tmp_path / "qm9.xyz").write_text(QM9.replace("1341.3\t1341.4\t1341.5", "O 1 2 3 4"))
+    assert len(read_xyz(tmp_path / "qm9.xyz")[0]) == 1
 
 
 def test_archives_are_read_in_memory_only(tmp_path):

@@ -13,7 +13,7 @@ from spice_files import write
 
 from equidyn.data import build, conversion, store
 from equidyn.data.generate import conformers
-from equidyn.data.readers import registry
+from equidyn.data.readers import registry, spice
 from equidyn.data.units import BOHR, HARTREE
 from equidyn.errors import DataError
 
@@ -104,13 +104,15 @@ def test_groups_of_another_layout_are_rejected(tmp_path):
         file["ammonium/atomic_numbers"][:] = 300
         file["note"] = [1, 2]
         file["away"] = h5py.ExternalLink("/etc/passwd", "x")
+        file["again"] = h5py.SoftLink("/water")
     items, rejected = conversion.read(READER, path)
     assert {i.cluster for i in items} == {"CCl"} and {r.reason for r in rejected} >= {
         "not the layout of SPICE",
         "shapes disagree",
         "unknown element",
     }
-    assert not any("away" in r.where for r in rejected)
+    links = {r.where.rpartition(", ")[2]: r.detail for r in rejected if r.reason == spice.LINKED}
+    assert links == {"away": "ExternalLink, expected the group", "again": "SoftLink, expected the group"}
     for name, content in (("t.hdf5", path.read_bytes()[:3000]), ("e.hdf5", b"nothing")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=f"{name}: not a readable HDF5"):

@@ -1,6 +1,7 @@
 """Datasets of structure files: workers, fragments, copies, splits, folders that change, real files."""
 
 import csv
+import gzip
 import hashlib
 import re
 from collections import Counter
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from common import REPOSITORY
-from structure_files import found, protein, several
+from structure_files import found, protein, read, several
 
 from equidyn.data import build, conversion, splits, store
 from equidyn.data.readers import registry, sequence_clusters
@@ -183,3 +184,16 @@ def test_long_names_are_shortened_and_stay_different(tmp_path):
     del listed["n_held_out"]
     build.build(listed, str(tmp_path / "b.h5"), workers=1)
     assert (tmp_path / "a/split.json").read_bytes() == (tmp_path / "b/split.json").read_bytes()
+
+
+def test_files_of_a_folder_that_look_like_structures_have_a_row(tmp_path):
+    packed = gzip.compress(protein().encode())
+    names = ("1abc.pdb1.gz", "2abc.pdb.bz2", "3abc.CIF.xz", "4abc.pdb~")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/5abc.pdb").write_text(protein())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    chains, table = read(tmp_path / "in", dict.fromkeys(names, packed) | {"my.entries": b"", "a.txt": b""})
+    assert chains == [] and [name for name, _, _ in table] == [*names, "linked"]
+    assert all("expected a name that ends in" in reason for _, _, reason in table[:4])
+    assert table[4][2] == "unreadable file: link to a folder or to nothing"

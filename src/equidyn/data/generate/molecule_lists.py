@@ -132,7 +132,7 @@ def _rows(path: Path, file: IO[str]) -> Iterator[tuple[str, str, str]]:
 
 def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: int) -> list[tuple[str, str]]:
     """``molecules`` and, up to n in all, new distinct ones from BRICS fragments of theirs (RDKit), with at
-    most max_atoms atoms.
+    most max_atoms atoms; what ``canonical_of`` refuses, such as the ion of half a zwitterion, is none.
 
     Raises
     ------
@@ -153,9 +153,9 @@ def recombine(molecules: list[tuple[str, str]], n: int, max_atoms: int, seed: in
             break
         product.UpdatePropertyCache()
         smiles = Chem.MolToSmiles(product)
-        checked = Chem.MolFromSmiles(smiles)
-        if checked is not None and smiles not in known and Chem.AddHs(checked).GetNumAtoms() <= max_atoms:
-            known.add(smiles)
+        canonical, reason = canonical_of(smiles, known)
+        if reason is None and n_atoms(smiles) <= max_atoms:
+            known.add(canonical)
             result.append((f"BRICS {len(result)}", smiles))
     if len(result) < n:
         raise DataError(f"recombine: {len(result)} molecules of at most {max_atoms} atoms, expected {n}")

@@ -4,6 +4,7 @@ out of a folder.
 
 import bz2
 import gzip
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,16 @@ from equidyn.data.readers.records import Rejected
 from equidyn.errors import DataError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz")
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED = {  # how files begin that are no text
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstandard",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!\x1a\x07": "RAR",
+    b"\x1f\x9d": "compress",
+    b"\x04\x22\x4d\x18": "LZ4",
+}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST = 1 << 20  # bytes of a line
 MOST_ATOMS = 100_000  # of a frame
@@ -27,8 +38,8 @@ def members(path: str | Path, endings: tuple[str, ...]) -> Iterator[tuple[str, B
     Raises
     ------
     DataError
-        an archive without such a member; tarfile's, zipfile's, gzip's and bz2's own errors where a file is
-        damaged
+        an archive without such a member, a file that is compressed under a name that does not say so, or in
+        another way; tarfile's, zipfile's, gzip's, bz2's and lzma's own errors where a file is damaged
     """
     name, found = str(path).lower(), False
     if name.endswith(TARS):
@@ -40,18 +51,31 @@ def members(path: str | Path, endings: tuple[str, ...]) -> Iterator[tuple[str, B
                     yield f"{path}, {_printable(member.name)}", archive.extractfile(member)
     elif name.endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.namelist()):
-                if _wanted(member, endings):
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):  # names may recur
+                if _wanted(member.filename, endings):
                     found = True
                     with archive.open(member) as stream:
-                        yield f"{path}, {_printable(member)}", stream
+                        yield f"{path}, {_printable(member.filename)}", stream
     else:
         found = True
-        opener = gzip.open if name.endswith(".gz") else bz2.open if name.endswith(".bz2") else open
-        with opener(path, "rb") as stream:
+        with _opened(path) as stream:
             yield str(path), stream
     if not found:
         raise DataError(f"{path}: no {endings[0]} file in it")
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    """A file, unpacked as its name says."""
+    opener = OPENERS.get(Path(path).suffix.lower())
+    if opener is not None:
+        return opener(path, "rb")
+    file = open(path, "rb")
+    head = file.peek(8)
+    if how := next((how for magic, how in PACKED.items() if head.startswith(magic)), ""):
+        file.close()
+        known = ", ".join((*OPENERS, *TARS, ".zip"))
+        raise DataError(f"{path}: packed by {how}, expected plain text, or packed as its name says: {known}")
+    return file
 
 
 def _tar(path) -> tarfile.TarFile:
@@ -87,32 +111,72 @@ def frames(path: str | Path, endings: tuple[str, ...] = (".xyz",)) -> Iterator[t
     frames are counted from 1.
 
     Blank lines between frames are skipped. What is no frame is one rejection, up to the next line that is a
-    number, but for the lines that follow the one frame of a raw QM9 file.
+    number, but for the lines that follow the one frame of a raw QM9 file. A frame that is followed by a
+    further line of its kind is a rejection: its number of atoms is too small.
     """
     for where, stream in members(path, endings):
-        source, number, raw_qm9, lost = lines(stream), 0, False, False
-        for line in source:
-            word = line.strip()
-            if not word:
-                continue
-            if not word.isdigit() or len(word) > 9 or int(word) > MOST_ATOMS:
-                if not raw_qm9 and not lost:
+        number, raw_qm9, lost, held = 0, False, False, None  # held: a frame, until what follows is known
+        try:
+            for part in _parts(lines(stream)):
+                if held is not None:
+                    lost = isinstance(part, bytes) and not raw_qm9 and _goes_on(held, part)
+                    yield _frame(f"{where}, frame {number}", held, lost)
+                    held = None
+                if isinstance(part, list):
+                    number, held = number + 1, part
+                    raw_qm9 = number == 1 and len(part) > 1 and part[1].startswith(b"gdb")
+                elif part.strip() and not raw_qm9 and not lost:
                     number, lost = number + 1, True
-                    yield Rejected(
-                        f"{where}, frame {number}",
-                        "does not parse (no number of atoms)",
-                        word[:40].decode("utf-8", "replace"),
-                    )
-                continue
-            number, lost, taken, size = number + 1, False, [line], 0
-            for _ in range(int(word) + 1):
-                if not (line := next(source, b"")):
-                    break
-                size += len(line)
-                if size <= LARGEST:
-                    taken.append(line)
-            if size > LARGEST:
-                yield Rejected(f"{where}, frame {number}", f"frame of more than {LARGEST} bytes")
-                continue
-            raw_qm9 = number == 1 and len(taken) > 1 and taken[1].startswith(b"gdb")
-            yield f"{where}, frame {number}", b"".join(taken).decode("utf-8", "replace")
+                    word = part.strip()[:40].decode("utf-8", "replace")
+                    yield Rejected(f"{where}, frame {number}", "does not parse (no number of atoms)", word)
+        except Exception:  # what a damaged file raises halfway, behind a frame that is whole
+            if held is not None:
+                yield _frame(f"{where}, frame {number}", held, False)
+            raise
+        if held is not None:
+            yield _frame(f"{where}, frame {number}", held, False)
+
+
+def _parts(source: Iterator[bytes]) -> Iterator[list[bytes] | bytes]:
+    """Of the lines of an XYZ file: those of a frame as a list, of one that is too large an empty one; single
+    lines between frames.
+    """
+    for line in source:
+        word = line.strip()
+        if not word.isdigit() or len(word) > 9 or int(word) > MOST_ATOMS:
+            yield line
+            continue
+        taken, size = [line], 0
+        for _ in range(int(word) + 1):
+            if not (line := next(source, b"")):
+                break
+            size += len(line)
+            if size <= LARGEST:
+                taken.append(line)
+        yield taken if size <= LARGEST else []
+
+
+def _frame(where: str, taken: list[bytes], more: bool) -> tuple[str, str] | Rejected:
+    """A frame of these lines; ``more``: an atom line follows it."""
+    if not taken:
+        return Rejected(where, f"frame of more than {LARGEST} bytes")
+    if more:
+        stated = taken[0].strip().decode()
+        return Rejected(where, "does not parse", f"more atom lines than the stated {stated}")
+    return where, b"".join(taken).decode("utf-8", "replace")
+
+
+def _goes_on(taken: list[bytes], line: bytes) -> bool:
+    """Whether the line behind a frame is one more atom's: as many words as in its last, the same of them
+    numbers.
+    """
+    kinds = [[_is_number(word) for word in row.split()] for row in (*taken[2:][-1:], line)]
+    return len(kinds) == 2 and kinds[0] == kinds[1] and sum(kinds[1]) >= 3
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

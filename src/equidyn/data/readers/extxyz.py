@@ -13,7 +13,7 @@ from equidyn.data import elements
 from equidyn.data.checks.catalogue import ACCEPTED, MORE_LABELS, OPEN_SHELL, PERIODIC, TWO_SETS, accepted
 from equidyn.data.checks.periodic import periodic
 from equidyn.data.readers import archives
-from equidyn.data.readers.labels import ENERGY_UNITS, Molecule, labelled, perceived
+from equidyn.data.readers.labels import ENERGY_UNITS, ISOLATED, Molecule, labelled, perceived
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.defaults import ENERGY_KEY, FORCES_KEY
 
@@ -81,8 +81,8 @@ def _frame(record: tuple[str, str], settings: dict) -> Frame | Rejected:
     except Exception as error:  # the comment line's parser raises many types on malformed text
         detail = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         return Rejected(where, "does not parse", detail[:200])
-    if len(numbers) == 1 and forces is None:
-        return Rejected(where, "isolated atom without forces")
+    if len(numbers) == 1:
+        return Rejected(where, ISOLATED)
     columns = info["Properties"].split(":")[::3]
     energies, forces_found = _labels(info, columns, energy_key, forces_key)
     if not len(numbers):

@@ -76,14 +76,14 @@ def _other_layout(error: DataError) -> str:
 def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     """The first ``n_conformers`` (5) conformers of a molecule, or why they are not kept; pure.
 
-    Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the canonical
-    SMILES of the record's SMILES, or of the molecule where there is none that parses.
+    Rows: numbers uint8 [n], positions float32 [n, 3] in Å about their mean. The cluster is the
+    constitution of the record's SMILES, or of the molecule where there is none that parses.
     """
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
     path, number, smiles, conformers = record
-    cluster, found = smiles and molecules.canonical_smiles(smiles), []
+    cluster, found = smiles and molecules.constitution_of(smiles), []
     if not conformers:
         return [Rejected(f"{path}, molecule {number}", "no conformers")]
     n = settings.get("n_conformers", N_CONFORMERS)
@@ -95,7 +95,7 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
             numbers = np.array([atom.GetAtomicNum() for atom in atoms], dtype=np.uint8)
             three_dimensional = molecule.GetNumConformers() > 0 and molecule.GetConformer().Is3D()
             positions = molecule.GetConformer().GetPositions() if three_dimensional else _nowhere(numbers)
-            key = cluster or molecules.canonical(molecule)
+            key = cluster or molecules.constitution(molecule)
             bare = any(atom.GetTotalNumHs() for atom in atoms)
             result = molecules.molecule_of(where, numbers, positions, three_dimensional, settings, molecule)
         except Exception:  # RDKit raises many types on malformed molecules

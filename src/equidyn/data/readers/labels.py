@@ -27,6 +27,7 @@ USUAL = (
 )  # what a guess from the size of the forces alone can tell apart
 TOO_STRONG = "r.m.s. force above 15 eV/angstrom"
 BROKEN = "{} holds NaN, infinity or numbers out of all proportion"
+ISOLATED = "isolated atom"  # of which no force says anything
 PULLED = "frames with a net force above 5 % of the norm"
 
 
@@ -53,7 +54,7 @@ def labelled(
     force_unit: float | None = None,
     notes: dict[str, int] | None = None,
 ) -> list[Item | Rejected]:
-    """Frames of the same atoms in eV and Å, or why not.
+    """Frames of the same atoms in eV and Å, positions about their mean, or why not.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def labelled(
     force_unit = energy_unit if force_unit is None else force_unit
     if ((numbers < 1) | (numbers >= len(elements.SYMBOLS))).any():
         return [Rejected(place, "unknown element") for place in where]
+    if len(numbers) == 1:
+        return [Rejected(place, ISOLATED) for place in where]
     positions, forces = (np.asarray(values, np.float64) for values in (positions, forces))
     forces, energies = forces * force_unit, np.asarray(energies, np.float64) * energy_unit
     broken = [
@@ -97,7 +100,7 @@ def _sound(where, molecule, numbers, positions, energies, forces, force_unit, no
     lengths = (
         zip(*molecules.nearest_bonds(numbers, positions)) if molecules.has_bonds(n) else [None] * len(where)
     )
-    short = numbers.astype(np.uint8), positions.astype(np.float32), forces.astype(np.float32)
+    short = numbers.astype(np.uint8), molecules.centred(positions), forces.astype(np.float32)
     for k, (place, length) in enumerate(zip(where, lengths)):
         if length and (wrong := molecules.wrong_length(place, n, *map(float, length))):
             found.append(wrong)
@@ -132,11 +135,11 @@ def perceived(
     alias: str = "",
     charge: float | None = None,
 ) -> Molecule:
-    """The molecule of a frame: canonical SMILES without atom maps, else that of the bonds between the
+    """The molecule of a frame: its constitution by the SMILES, else that of the bonds between the
     atoms, else the formula.
     """
-    if smiles and (canonical := molecules.canonical_smiles(smiles)):
-        return Molecule(canonical, charge=charge)
+    if smiles and (constitution := molecules.constitution_of(smiles)):
+        return Molecule(constitution, charge=charge)
     key, graph = molecules.bonds_of(numbers, positions)
     alias = alias and f"{identity.atoms(numbers)} {alias}"
     return Molecule(key or elements.formula(numbers), graph, alias, charge)

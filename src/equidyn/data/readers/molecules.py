@@ -1,4 +1,4 @@
-"""What all readers of molecules share: limits, units of length, canonical SMILES, connectivity."""
+"""What all readers of molecules share: limits, units of length, constitution, connectivity."""
 
 import hashlib
 from functools import lru_cache
@@ -83,8 +83,9 @@ def wrong_length(where: str, n: int, ratio: float, distance: float) -> Rejected 
     return Rejected(where, NOT_POSITIONS, f"{distance:.3g} angstrom, {ratio:.2g} of a bond", cause)
 
 
-def canonical(molecule: Any) -> str:
-    """Canonical SMILES of an RDKit molecule, without atom maps and explicit hydrogens.
+def constitution(molecule: Any) -> str:
+    """Canonical SMILES of an RDKit molecule without stereo marks, isotopes, atom maps and explicit hydrogens:
+    a model that has trained on a stereoisomer or an isotopologue has as good as seen the molecule.
 
     Raises
     ------
@@ -94,20 +95,22 @@ def canonical(molecule: Any) -> str:
     from rdkit import Chem
 
     molecule = Chem.Mol(molecule)
-    for atom in molecule.GetAtoms():  # hydrogens with a map number would stay
+    Chem.RemoveStereochemistry(molecule)
+    for atom in molecule.GetAtoms():  # hydrogens with a map number or an isotope would stay
         atom.SetAtomMapNum(0)
-    return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+        atom.SetIsotope(0)
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule), isomericSmiles=False)
 
 
 @lru_cache(4096)
-def canonical_smiles(smiles: str) -> str | None:
-    """``canonical`` of a SMILES; None where RDKit cannot read it or finds no atom in it."""
+def constitution_of(smiles: str) -> str | None:
+    """``constitution`` of a SMILES; None where RDKit cannot read it or finds no atom in it."""
     from rdkit import Chem, RDLogger
 
     RDLogger.DisableLog("rdApp.*")
     try:
         molecule = Chem.MolFromSmiles(smiles) if len(smiles) <= LONGEST_SMILES else None
-        return canonical(molecule) if molecule is not None and molecule.GetNumAtoms() else None
+        return constitution(molecule) if molecule is not None and molecule.GetNumAtoms() else None
     except (ValueError, RuntimeError):  # half a character, which pickle can write; RDKit's invariants
         return None
 
@@ -187,8 +190,8 @@ def _flat(numbers: np.ndarray, positions: np.ndarray, molecule: Any) -> str | No
 
 
 def centred(positions: np.ndarray) -> np.ndarray:
-    """Positions [n, 3] about their mean, float32."""
-    return (positions - positions.mean(0)).astype(np.float32)
+    """Positions [..., n, 3] about their mean, float32: far from the origin that has no digits for them."""
+    return (positions - positions.mean(-2, keepdims=True)).astype(np.float32)
 
 
 def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:

@@ -39,7 +39,7 @@ def records(path: str | Path, settings: dict | None = None) -> Iterator[tuple | 
     Raises
     ------
     DataError
-        not an npz file, missing keys, shapes that disagree
+        not an npz file, missing keys, arrays of anything but numbers, shapes that disagree
     """
     settings = settings or {}
     for where, stream in archives.members(path, (".npz",)):
@@ -96,7 +96,7 @@ def _npz(where, stream, settings) -> Iterator[tuple | Rejected]:
                 return
             notes = {f"periodic, {ACCEPTED}": 1} if cell else {}
             notes |= {MORE_LABELS: 1} if any(_labels(name) for name in set(found) - set(names)) else {}
-            arrays = [_Array(file.open(f"{name}.npy")) for name in names]
+            arrays = [_Array(file.open(f"{name}.npy"), f"{where}: {name}") for name in names]
             numbers, coords, energies, forces = arrays
             n, k = numbers.shape[0] if len(numbers.shape) == 1 else 0, coords.shape[0] if coords.shape else 0
             if (
@@ -109,7 +109,7 @@ def _npz(where, stream, settings) -> Iterator[tuple | Rejected]:
                     f"{where}: coords {coords.shape}, forces {forces.shape}, energies {energies.shape} for "
                     f"nuclear_charges {numbers.shape}, expected to agree"
                 )
-            charges, reference = numbers.take(n).astype(np.int64), None
+            charges, reference = _whole(numbers.take(n), f"{where}: {names[0]}"), None
             block = max(1, min(FRAMES, (1 << 20) // (48 * n)))
             for start in range(0, k, block):
                 size = min(block, k - start)
@@ -134,7 +134,7 @@ def _labels(name: str) -> bool:
 class _Array:
     """A .npy file of numbers that is read along its first axis."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, called: str):
         header = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
@@ -151,7 +151,7 @@ class _Array:
         ) as error:  # what Python's parser raises beside ValueError
             raise ValueError(f"array with a header that is none ({type(error).__name__})") from error
         if self.dtype.kind not in "iuf":
-            raise ValueError(f"array of {self.dtype}, expected numbers")
+            raise DataError(f"{called} is an array of {self.dtype}, expected numbers")
         self.stream = stream
         if fortran and len(self.shape) > 1:  # its first axis is spread over all of it
             size = math.prod(self.shape) * self.dtype.itemsize
@@ -172,6 +172,14 @@ class _Array:
         if len(data) != size:
             raise EOFError("array ends early")
         return np.frombuffer(data, self.dtype).reshape(n, *self.shape[1:])
+
+
+def _whole(numbers: np.ndarray, called: str) -> np.ndarray:
+    """Atomic numbers as integers [n]."""
+    broken = numbers[numbers != np.rint(numbers)]
+    if len(broken):
+        raise DataError(f"{called} holds {broken[0]:g}, expected whole numbers")
+    return numbers.astype(np.int64)
 
 
 def parse(record: tuple, settings: dict) -> list[Item | Rejected]:

@@ -1,9 +1,11 @@
 """The text of a PDB file as its reader should see it: chains that share an identifier, or have none, get
-one each; atom names are in their columns; residue names of four letters are those of their parents.
+one each; atom names are in their columns; residue names of four letters are those of their parents. And
+what that reader would not say: atoms behind its end, coordinates outside their columns.
 
 Column numbers below count from 0.
 """
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +21,7 @@ AMINO_ACIDS = {
     "ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS", "LEU",
     "MET", "ASN", "PRO", "GLN", "ARG", "SER", "THR", "VAL", "TRP", "TYR",
 }  # fmt: skip
+COORDINATES = re.compile(r"(?:(?=.{4}\.) *-?\d*\.(?:\d{3}|\d\d |\d  )){3}")  # of an atom: three %8.3f
 # Names that force fields give to protonation states: AMBER, CHARMM, GROMOS, OPLS.
 PROTONATED = {
     "HIE": "HIS", "HID": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HIN": "HIS",
@@ -33,6 +36,7 @@ FOUR_LETTERS = {
 } | {end + name: name for end in "NC" for name in AMINO_ACIDS} | {
     end + name: parent for end in "NC" for name, parent in PROTONATED.items()
 }  # fmt: skip
+ATOMS = "ATOM  ", "HETATM"
 assert len(AMINO_ACIDS) == len(ALPHABET)
 
 
@@ -50,6 +54,27 @@ class _Residue:
     alpha: np.ndarray | None = None
 
 
+def up_to_end(text: str) -> tuple[str, int]:
+    """The text up to its first END, behind which readers do not look, and how many atoms are behind it."""
+    lines = text.splitlines(keepends=True)
+    end = next((i for i, line in enumerate(lines) if line[:4].rstrip().upper() == "END"), len(lines))
+    return "".join(lines[:end]), sum(line.startswith(ATOMS) for line in lines[end:])
+
+
+def misplaced(text: str) -> dict[str, str]:
+    """By identifier of a chain of the first model: the coordinates, as they stand there, of its first atom
+    whose are no three numbers with the points in their columns. A reader would make others of them.
+    """
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("ENDMDL"):
+            break
+        counts = line.startswith("ATOM  ") or (line.startswith("HETATM") and line[12:16] == " CA ")
+        if counts and not COORDINATES.match(line, 30):
+            found.setdefault(line[20:22].strip(), line[30:54].rstrip())
+    return found
+
+
 def sorted_out(text: str) -> tuple[str, dict[str, str]]:
     """The text, and what the identifiers that were given to chains stand for: ``A (2)``, the second A.
 
@@ -58,7 +83,7 @@ def sorted_out(text: str) -> tuple[str, dict[str, str]]:
     which they go on does not end a chain that has an identifier.
     """
     lines = text.splitlines()
-    atoms = [i for i, line in enumerate(lines) if line.startswith(("ATOM  ", "HETATM"))]
+    atoms = [i for i, line in enumerate(lines) if line.startswith(ATOMS)]
     long_names = any(lines[i][20:21].isspace() for i in atoms)  # else that column is part of the identifier
     for i in atoms:
         lines[i] = _in_columns(lines[i], long_names)
@@ -105,7 +130,7 @@ def _models(lines: list[str]) -> list[list[_Residue]]:
         if line.startswith("MODEL ") and models[-1]:
             models.append([])
         ended = ended or line.startswith("TER")
-        if not line.startswith(("ATOM  ", "HETATM")):
+        if not line.startswith(ATOMS):
             continue
         try:
             number = int(line[22:26])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 RECORDS = 256  # in a chunk, at most
+MOLECULE = "molecule (constitution)"  # what a cluster is, unless a reader says otherwise
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Reader:
         None
     )
     clusterer: Callable | None = None  # settings -> name and version of what made ``clusters``, for the file
-    unit: str = "molecule"  # what a cluster is
+    unit: str = MOLECULE  # what a cluster is
     chunk: int = RECORDS
     isolated: bool = False  # parse only in a worker: a crafted record may end the process
     # list records and check items only in a worker: a damaged file may end or stall it already then; they

@@ -1,6 +1,6 @@
 """Molecules without labels from SDF files, plain, compressed or in archives.
 
-The cluster key of a record is its canonical SMILES.
+The cluster key of a record is its constitution, see ``molecules.constitution``.
 """
 
 import re
@@ -11,7 +11,7 @@ import numpy as np
 
 from equidyn.data.checks.catalogue import SEVERAL
 from equidyn.data.readers import archives
-from equidyn.data.readers.molecules import canonical, molecule_of
+from equidyn.data.readers.molecules import constitution, molecule_of
 from equidyn.data.readers.records import Item, Rejected
 
 LARGEST = 16 << 20  # bytes of an SDF record
@@ -78,7 +78,7 @@ def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
         return [found]
     found.bare = any(atom.GetTotalNumHs() for atom in atoms)
     try:
-        found.cluster = canonical(molecule)
+        found.cluster = constitution(molecule)
     except (RuntimeError, ValueError):
         return [Rejected(where, "does not parse (RDKit)")]
     found.notes |= {SEVERAL: 1} if "." in found.cluster else {}

@@ -26,6 +26,7 @@ from equidyn.errors import DataError
 LENGTHS = {"bohr": BOHR, "angstrom": 1.0}  # Å
 ENERGIES = {"hartree": HARTREE, "ev": 1.0, "kcal/mol": KCAL_PER_MOL}  # eV
 KEYS = ("smiles", "atomic_numbers", "conformations", "dft_total_energy", "dft_total_gradient")
+LINKED = "link to another place"
 SLICE = 64  # conformations in a record
 
 
@@ -42,12 +43,13 @@ def records(path: str | Path) -> Iterator[tuple[str, str, int, int]]:
     try:
         size = Path(path).stat().st_size
         with h5py.File(path, "r") as file:
-            names = [
-                name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)
-            ]  # a link may lead to another file
-            if not names:
+            if not len(file):
                 raise DataError(f"{path}: no groups, expected one per molecule")
-            for name in names:
+            for name in file:
+                link = file.get(name, getlink=True)
+                if not isinstance(link, h5py.HardLink):  # it may lead to another file
+                    yield Rejected(f"{path}, {name}", LINKED, f"{type(link).__name__}, expected the group")
+                    continue
                 group = file[name]
                 shape = (
                     group["conformations"].shape

@@ -7,7 +7,9 @@ others. Files are parsed one at a time per worker, members of archives in memory
 import gzip
 import hashlib
 import io
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from equidyn.data.checks import hand
-from equidyn.data.checks.catalogue import LATER_MODELS, MIRROR, accepted
+from equidyn.data.checks.catalogue import LATER_MODELS, MIRROR, MIXED_CHAIN, accepted
 from equidyn.data.readers import archives, pdb_chains
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.readers.sequence_clusters import ALPHABET
@@ -37,6 +39,7 @@ PARENTS = {
     "TYY": "Y",
 }
 FORMATS, ARCHIVES = (".cif", ".mmcif", ".pdb", ".ent"), (*archives.TARS, ".zip")
+STRUCTURE = re.compile(r"\.(pdb|ent|(mm)?cif)(?![a-z])", re.IGNORECASE)  # in the name of what may be one
 BREAK, NEAREST = 4.0, 2.0  # Å between consecutive C-alphas: above, a chain break; below, not a chain
 LARGEST = (
     2**26
@@ -55,13 +58,15 @@ class _Unusable(Exception):
 def records(path: str | Path) -> Iterator[Record | Rejected]:
     """Structure files of a path: a file, a folder (recursively, sorted), an archive, also in a folder.
 
-    What cannot be read is a rejection.
+    What cannot be read is a rejection, in a folder every file whose name holds an ending of structures.
     """
     path = Path(path)
     name = path.name.lower()
     if path.is_dir():
         for child in sorted(path.rglob("*")):
-            if child.is_file() and (_format(child.name) or child.name.lower().endswith(ARCHIVES)):
+            if child.is_symlink() and not child.is_file():
+                yield Rejected(str(child), "unreadable file", "link to a folder or to nothing")
+            elif child.is_file() and (STRUCTURE.search(child.name) or child.name.lower().endswith(ARCHIVES)):
                 yield from records(child)
     elif name.endswith(ARCHIVES):
         yield from _members(path)
@@ -106,19 +111,19 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
     where, name, content = record
     try:
         data = _content(where, name) if content is None else _unpacked(name, content)
-        structure, names = _structure(name, data)
+        structure, text = _structure(name, data)
         notes = _resolution(structure, settings["max_resolution"]) if "max_resolution" in settings else {}
         parents = {modified.res_id.name: modified.parent_comp_id for modified in structure.mod_residues}
         found = []
         for chain in structure[0]:
             if len(chain.get_polymer()):
-                title = names.get(chain.name, chain.name)
+                title = text.names.get(chain.name, chain.name)
                 place = f"{where}, chain {title}" if title else where
                 try:
                     found += _pieces(
                         place,
                         f"{_entry(name)}_{title}",
-                        *_trace(chain, structure, parents, settings),
+                        *_trace(chain, structure, parents, text.misplaced, settings),
                         notes,
                         settings,
                     )
@@ -127,6 +132,8 @@ def parse(record: Record, settings: dict) -> list[Item | Rejected]:
         if later := [chain for model in list(structure)[1:] for chain in model if len(chain.get_polymer())]:
             detail = f"{len(structure) - 1} of {len(structure)}, with {len(later)} chains"
             found.append(Rejected(where, LATER_MODELS, detail))
+        if text.beyond:
+            found.append(Rejected(where, LATER_MODELS, f"{text.beyond} atoms after END"))
         return found or [Rejected(where, "no protein chain")]
     except _Unusable as unusable:
         return [Rejected(where, *unusable.args)]
@@ -169,23 +176,34 @@ def _entry(name: str) -> str:
     return PurePosixPath(name[:-3] if name.lower().endswith(".gz") else name).stem
 
 
-def _structure(name: str, data: bytes) -> tuple[Any, dict[str, str]]:
-    """A structure, and what the identifiers that chains were given stand for."""
+@dataclass(frozen=True)
+class _Text:
+    """What the text of a PDB file says beside its structure, see ``pdb_chains``."""
+
+    names: dict[str, str] = field(default_factory=dict)  # what identifiers that chains were given stand for
+    misplaced: dict[str, str] = field(default_factory=dict)  # coordinates outside their columns, by chain
+    beyond: int = 0  # atoms after END
+
+
+def _structure(name: str, data: bytes) -> tuple[Any, _Text]:
+    """A structure, and what else its text says."""
     import gemmi
 
+    data, said = data.removeprefix(archives.BYTE_ORDER_MARK), _Text()
     try:
-        names = {}
         if _format(name) == "cif":
             structure = gemmi.read_structure_string(data, format=gemmi.CoorFormat.Mmcif)
         else:
-            text, names = pdb_chains.sorted_out(data.decode("latin-1"))
+            text, beyond = pdb_chains.up_to_end(data.decode("latin-1"))
+            text, names = pdb_chains.sorted_out(text)
+            said = _Text(names, pdb_chains.misplaced(text), beyond)
             structure = gemmi.read_structure_string(text.encode("latin-1"), format=gemmi.CoorFormat.Pdb)
         if len(structure) == 0 or structure[0].count_atom_sites() == 0:
             raise ValueError("no atoms")
         structure.setup_entities()
     except Exception as error:  # gemmi raises many types on a damaged file
         raise _Unusable("unreadable file", " ".join(str(error).split())) from error
-    return structure, names
+    return structure, said
 
 
 def _resolution(structure, limit: float) -> dict[str, int]:
@@ -205,10 +223,15 @@ def _resolution(structure, limit: float) -> dict[str, int]:
     return {"resolution unknown": 1}
 
 
-def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[str, np.ndarray]:
+def _trace(
+    chain, structure, parents: dict[str, str], misplaced: dict[str, str], settings: dict
+) -> tuple[str, np.ndarray]:
     """Sequence and C-alpha positions float32 [n, 3] in Å of a polymer."""
     import gemmi
 
+    if chain.name in misplaced:
+        raise _Unusable("bad coordinates", f"{misplaced[chain.name]!r}, expected three numbers as %8.3f")
+    _require_one_polymer(chain)
     kind = chain.get_polymer().check_polymer_type()
     if kind != gemmi.PolymerType.PeptideL:
         raise _Unusable("not a protein", kind.name)
@@ -230,10 +253,7 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
         raise _Unusable(
             "nonstandard residue", f"{', '.join(unknown[:3])}{', ...' if len(unknown) > 3 else ''}"
         )
-    if not np.isfinite(positions).all():
-        raise _Unusable("bad coordinates", "not finite")
-    if n > 1 and (nearest := _distances(positions).min()) < NEAREST:
-        raise _Unusable("bad coordinates", f"consecutive CA {nearest:.2f} angstrom apart")
+    _require_trace(positions)
     found = hand.of_trace(positions)
     if not found.plain:
         found = hand.of_chain({name: _named(residues, name) for name in hand.CORNER} | {"CA": positions})
@@ -244,6 +264,34 @@ def _trace(chain, structure, parents: dict[str, str], settings: dict) -> tuple[s
     if n > settings["max_residues"]:
         raise _Unusable("too long", f"{n} residues")
     return "".join(letters), positions
+
+
+def _require_one_polymer(chain) -> None:
+    """Refuse a chain of two polymers, which mmCIF may give one name: where also numbers and names of their
+    residues are the same, gemmi has put both into the same residues.
+    """
+    import gemmi
+
+    residues = [residue for residue in chain if residue.entity_type == gemmi.EntityType.Polymer]
+    polymers = {residue.subchain for residue in residues}
+    if len(polymers) > 1:
+        raise _Unusable(MIXED_CHAIN, ", ".join(sorted(polymers)))
+    for residue in residues:
+        alphas = _alphas(residue)
+        if len({atom.altloc for atom in alphas}) < len(alphas):
+            raise _Unusable(MIXED_CHAIN, f"{len(alphas)} CA in {residue.name} {residue.seqid}")
+
+
+def _require_trace(positions: np.ndarray) -> None:
+    """Refuse positions [n, 3] that are not those of a chain in Å."""
+    if not np.isfinite(positions).all():
+        raise _Unusable("bad coordinates", "not finite")
+    steps = _distances(positions)
+    if len(steps) and (nearest := steps.min()) < NEAREST:
+        raise _Unusable("bad coordinates", f"consecutive CA {nearest:.2f} angstrom apart")
+    if 2 * (breaks := (steps > BREAK).sum()) > len(steps):
+        detail = f"{breaks} of {len(steps)} consecutive CA more than {BREAK:g} angstrom apart"
+        raise _Unusable("bad coordinates", f"{detail} (median {np.median(steps):.2f})")
 
 
 def _named(residues: list, name: str) -> np.ndarray:
