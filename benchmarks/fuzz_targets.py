@@ -389,10 +389,11 @@ def _geom():
 def _structures():
     import gemmi
 
-    rows, spiral = [], [(2.3 * (-1) ** i, 0.9 * i, 3.0 * (i % 3)) for i in range(12)]
+    rows, turn = [], math.radians(100)
+    spiral = [(2.3 * math.cos(turn * i), 2.3 * math.sin(turn * i), 1.5 * i) for i in range(12)]
     for i, (x, y, z) in enumerate(spiral):
         for k, name in enumerate(("N", "CA", "C")):
-            place = f"{x + k - 1:8.3f}{4.2 * y + 0.5 * k:8.3f}{z:8.3f}"
+            place = f"{x + k - 1:8.3f}{y + 0.5 * k:8.3f}{z:8.3f}"
             rows.append(
                 f"ATOM  {3 * i + k:5d}  {name:<3} {('ALA', 'GLY', 'LYS')[i % 3]} A{i + 1:4d}    {place}  "
                 f"1.00 10.00          {name[0]:>2}\n"

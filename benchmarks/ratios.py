@@ -13,7 +13,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import yaml
 from scipy import stats
 
 from equidyn import config
@@ -70,7 +69,7 @@ def main() -> None:
         for weights in ("live", "ema"):
             print(f"{group}, {weights}: {paired(rows, runs, asked.reference, weights)}")
     if asked.config:
-        _, points = config.expand(yaml.safe_load(asked.config.read_text()))
+        _, points = config.expand(config.read(asked.config))
         with open(asked.linear_head, newline="") as file:
             moments(rows, points, {r["dataset"]: float(r["percent"]) for r in csv.DictReader(file)})
 

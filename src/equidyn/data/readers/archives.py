@@ -18,6 +18,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 PACKED = {  # how files begin that are no text
     b"\x1f\x8b": "gzip",
+    b"BZh91AY&SY": "bzip2",
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"7z\xbc\xaf\x27\x1c": "7-Zip",
@@ -70,7 +71,7 @@ def _opened(path: str | Path) -> BinaryIO:
     if opener is not None:
         return opener(path, "rb")
     file = open(path, "rb")
-    head = file.peek(8)
+    head = file.peek(16)
     if how := next((how for magic, how in PACKED.items() if head.startswith(magic)), ""):
         file.close()
         known = ", ".join((*OPENERS, *TARS, ".zip"))
