@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.emt import EMT
-from probe.stand_ins import SHARE, Springs, crystal, frames, stretched
+from probe.stand_ins import SHARE, Offset, Springs, crystal, frames, stretched
 
 import equidyn
 from equidyn.errors import DataError, EquidynError
@@ -213,6 +213,35 @@ def test_offsets_of_energies_do_not_flatter():
         atoms.info["REF_energy"] += 1000.0 * len(atoms)
     found = equidyn.measure_calculator(Springs(), far, rotations=2, **LABELS)["energy"]
     assert found.baseline == "composition" and found.baseline_loss < 1 < found.baseline_ratio
+
+
+def placed(atoms):
+    """An energy that knows where the molecule is, and how it lies."""
+    return 0.05 * np.sin(atoms.positions.mean(0)[0] + 3 * (atoms.positions[0] - atoms.positions[-1])[2])
+
+
+def with_offset(wrong, offset: float, n: int = 36):
+    given = frames(n, noise=0.0)
+    for atoms in given:
+        atoms.info["REF_energy"] += offset * len(atoms)
+    how = dict(rotations=4, energy_key="REF_energy", quantities=("energy",))
+    return equidyn.measure_calculator(Offset(wrong, offset), given, **how)
+
+
+def test_an_offset_of_energies_hides_neither_broken_symmetry_nor_noise():
+    """What is rounding is judged by the spread of energies, not by their size."""
+    plain, far = (with_offset(placed, offset)["energy"] for offset in (0.0, -1000.0))
+    assert plain.verdict == far.verdict and far.verdict.startswith("above 2 %")
+    assert far.percent == pytest.approx(plain.percent, rel=1e-6)
+    assert far.spread == pytest.approx(plain.spread, rel=1e-6) and far.size > 1e5
+    found = with_offset(placed, -1000.0)
+    assert any("energy: translations at the identity" in note for note in found.notes)
+    assert not found.passes() and far.floor < 1e-10 < far.floor_translations
+    random = np.random.default_rng(0)
+    assert with_offset(lambda atoms: 0.3 * random.normal(), -1000.0)["energy"].verdict == verdicts.STOCHASTIC
+    assert with_offset(lambda atoms: 0.0, -1000.0)["energy"].verdict == verdicts.NO_LOSS
+    alone = with_offset(placed, -1000.0, n=1)  # whose energies have no spread
+    assert alone["energy"].verdict == verdicts.NO_INTERVAL and alone.notes
 
 
 def test_settings_out_of_bounds():

@@ -18,7 +18,7 @@ from equidyn.probe import measurement, models, verdicts
 from equidyn.probe.command import checkpoints_of
 from equidyn.probe.models import undisturbed
 from equidyn.symmetry import groups
-from equidyn.symmetry.actions import Fixed, Vector
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
 
 NET = Path(__file__).with_name("my_net.py")
 HAS_LIGHTNING = any(importlib.util.find_spec(name) for name in ("lightning", "pytorch_lightning"))
@@ -140,6 +140,45 @@ def test_verdicts_of_models():
     assert noisy["output"].verdict == verdicts.STOCHASTIC
     fresh = equidyn.measure(my_net.load(), my_net.heldout(), rotations=4)["output"]
     assert fresh.verdict == verdicts.UNLEARNED
+
+
+def energies(n: int = 40, offset: float = -1000.0):
+    """Points, and an invariant of each item far from zero."""
+    x = torch.randn(n, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return x, offset + x.square().sum((1, 2)) / 10
+
+
+def of_energies(model, n: int = 40, mask=None):
+    x, target = energies(n)
+    return equidyn.measure(model, [({"x": x}, target, mask)], {"x": Vector()}, Scalar(), rotations=4)[
+        "output"
+    ]
+
+
+def test_scalars_are_judged_beside_their_mean():
+    """A model that knows only the mean has learned nothing, and no offset makes noise small."""
+    mean = of_energies(lambda x: torch.full((len(x),), -1000.5, dtype=x.dtype) + 0.3 * x[:, 0, 2])
+    assert mean.verdict == verdicts.UNLEARNED and mean.baseline == "mean" and mean.baseline_ratio > 0.9
+    target = energies()[1]
+    others = (target.sum() - target) / (len(target) - 1)
+    assert mean.baseline_loss == pytest.approx((target - others).square().mean().item(), rel=1e-9)
+    invariant = lambda x: -1000 + x.square().sum((1, 2)) / 10  # noqa: E731
+    assert of_energies(lambda x: invariant(x) + 0.2 * x[:, 0, 2]).verdict == "above 2 %"
+    random = torch.Generator().manual_seed(0)
+    noise = lambda x: 0.2 * torch.randn(len(x), generator=random)  # noqa: E731
+    assert of_energies(lambda x: invariant(x) + noise(x)).verdict == verdicts.STOCHASTIC
+    exact = of_energies(invariant)
+    assert exact.verdict == verdicts.NO_LOSS and exact.spread == pytest.approx(exact.baseline_loss, rel=1e-9)
+
+
+def test_batches_of_scalars_may_differ_in_width_and_be_masked():
+    """Each column is compared with its own mean; what only one item has with zero."""
+    values = torch.tensor([[1.0, 5, 9], [3, 7, 0], [5, 0, 0]], dtype=torch.float64)
+    mask = values > 0
+    batches = [({"q": values[:2]}, values[:2], mask[:2]), ({"q": values[2:, :1]}, values[2:, :1], None)]
+    found = equidyn.measure(lambda q: q, batches, {"q": Scalar()}, Scalar(), rotations=2)["output"]
+    by_hand = [3.0**2, 0, 3.0**2, 2.0**2, 2.0**2, 9.0**2]  # 1, 3, 5; 5, 7; 9
+    assert found.baseline_loss == pytest.approx(sum(by_hand) / 6) == found.spread
 
 
 def test_what_is_missing_is_said():

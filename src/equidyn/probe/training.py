@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Unpack
 
 from equidyn.errors import ArgumentError
-from equidyn.probe.models import FLOOR_ROTATIONS, HeldOut, Options, measure
+from equidyn.probe.floors import FLOOR_ROTATIONS
+from equidyn.probe.heldout import HeldOut
+from equidyn.probe.models import Options, measure
 from equidyn.probe.poses import RANDOM, poses
 from equidyn.probe.result import write
 from equidyn.probe.rows import COLUMNS, Row
