@@ -1,7 +1,6 @@
 """``equidyn measure`` and ``equidyn twirl``: options in, a folder of results out; return exit codes."""
 
 import glob
-import hashlib
 import json
 import re
 import sys
@@ -11,7 +10,7 @@ import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
-from equidyn.probe import averaging, loading, outputs, structures
+from equidyn.probe import averaging, identity, loading, outputs, structures
 from equidyn.probe.measurement import measure_calculator
 from equidyn.probe.models import HeldOut
 from equidyn.probe.models import measure as measure_model
@@ -136,11 +135,13 @@ def _calculator_result(
     path, given = Path(structures_file), arguments(kwargs)
     if quantities is not None:
         settings["quantities"] = tuple(name.strip() for name in quantities.split(","))
-    made = loading.calculator(calculator, given)
+    with identity.opened() as opened:
+        made = loading.calculator(calculator, given)
     frames = structures.read(path)
-    about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
+    about = dict(calculator=calculator, kwargs=given, structures_sha256=identity.digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    key |= {"code": _code(calculator), "files": _files(given, out), "quantities": quantities}
+    key |= {"code": identity.code(calculator), "opened": opened, "quantities": quantities}
+    key |= {"files": identity.named_files(given, out)}
     key |= {"versions": outputs.versions(calculator.partition(":")[0].partition(".")[0])}
     kept = Kept(out / "items.jsonl", about | key)
     before = sum(not record.failed for record in kept.found.values())
@@ -238,36 +239,3 @@ def percent(text: str | None) -> float | None:
     if not 0 <= found <= 100:
         raise ArgumentError(f"--fail-above {text!r}: expected 0 to 100 %")
     return found
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(given: object, out: Path) -> dict[str, str]:
-    """Digests of the files and folders that arguments name: weights that were written anew are another
-    model. Folders that hold the working directory or ``out`` are no weights.
-    """
-    if isinstance(given, dict):
-        given = list(given.values())
-    if isinstance(given, list):
-        return {name: digest for one in given for name, digest in _files(one, out).items()}
-    if not isinstance(given, str) or not given:
-        return {}
-    try:
-        path = Path(given).resolve()
-        if path.is_file():
-            return {given: _digest(path)}
-        if not path.is_dir() or any(place.is_relative_to(path) for place in (Path.cwd(), out.resolve())):
-            return {}
-        inside = {str(file): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    except OSError:  # no path at all, or one that this process may not read
-        return {}
-    return {given: hashlib.sha256(json.dumps(inside).encode()).hexdigest()}
-
-
-def _code(spec: str) -> str | None:
-    """Digest of a file of the user's own, so that another model is not taken for the one before."""
-    place = spec.rpartition(":")[0]
-    return _digest(Path(place)) if place.endswith(".py") else None

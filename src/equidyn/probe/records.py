@@ -12,6 +12,7 @@ from equidyn.errors import DataError
 from equidyn.files import atomic_write
 from equidyn.symmetry.decomposition import ItemSums
 
+PARTIAL = ("code", "opened")
 SUMS = ("count", "total", "equivariance", "zero", "power", "within")  # fields of ItemSums, one item
 
 
@@ -58,6 +59,9 @@ class Kept:
 
     A killed run leaves at most a torn last line, which is measured again. Numbers read back exactly.
 
+    Of settings in ``PARTIAL``, digests of files by name, only those count that both have: what a program
+    imports and opens depends on what else it does.
+
     Raises
     ------
     DataError
@@ -68,12 +72,12 @@ class Kept:
         self.path, self.found = path, {}
         settings = json.loads(json.dumps(settings))
         lines = list(_whole_lines(path))
-        if lines and lines[0] != settings:
-            differ = [k for k in {*lines[0], *settings} if lines[0].get(k) != settings.get(k)]
-            changes = "; ".join(f"{k}: {lines[0].get(k)!r}, now {settings.get(k)!r}" for k in sorted(differ))
+        if lines[1:] and (changes := "; ".join(_changes(lines[0], settings))):
             raise DataError(
                 f"{path}: records of another command ({changes}); expected the same one, or another --out"
             )
+        if lines[1:]:
+            settings |= {key: lines[0][key] | settings[key] for key in PARTIAL if key in settings}
         for line in lines[1:]:
             self.found[line["index"]] = Record(**line)
         with atomic_write(path) as temporary:
@@ -85,6 +89,17 @@ class Kept:
         self.found[record.index] = record
         with open(self.path, "a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
+
+
+def _changes(before: dict, now: dict) -> Iterator[str]:
+    """What differs between two settings, by key."""
+    for key in sorted({*before, *now}):
+        one, two = before.get(key), now.get(key)
+        if key in PARTIAL and isinstance(one, dict) and isinstance(two, dict):
+            if names := [name for name in one if two.get(name, one[name]) != one[name]]:
+                yield f"{key}: {', '.join(names)} changed since"
+        elif one != two:
+            yield f"{key}: {one!r}, now {two!r}"
 
 
 class InMemory:
