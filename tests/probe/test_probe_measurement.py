@@ -11,7 +11,7 @@ from probe.stand_ins import SHARE, Offset, Springs, crystal, frames, stretched
 import equidyn
 from equidyn.errors import DataError, EquidynError
 from equidyn.probe import calculators, verdicts
-from equidyn.probe.quantities import QUANTITIES
+from equidyn.probe.quantities import QUANTITIES, checked
 from equidyn.symmetry import groups
 
 LABELS = dict(forces_key="REF_forces", energy_key="REF_energy")
@@ -156,6 +156,20 @@ def test_a_calculator_that_always_fails_ends_with_its_reason():
     with pytest.raises(DataError, match=r"fails on all of the first 3 structures.*forces: shape \[5, 3\]"):
         equidyn.measure_calculator(calculator, frames(9), rotations=2)
     assert calculator.calls == 3  # and did not go on
+
+
+def test_forces_of_another_shape_are_not_reshaped():
+    """But flat ones, and those with further axes of length 1, as files and networks have them."""
+    transposed = Springs(lambda forces, atoms: forces.T)
+    with pytest.raises(DataError, match=r"forces: shape \[3, 6\], expected \[6, 3\]"):
+        equidyn.measure_calculator(transposed, frames(9, names=("CH3OH",)), rotations=2)
+    given = frames(9)
+    given[0].info["REF_T"] = given[0].arrays["REF_forces"].T
+    with pytest.raises(DataError, match=r"label 'REF_T': forces: shape \[3, 6\], expected \[6, 3\]"):
+        equidyn.measure_calculator(Springs(), given[:1], rotations=2, forces_key="REF_T")
+    for shape in ((18,), (1, 6, 3), (6, 3, 1)):
+        assert checked("forces", np.arange(18.0).reshape(shape), 6).tolist()[5] == [15, 16, 17]
+    assert checked("energy", [6.0], 6) == 1 and checked("stress", np.zeros(9), 6).shape == (3, 3)
 
 
 def test_zero_forces_are_nothing_to_judge():

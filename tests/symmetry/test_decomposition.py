@@ -203,10 +203,13 @@ def test_what_is_masked_does_not_matter_and_what_counts_must_be_finite(loss):
         torch.tensor([[True, False]] * 5),
     )
     expected = decompose(twisted, y, mask, loss=loss)
-    y[:, 1] = math.nan
+    y[:, 1] = twisted[:, :, 1] = math.nan
     assert str(decompose(twisted, y, mask, loss=loss)) == str(expected)
+    twisted[3, 2, 0] = math.inf
+    with pytest.raises(ValueError, match="prediction is not finite .* item 2 in rotation 3"):
+        decompose(twisted, y, mask, loss=loss)
     y[2, 0, 1] = math.nan
-    with pytest.raises(ValueError, match="a target is not finite"):
+    with pytest.raises(ValueError, match="a target is not finite .* item 2"):
         decompose(twisted, y, mask, loss=loss)
 
 
