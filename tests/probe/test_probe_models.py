@@ -275,7 +275,7 @@ def test_lightning_logs_the_share(tmp_path):
 
 
 def test_a_model_of_grids_is_turned_by_the_cube():
-    """Whose floor comes from a float64 copy, or, as a grid has no small turns, from repeats alone."""
+    """Whose floor comes from a float64 copy, or, as a grid has no small turns, from last digits of it."""
     from equidyn.symmetry.actions import Grid
 
     torch.manual_seed(0)
@@ -288,9 +288,42 @@ def test_a_model_of_grids_is_turned_by_the_cube():
     even = equidyn.measure(blur, [({"input": x}, x)], **asked)["output"]
     assert even.verdict == verdicts.AT_FLOOR and 0 < even.floor < 1e-12
     plain = equidyn.measure(blur, [({"input": x}, x)], in_double=False, **asked)["output"]
-    assert math.isnan(plain.floor_rounding) and plain.floor == 0
+    assert plain.verdict == verdicts.AT_FLOOR and 0.01 < plain.floor / even.floor < 100
+    blur, x = blur.double(), x.double()
+    how = dict(meant_equivariant=True, **asked)
+    assert equidyn.measure(blur, [({"input": x}, x)], **how)["output"].verdict == verdicts.AT_FLOOR
     with pytest.raises(ArgumentError, match="not one of the 24 rotations"):
         equidyn.measure(blur, [({"input": x}, x)], {"input": Grid()}, Grid())
+
+
+def test_a_model_may_take_batches_of_one_size_alone():
+    def fixed(x):
+        assert len(x) == 20
+        return x * torch.tensor([1, 1, 1.1])
+
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    found = equidyn.measure(fixed, [({"x": x}, x)], {"x": Vector()}, Vector(), rotations=4)["output"]
+    assert found.verdict == "above 2 %" and 0 < found.floor < 1e-10
+
+
+@pytest.mark.parametrize("actions", [{"x": Vector(), "kind": Fixed()}, {"x": Vector(), "kind": Scalar()}])
+def test_a_model_may_change_its_inputs(actions):
+    """In place: neither the user's data nor a later measurement change with it."""
+
+    class Greedy(torch.nn.Module):
+        def forward(self, x, kind):
+            kind *= 0.5
+            x *= torch.tensor([1, 1, 1.3])
+            return x * (1 + kind[..., None])
+
+    inputs, target = my_net.items(20, 1)
+    inputs["kind"] = inputs["kind"].clone()
+    before = {name: value.clone() for name, value in inputs.items()}
+    one, two = (
+        equidyn.measure(Greedy(), [(inputs, target)], actions, Vector(), rotations=3)["output"]
+        for _ in range(2)
+    )
+    assert one.percent == two.percent and all(torch.equal(before[name], inputs[name]) for name in inputs)
 
 
 @pytest.mark.parametrize("module", [measurement, models])

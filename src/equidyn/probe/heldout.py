@@ -40,6 +40,10 @@ class HeldOut:
         if self.predict is None:
             self.predict = lambda model, inputs: model(**inputs)
 
+    def ask(self, model: Callable, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The prediction; of copies, as a model may change its inputs in place."""
+        return self.predict(model, {name: value.clone() for name, value in inputs.items()})
+
     def __len__(self) -> int:
         return sum(len(batch) for batch in self.batches)
 

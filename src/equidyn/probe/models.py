@@ -148,7 +148,7 @@ def _of_batch(
     [n_rotations, n_items, 3, 3].
     """
     twisted = twisted_predictions(
-        lambda given: heldout.predict(model, given), batch, heldout.inputs, heldout.output, rotations
+        lambda given: heldout.ask(model, given), batch, heldout.inputs, heldout.output, rotations
     )
     target = batch.target
     if not heldout.labelled:

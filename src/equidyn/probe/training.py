@@ -72,8 +72,8 @@ class Probe:
 
     @property
     def forward_passes(self) -> int:
-        """Of batches, per measurement: the rotations, and for the floor two repeats and two poses of a few
-        items.
+        """Of batches, per measurement: the rotations, and for the floor two repeats and two poses of the
+        first batch.
         """
         how = self.settings
         drawn = poses(how["group"], how["rotations"], 1, how["seed"], how.get("quadrature", RANDOM))
