@@ -115,6 +115,22 @@ def test_broken_permutations_are_found():
     assert any("permutations at the identity" in note for note in found.notes)
 
 
+def test_a_calculator_with_a_fixed_order_of_atoms_has_the_rest_of_a_floor():
+    order = {}
+
+    def forces_of(forces, atoms):
+        if order.setdefault(atoms.get_chemical_formula(), atoms.numbers.tolist()) != atoms.numbers.tolist():
+            raise ValueError("atoms do not match the topology")
+        return forces
+
+    found = equidyn.measure_calculator(Springs(forces_of), frames(4), rotations=2, meant_equivariant=True)
+    row = found["forces"]
+    assert row.n_items == 4 and row.verdict == verdicts.AT_FLOOR and not any(r.failed for r in found.records)
+    assert math.isnan(row.floor_permutations) and row.floor_translations >= 0 and row.floor_rounding > 0
+    note = next(note for note in found.notes if note.startswith("permutations at the identity"))
+    assert "failed on 4 of the floor's structures" in note and "do not match the topology" in note
+
+
 def test_a_small_break_of_a_model_that_should_be_exact():
     tiny = Springs(lambda forces, atoms: forces * np.array([1, 1, 1 + 1e-7]))
     found = equidyn.measure_calculator(tiny, frames(9), rotations=4, meant_equivariant=True)

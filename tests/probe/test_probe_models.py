@@ -223,6 +223,28 @@ def test_steps_of_checkpoints_are_in_their_names(tmp_path):
     assert [step for step, _ in checkpoints_of(str(tmp_path / "*.pt"))] == [9, 10, 100]
 
 
+@pytest.mark.parametrize(
+    "names, steps",
+    [
+        (["epoch=01-val_loss=0.812", "epoch=02-val_loss=0.095", "last"], [1, 2, 3]),
+        (["epoch=1-step=500", "epoch=2-step=1000", "last"], [500, 1000, 1001]),
+        (["model_7", "model_30"], [7, 30]),
+        (["best", "last"], [0, 1]),
+        (["v2_7", "v2_30"], None),
+        (["epoch=1", "v2_30"], None),
+    ],
+)
+def test_steps_are_what_a_name_calls_so(tmp_path, names, steps):
+    for name in names:
+        (tmp_path / f"{name}.ckpt").touch()
+    if steps is None:
+        with pytest.raises(ArgumentError, match=f"which number is the step of .*{names[1]}.ckpt"):
+            checkpoints_of(str(tmp_path / "*"))
+    else:
+        found = checkpoints_of(str(tmp_path / "*"))
+        assert found == [(step, str(tmp_path / f"{name}.ckpt")) for step, name in zip(steps, names)]
+
+
 @pytest.mark.skipif(HAS_LIGHTNING, reason="Lightning is installed")
 def test_without_lightning_one_sentence_says_so():
     with pytest.raises(MissingPackageError, match="lightning is not installed"):

@@ -177,20 +177,29 @@ def _model_result(
 
 
 def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
-    """(step, path) of files, by step: the last number in a name, or the place in the alphabet where a name
-    has none.
+    """(step, path) of files, by step: the number behind `step` in a name, else that behind `epoch`, else the
+    only one; a name without any, such as `last`, comes at the end.
 
     Raises
     ------
     ArgumentError
-        no such file
+        no such file, names with several numbers of which none is called step or epoch
     """
     paths = sorted(glob.glob(pattern))
     if not paths:
         raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
-    numbers = [re.findall(r"\d+", Path(path).stem) for path in paths]
-    return sorted(
-        (int(found[-1]) if found else n, path) for n, (found, path) in enumerate(zip(numbers, paths))
+    stems = [Path(path).stem for path in paths]
+    for named in (r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)", r"(\d+)"):
+        numbers = [re.findall(named, stem, re.IGNORECASE) for stem in stems]
+        counted = [found for stem, found in zip(stems, numbers) if re.search(r"\d", stem)]
+        if counted and all(len(found) == 1 for found in counted):
+            last = max(int(found[0]) for found in counted)
+            return sorted((int(found[0]) if found else last + 1, path) for found, path in zip(numbers, paths))
+    if not any(re.search(r"\d", stem) for stem in stems):
+        return list(enumerate(paths))
+    raise ArgumentError(
+        f"--checkpoints {pattern!r}: which number is the step of {', '.join(paths)[:300]}? Expected "
+        f"step_N or epoch_N in every name that has numbers, or a single number"
     )
 
 

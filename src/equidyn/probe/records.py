@@ -26,7 +26,8 @@ class Record:
     deviation of the worst pose), ``worst_rotation`` (its nine numbers), ``special`` (r.m.s. deviation of the
     worst special pose), and of energies ``mean`` (of the predictions) and ``label``.
 
-    ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from.
+    ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from;
+    ``floor_failed`` the kinds that the calculator failed on, and why.
     """
 
     index: int
@@ -36,6 +37,7 @@ class Record:
     seconds: float
     quantities: dict[str, dict] = field(default_factory=dict)
     floor: dict[str, dict[str, float]] = field(default_factory=dict)
+    floor_failed: dict[str, str] = field(default_factory=dict)
     failed: str = ""
 
 
