@@ -106,6 +106,12 @@ def test_structures_that_cannot_be_read(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_tolerance_that_is_no_percentage_is_called_so(file, tmp_path, capsys):
+    asked = ("--calculator", CALCULATOR, "--structures", file, *LABELS, "--out", tmp_path)
+    assert run(*asked, "--tolerance", "abc", command="twirl") == 2
+    assert "--tolerance 'abc': expected a percentage" in capsys.readouterr().err
+
+
 def test_a_stopped_run_goes_on_and_ends_in_the_same_numbers(file, tmp_path, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     asked = ("--structures", file, *LABELS, "--rotations", 4)

@@ -213,6 +213,13 @@ def test_what_is_masked_does_not_matter_and_what_counts_must_be_finite(loss):
         decompose(twisted, y, mask, loss=loss)
 
 
+def test_what_becomes_a_tensor_is_taken():
+    twisted, y = torch.rand(3, 4, 2), torch.rand(4, 2)
+    expected = decompose(twisted, y, torch.tensor([True, True, False, True]), clusters=torch.arange(4) // 2)
+    given = dict(mask=[True, True, False, True], clusters=[0, 0, 1, 1])
+    assert str(decompose([one.numpy() for one in twisted], y.numpy(), **given)) == str(expected)
+
+
 def test_equivariant_predictions_have_no_error_and_zero_has_zero_loss_total():
     y = torch.randn(6, 4, 3)
     assert decompose(torch.stack([y + 1] * 5), y).equivariance == 0

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from equidyn.errors import DataError
+from equidyn.probe.loading import reason
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES, checked
 from equidyn.symmetry import groups
 
@@ -150,11 +151,6 @@ class _Twin:
     kind: str
     atoms: "Atoms"
     back: Callable[[str, np.ndarray], np.ndarray] = lambda name, value: value
-
-
-def reason(error: Exception) -> str:
-    """What a calculator said, in a line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def at_the_identity(

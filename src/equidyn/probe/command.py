@@ -1,19 +1,12 @@
 """``equidyn measure`` and ``equidyn twirl``: options in, a folder of results out; return exit codes."""
 
-import glob
 import json
-import re
-import sys
 from pathlib import Path
-
-import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
-from equidyn.probe import averaging, identity, loading, outputs, structures
+from equidyn.probe import averaging, calculators, identity, loading, networks, outputs, structures
 from equidyn.probe.measurement import measure_calculator
-from equidyn.probe.models import HeldOut
-from equidyn.probe.models import measure as measure_model
 from equidyn.probe.poses import RANDOM
 from equidyn.probe.progress import Progress
 from equidyn.probe.records import Kept
@@ -30,6 +23,10 @@ SAME = (
     "limit",
     "cluster_key",
 )  # what records of one folder share
+CALCULATORS = ("calculator", "structures", "quantities", *LABELS, "limit", "cluster_key", "special_poses")
+CALCULATORS += ("batch_size",)  # options that networks do not have
+OF_NETWORKS = ("rotations", "group", "quadrature", "seed", "meant_equivariant", "name")
+DEFAULTS = {"batch_size": calculators.BATCH}  # of options that are neither off nor absent
 
 
 def measure(
@@ -56,23 +53,24 @@ def measure(
         bad input, as one paragraph
     """
     limit = percent(fail_above)
-    if model is not None and data is not None and calculator is None:
-        how = {
-            key: settings[key] for key in ("rotations", "group", "quadrature", "seed", "meant_equivariant")
-        }
-        name = settings["name"] or model.rpartition(":")[2]
-        out = Path(f"equidyn-{name}") if out is None else out
+    if model is not None:
+        others = dict(calculator=calculator, structures=structures, quantities=quantities, **settings)
+        _refuse_unused(others, CALCULATORS, "--model")
+        if data is None:
+            raise ArgumentError("--model: a torch network needs --data, held-out items")
+        out = _folder(out, model, settings)
+        how = {key: settings[key] for key in OF_NETWORKS}
+        how["limit_percent"] = 2.0 if limit is None else limit
         with exclusive(out, "measuring"):
-            result = _model_result(model, data, checkpoints, arguments(kwargs), name, how, limit)
+            result = networks.result_of(model, data, checkpoints, arguments(kwargs), how, out)
             return _written(result, out, model, None, limit)
+    _refuse_unused(dict(data=data, checkpoints=checkpoints), ("data", "checkpoints"), "no --model")
     if limit is not None:
         if not any(settings[key] for key in LABELS):
             raise ArgumentError(
                 "--fail-above: a share of the loss needs reference labels, such as --forces-key"
             )
         settings["limit_percent"] = limit
-    if model is not None:
-        raise ArgumentError("--model: a torch network needs --data and no --calculator")
     out = _folder(out, calculator, settings)
     with exclusive(out, "measuring"):
         result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
@@ -99,7 +97,7 @@ def twirl(
     EquidynError
         bad input, as one paragraph
     """
-    allowed = percent(tolerance)
+    allowed = percent(tolerance, "--tolerance")
     if not any(settings[key] for key in LABELS):
         raise ArgumentError("twirl: the loss of an average needs reference labels, such as --forces-key")
     if not allowed:
@@ -113,6 +111,14 @@ def twirl(
     print("\n".join(map(str, [*result.rows, *lines, *averaging.advice(result, allowed / 100)])))
     print(f"table: {out / 'twirl.csv'}")
     return 0
+
+
+def _refuse_unused(given: dict, names: tuple[str, ...], what: str) -> None:
+    """Options that would have no effect, unless they are at their defaults."""
+    for name in names:
+        if given[name] not in (None, False, DEFAULTS.get(name)):
+            option = f"--{name.replace('_', '-')}"
+            raise ArgumentError(f"{option} {given[name]}: has no effect with {what}, expected without it")
 
 
 def _folder(out: Path | None, spec: str | None, settings: dict) -> Path:
@@ -135,7 +141,7 @@ def _calculator_result(
     path, given = Path(structures_file), arguments(kwargs)
     if quantities is not None:
         settings["quantities"] = tuple(name.strip() for name in quantities.split(","))
-    with identity.opened() as opened:
+    with identity.opened() as opened, loading.users_code(calculator):
         made = loading.calculator(calculator, given)
     frames = structures.read(path)
     about = dict(calculator=calculator, kwargs=given, structures_sha256=identity.digest(path))
@@ -154,53 +160,6 @@ def _calculator_result(
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= about | dict(structures_file=str(path))
     return result, frames
-
-
-def _model_result(
-    model: str, data: str, checkpoints: str | None, kwargs: dict, name: str, how, limit
-) -> Result:
-    """A row for the model, or one for each of its checkpoints."""
-    heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
-    how |= dict(name=name, limit_percent=2.0 if limit is None else limit)
-    if checkpoints is None:
-        made = loading.called(model, kwargs, lambda one: isinstance(one, torch.nn.Module), "a torch module")
-        result = measure_model(made, heldout, **how)
-    else:
-        parts = []
-        for step, path in checkpoints_of(checkpoints):
-            made = loading.named(model)(path, **kwargs)
-            parts.append(measure_model(made, heldout, step=step, **how))
-            print(f"{path}: measured", file=sys.stderr, flush=True)
-        result = Result([part.rows[0] for part in parts], parts[-1].records, parts[-1].notes, parts[-1].about)
-    result.about |= dict(model=model, data=data, kwargs=kwargs, checkpoints=checkpoints)
-    return result
-
-
-def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
-    """(step, path) of files, by step: the number behind `step` in a name, else that behind `epoch`, else the
-    only one; a name without any, such as `last`, comes at the end.
-
-    Raises
-    ------
-    ArgumentError
-        no such file, names with several numbers of which none is called step or epoch
-    """
-    paths = sorted(glob.glob(pattern))
-    if not paths:
-        raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
-    stems = [Path(path).stem for path in paths]
-    for named in (r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)", r"(\d+)"):
-        numbers = [re.findall(named, stem, re.IGNORECASE) for stem in stems]
-        counted = [found for stem, found in zip(stems, numbers) if re.search(r"\d", stem)]
-        if counted and all(len(found) == 1 for found in counted):
-            last = max(int(found[0]) for found in counted)
-            return sorted((int(found[0]) if found else last + 1, path) for found, path in zip(numbers, paths))
-    if not any(re.search(r"\d", stem) for stem in stems):
-        return list(enumerate(paths))
-    raise ArgumentError(
-        f"--checkpoints {pattern!r}: which number is the step of {', '.join(paths)[:300]}? Expected "
-        f"step_N or epoch_N in every name that has numbers, or a single number"
-    )
 
 
 def _written(result: Result, out: Path, spec: str, frames: list | None, limit: float | None) -> int:
@@ -231,8 +190,8 @@ def arguments(text: str) -> dict:
     return found
 
 
-def percent(text: str | None) -> float | None:
-    """``--fail-above``: a number, with or without its sign.
+def percent(text: str | None, option: str = "--fail-above") -> float | None:
+    """A number of percent, with or without its sign.
 
     Examples
     --------
@@ -244,7 +203,7 @@ def percent(text: str | None) -> float | None:
     try:
         found = float(text.strip().removesuffix("%"))
     except ValueError as error:
-        raise ArgumentError(f"--fail-above {text!r}: expected a percentage such as 2%") from error
+        raise ArgumentError(f"{option} {text!r}: expected a percentage such as 2%") from error
     if not 0 <= found <= 100:
-        raise ArgumentError(f"--fail-above {text!r}: expected 0 to 100 %")
+        raise ArgumentError(f"{option} {text!r}: expected 0 to 100 %")
     return found

@@ -13,7 +13,8 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.atoms import by_atom
-from equidyn.probe.poses import RANDOM, Poses, poses, special
+from equidyn.probe.loading import reason
+from equidyn.probe.poses import RANDOM, Poses, check_seed, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
@@ -55,6 +56,7 @@ class Settings:
     def __post_init__(self):
         if self.batch_size < 1:
             raise ArgumentError(f"batch_size: {self.batch_size}, expected at least 1 structure at once")
+        check_seed(self.seed)
 
 
 class Options(TypedDict, total=False):
@@ -184,7 +186,7 @@ class _Run:
             twisted = self._twisted(atoms, rotations)
             extreme = self._twisted(atoms, special(atoms.positions)) if self.special_poses else None
         except Exception as error:  # of any type: the calculator is not ours
-            made.failed = calculators.reason(error)
+            made.failed = reason(error)
         else:
             if place in self.of_floor:
                 made.floor, made.floor_failed = self._floor(atoms, place)
@@ -335,8 +337,8 @@ def _of_floors(measured: list[Record]) -> list[str]:
     """Evaluations at the identity that the calculator refuses, as one with a fixed order of atoms does."""
     found: dict[str, list[str]] = {}
     for record in measured:
-        for kind, reason in record.floor_failed.items():
-            found.setdefault(kind, []).append(reason)
+        for kind, why in record.floor_failed.items():
+            found.setdefault(kind, []).append(why)
     return [
         f"{kind} at the identity: the calculator failed on {len(reasons)} of the floor's structures, which "
         f"are left out of that floor alone; the first: {reasons[0]}"

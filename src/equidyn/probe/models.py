@@ -15,7 +15,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 import torch
 
-from equidyn.errors import ArgumentError
+from equidyn.errors import ArgumentError, EquidynError
 from equidyn.probe.floors import floors_of
 from equidyn.probe.heldout import HeldOut
 from equidyn.probe.poses import RANDOM, Poses, poses
@@ -115,11 +115,30 @@ def measure(
     drawn = poses(how.group, how.rotations, len(heldout), how.seed, how.quadrature)
     started = time.monotonic()
     with undisturbed(model), torch.no_grad():
-        parts = chunks(heldout.batches, drawn.rotations)
-        found = [_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts]
+        found = []
+        for number, (batch, chunk) in enumerate(chunks(heldout.batches, drawn.rotations)):
+            with _naming(number):
+                found.append(_of_batch(model, heldout, batch, chunk, drawn))
         floors = floors_of(model, heldout, drawn, how.in_double)
     seconds = round(time.monotonic() - started, 3)
     return _result(how, how.name or type(model).__name__, heldout, drawn, found, floors, seconds)
+
+
+@contextmanager
+def _naming(batch: int) -> Iterator[None]:
+    """Errors of a model say in which batch, counted from 0."""
+    try:
+        yield
+    except EquidynError as error:
+        raise type(error)(f"batch {batch}: {error}") from error
+    except Exception as error:
+        if "does not require grad" in str(error):
+            raise ArgumentError(
+                f"batch {batch}: the model takes gradients ({error}), but is called without: expected "
+                f"predict=, a function predict(model, inputs) that turns them on (torch.enable_grad)"
+            ) from error
+        error.add_note(f"batch {batch}")
+        raise
 
 
 def _result(

@@ -50,6 +50,8 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
     if frames is not None and (worst := worst_pose(result, frames)) is not None:
         _write_structure(out / "worst.extxyz", worst)
         written.append(out / "worst.extxyz")
+    for name in {"parts.csv", "equivariance.png", "worst.extxyz"} - {path.name for path in written}:
+        (out / name).unlink(missing_ok=True)  # of a command before this one
     write_text(out / "summary.json", json.dumps(summary(result), indent=1) + "\n")
     write_text(out / "report.html", page(result, picture))
     return written

@@ -1,7 +1,7 @@
 """What is kept of one measured structure, and a file of such records that a later run goes on from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -57,7 +57,8 @@ def clusters_of(records: list[Record]) -> torch.Tensor:
 
 
 class Kept:
-    """Records in a file, one a line, under a first line of the settings that they were measured with.
+    """Records in a file, one a line, under a first line of the settings that they were measured with; of
+    structures by their index, or of dataclasses ``made`` by another ``key``.
 
     A killed run leaves at most a torn last line, which is measured again. Numbers read back exactly.
 
@@ -70,8 +71,8 @@ class Kept:
         records of other settings
     """
 
-    def __init__(self, path: Path, settings: dict):
-        self.path, self.found = path, {}
+    def __init__(self, path: Path, settings: dict, made: type = Record, key: str = "index"):
+        self.path, self.key, self.found = path, key, {}
         settings = json.loads(json.dumps(settings))
         lines = list(_whole_lines(path))
         if lines[1:] and (changes := "; ".join(_changes(lines[0], settings))):
@@ -81,14 +82,13 @@ class Kept:
         if lines[1:]:
             settings |= {key: lines[0][key] | settings[key] for key in PARTIAL if key in settings}
         for line in lines[1:]:
-            self.found[line["index"]] = Record(**line)
-        with atomic_write(path) as temporary:
-            text = [settings, *(asdict(record) for record in self.found.values())]
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in text))
+            self.found[line[key]] = made(**line)
+        self.settings = settings
+        write_records(path, settings, self.found.values())
 
-    def add(self, record: Record) -> None:
+    def add(self, record) -> None:
         """Keep a record; it is on its way to the disk when this returns."""
-        self.found[record.index] = record
+        self.found[getattr(record, self.key)] = record
         with open(self.path, "a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
 
@@ -113,6 +113,18 @@ class InMemory:
     def add(self, record: Record) -> None:
         """Keep a record."""
         self.found[record.index] = record
+
+
+def write_records(path: Path, settings: dict, records: Iterable) -> None:
+    """Settings and records as ``Kept`` reads them, whole or not at all."""
+    text = [settings, *(asdict(record) for record in records)]
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in text))
+
+
+def settings_of(path: Path) -> dict | None:
+    """The settings that records were measured with; None where there is no such file."""
+    return next(_whole_lines(path), None)
 
 
 def read_records(path: Path) -> list[Record]:

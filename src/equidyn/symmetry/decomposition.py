@@ -201,7 +201,7 @@ def decompose(
     Parameters
     ----------
     twisted : [n_rotations, n_items, ...] or an iterable over rotations of [n_items, ...]; at least two
-        rotations
+        rotations; this and the others tensors, or what torch.as_tensor makes one of
     target : [n_items, ...], in the same unit and frame as the untwisted input
     mask : [n_items] or the leading dimensions of target; true where an element counts; what stands in the
         target and the predictions elsewhere does not matter
@@ -240,6 +240,10 @@ def decompose(
     >>> found.total, found.equivariance, found.percent
     (1.0, 1.0, 100.0)
     """
+    if not isinstance(twisted, torch.Tensor):
+        twisted = map(torch.as_tensor, twisted)
+    target = torch.as_tensor(target)
+    mask, clusters = (None if given is None else torch.as_tensor(given) for given in (mask, clusters))
     if loss is None:
         return summarise(accumulate(twisted, target, mask, group_order), clusters)
     exact, plugin = accumulate_convex(twisted, target, mask, group_order, loss)
