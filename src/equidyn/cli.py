@@ -57,9 +57,17 @@ def _measure(run: Path | None, dataset: Path | None, symmetries: Path | None, **
         from equidyn.steps.measure_run import measure_run
 
         sys.exit(measure_run(run, dataset, options["out"]))
+    _refuse_dataset(dataset)
     from equidyn.probe.command import measure
 
     sys.exit(measure(**options))
+
+
+def _refuse_dataset(dataset: Path | None) -> None:
+    if dataset is not None:
+        from equidyn.errors import ArgumentError
+
+        raise ArgumentError(f"--dataset {dataset}: has no effect without --run, expected that with it")
 
 
 def _compare(**options) -> None:
@@ -74,6 +82,7 @@ def _twirl(run: Path | None, dataset: Path | None, **options) -> None:
 
         twirl_run(run, dataset, options["out"])
         sys.exit(0)
+    _refuse_dataset(dataset)
     from equidyn.probe.command import twirl
 
     sys.exit(twirl(**options))

@@ -54,3 +54,24 @@ def train(probe=None, steps: int = 60, save=lambda step, model: None) -> Net:
         (model(**inputs) - target).square().mean().backward()
         optimizer.step()
     return model
+
+
+def raw(path):
+    """What a checkpoint holds is no model yet."""
+    return torch.load(path)
+
+
+def plain():
+    """A model may be any callable."""
+    return lambda x, kind: x * torch.tensor([1, 1, 1.1])
+
+
+def broken():
+    """Fails on some items."""
+
+    def forward(x, kind):
+        if len(x) == 20:
+            raise KeyError("no such thing")
+        return x
+
+    return forward

@@ -9,7 +9,7 @@ import pytest
 from probe.stand_ins import frames
 
 from equidyn import cli
-from equidyn.probe import command
+from equidyn.probe import identity
 from equidyn.probe.progress import Progress, duration
 
 CALCULATOR = f"{Path(__file__).with_name('my_calc.py')}:make"
@@ -106,6 +106,12 @@ def test_structures_that_cannot_be_read(tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_tolerance_that_is_no_percentage_is_called_so(file, tmp_path, capsys):
+    asked = ("--calculator", CALCULATOR, "--structures", file, *LABELS, "--out", tmp_path)
+    assert run(*asked, "--tolerance", "abc", command="twirl") == 2
+    assert "--tolerance 'abc': expected a percentage" in capsys.readouterr().err
+
+
 def test_a_stopped_run_goes_on_and_ends_in_the_same_numbers(file, tmp_path, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     asked = ("--structures", file, *LABELS, "--rotations", 4)
@@ -181,13 +187,53 @@ def test_weights_that_were_written_anew_are_another_model(file, tmp_path, capsys
     assert run(*options, *kwargs, "--out", tmp_path / "other") == 0
 
 
+@pytest.mark.parametrize("form", ["{0}:Mine", "{0}.py:Mine"])
+@pytest.mark.parametrize("changed", ["{0}.py", "{0}_lib.py", "weights.txt"])
+def test_a_model_that_was_changed_is_another_one(tmp_path, monkeypatch, capsys, form, changed):
+    """By its code, that of its neighbours, or a file that it opens: in either form of the name."""
+    name = f"mine_{'file' if '.py' in form else 'module'}_{changed.strip('{}0.').replace('.', '')}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ase.io.write("test.extxyz", frames(4))
+    (tmp_path / "weights.txt").write_text("0.3")
+    (tmp_path / f"{name}_lib.py").write_text("from probe.my_calc import of_file\n")
+    (tmp_path / f"{name}.py").write_text(
+        f"from {name}_lib import of_file\nMine = lambda: of_file('weights.txt')\n"
+    )
+    asked = ("--calculator", form.format(name), "--structures", "test.extxyz", "--rotations", 2, "--out", "o")
+    assert run(*asked) == 0 and run(*asked) == 0 and "4 of them done before" in capsys.readouterr().out
+    with open(changed.format(name), "a") as file:
+        file.write("\n")
+    assert run(*asked) == 2
+    shown = capsys.readouterr().err
+    assert "records of another command" in shown and changed.format(name).removesuffix(".py") in shown
+
+
+def test_what_was_written_or_only_read_by_packages_is_no_weight(tmp_path):
+    (tmp_path / "w.txt").write_text("1")
+    with identity.opened() as found:
+        open(tmp_path / "w.txt").close()
+        with open(tmp_path / "log.txt", "w") as file:
+            file.write("read again")
+        open(tmp_path / "log.txt").close()
+        open(pytest.__file__).close()
+    assert list(found) == [str(tmp_path / "w.txt")]
+
+
+def test_a_command_that_failed_before_its_first_record_may_be_mended(file, tmp_path, capsys):
+    asked = ("--calculator", CALCULATOR, "--structures", file, "--rotations", 2, "--out", tmp_path)
+    assert run(*asked, "--forces-key", "forces") == 2
+    assert "no structure has forces under the key 'forces'" in capsys.readouterr().err
+    assert run(*asked, *LABELS) == 0
+
+
 def test_files_of_a_folder_count_too(tmp_path):
     (tmp_path / "run/deep").mkdir(parents=True)
     (tmp_path / "run/deep/w.pt").write_text("1")
     given = {"run": str(tmp_path / "run"), "options": [{"size": "small"}, 3]}
-    before = command._files(given, tmp_path)
+    before = identity.named_files(given, tmp_path)
     (tmp_path / "run/deep/w.pt").write_text("2")
-    assert set(before) == {str(tmp_path / "run")} and command._files(given, tmp_path) != before
+    assert set(before) == {str(tmp_path / "run")} and identity.named_files(given, tmp_path) != before
 
 
 def test_what_failed_is_tried_again(file, tmp_path, capsys, monkeypatch):
@@ -209,4 +255,4 @@ def test_arguments_that_are_no_files_are_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     given = {"directory": ".", "note": "", "long": 300 * "x", "n": 3, "out": str(tmp_path / "mine")}
-    assert command._files(given, tmp_path / "mine/out") == {}
+    assert identity.named_files(given, tmp_path / "mine/out") == {}

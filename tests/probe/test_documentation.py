@@ -91,6 +91,29 @@ def test_the_page_has_the_commands_and_files_it_speaks_of():
     assert len(COMMANDS) == 7 and set(FILES) == {"my_orb.py", "my_uma.py"}
 
 
+def test_actions_and_predictions_of_the_page_are_what_they_say():
+    """Vectors that mirror images leave alone, and forces that are gradients."""
+    import torch
+
+    import equidyn
+    from equidyn.probe import verdicts
+    from equidyn.symmetry.actions import Fixed, Vector
+
+    names = dict(torch=torch, Vector=Vector)
+    for start in ("class AxialVector", "def forces"):
+        exec(textwrap.dedent(re.search(rf"^    {start}.*\n(?:     .*\n)+", PAGE, re.M)[0]), names)
+    x = torch.randn(20, 5, 3, generator=torch.Generator().manual_seed(0))
+    cross = lambda pos: torch.linalg.cross(pos, pos.roll(1, 1))  # noqa: E731
+    how = dict(group="o3", rotations=4)
+    found = equidyn.measure(cross, [({"pos": x}, None)], {"pos": Vector()}, names["AxialVector"](), **how)
+    assert found["output"].verdict == verdicts.AT_FLOOR
+    energy = lambda pos, z: {"energy": (z * pos.square().sum(-1)).sum(1)}  # noqa: E731
+    batches = [({"pos": x, "z": torch.arange(5).expand(20, 5)}, x)]
+    actions = {"pos": Vector(), "z": Fixed()}
+    found = equidyn.measure(energy, batches, actions, Vector(), predict=names["forces"], quantity="forces")
+    assert found["forces"].verdict == verdicts.AT_FLOOR
+
+
 def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cells = json.loads((REPOSITORY / "docs/measure-your-model.ipynb").read_text())["cells"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.emt import EMT
-from probe.stand_ins import SHARE, Springs, crystal, frames, stretched
+from probe.stand_ins import SHARE, Offset, Springs, crystal, frames, stretched
 
 import equidyn
 from equidyn.errors import DataError, EquidynError
 from equidyn.probe import calculators, verdicts
-from equidyn.probe.quantities import QUANTITIES
+from equidyn.probe.quantities import QUANTITIES, checked
 from equidyn.symmetry import groups
 
 LABELS = dict(forces_key="REF_forces", energy_key="REF_energy")
@@ -115,6 +115,22 @@ def test_broken_permutations_are_found():
     assert any("permutations at the identity" in note for note in found.notes)
 
 
+def test_a_calculator_with_a_fixed_order_of_atoms_has_the_rest_of_a_floor():
+    order = {}
+
+    def forces_of(forces, atoms):
+        if order.setdefault(atoms.get_chemical_formula(), atoms.numbers.tolist()) != atoms.numbers.tolist():
+            raise ValueError("atoms do not match the topology")
+        return forces
+
+    found = equidyn.measure_calculator(Springs(forces_of), frames(4), rotations=2, meant_equivariant=True)
+    row = found["forces"]
+    assert row.n_items == 4 and row.verdict == verdicts.AT_FLOOR and not any(r.failed for r in found.records)
+    assert math.isnan(row.floor_permutations) and row.floor_translations >= 0 and row.floor_rounding > 0
+    note = next(note for note in found.notes if note.startswith("permutations at the identity"))
+    assert "failed on 4 of the floor's structures" in note and "do not match the topology" in note
+
+
 def test_a_small_break_of_a_model_that_should_be_exact():
     tiny = Springs(lambda forces, atoms: forces * np.array([1, 1, 1 + 1e-7]))
     found = equidyn.measure_calculator(tiny, frames(9), rotations=4, meant_equivariant=True)
@@ -156,6 +172,20 @@ def test_a_calculator_that_always_fails_ends_with_its_reason():
     with pytest.raises(DataError, match=r"fails on all of the first 3 structures.*forces: shape \[5, 3\]"):
         equidyn.measure_calculator(calculator, frames(9), rotations=2)
     assert calculator.calls == 3  # and did not go on
+
+
+def test_forces_of_another_shape_are_not_reshaped():
+    """But flat ones, and those with further axes of length 1, as files and networks have them."""
+    transposed = Springs(lambda forces, atoms: forces.T)
+    with pytest.raises(DataError, match=r"forces: shape \[3, 6\], expected \[6, 3\]"):
+        equidyn.measure_calculator(transposed, frames(9, names=("CH3OH",)), rotations=2)
+    given = frames(9)
+    given[0].info["REF_T"] = given[0].arrays["REF_forces"].T
+    with pytest.raises(DataError, match=r"label 'REF_T': forces: shape \[3, 6\], expected \[6, 3\]"):
+        equidyn.measure_calculator(Springs(), given[:1], rotations=2, forces_key="REF_T")
+    for shape in ((18,), (1, 6, 3), (6, 3, 1)):
+        assert checked("forces", np.arange(18.0).reshape(shape), 6).tolist()[5] == [15, 16, 17]
+    assert checked("energy", [6.0], 6) == 1 and checked("stress", np.zeros(9), 6).shape == (3, 3)
 
 
 def test_zero_forces_are_nothing_to_judge():
@@ -213,6 +243,35 @@ def test_offsets_of_energies_do_not_flatter():
         atoms.info["REF_energy"] += 1000.0 * len(atoms)
     found = equidyn.measure_calculator(Springs(), far, rotations=2, **LABELS)["energy"]
     assert found.baseline == "composition" and found.baseline_loss < 1 < found.baseline_ratio
+
+
+def placed(atoms):
+    """An energy that knows where the molecule is, and how it lies."""
+    return 0.05 * np.sin(atoms.positions.mean(0)[0] + 3 * (atoms.positions[0] - atoms.positions[-1])[2])
+
+
+def with_offset(wrong, offset: float, n: int = 36):
+    given = frames(n, noise=0.0)
+    for atoms in given:
+        atoms.info["REF_energy"] += offset * len(atoms)
+    how = dict(rotations=4, energy_key="REF_energy", quantities=("energy",))
+    return equidyn.measure_calculator(Offset(wrong, offset), given, **how)
+
+
+def test_an_offset_of_energies_hides_neither_broken_symmetry_nor_noise():
+    """What is rounding is judged by the spread of energies, not by their size."""
+    plain, far = (with_offset(placed, offset)["energy"] for offset in (0.0, -1000.0))
+    assert plain.verdict == far.verdict and far.verdict.startswith("above 2 %")
+    assert far.percent == pytest.approx(plain.percent, rel=1e-6)
+    assert far.spread == pytest.approx(plain.spread, rel=1e-6) and far.size > 1e5
+    found = with_offset(placed, -1000.0)
+    assert any("energy: translations at the identity" in note for note in found.notes)
+    assert not found.passes() and far.floor < 1e-10 < far.floor_translations
+    random = np.random.default_rng(0)
+    assert with_offset(lambda atoms: 0.3 * random.normal(), -1000.0)["energy"].verdict == verdicts.STOCHASTIC
+    assert with_offset(lambda atoms: 0.0, -1000.0)["energy"].verdict == verdicts.NO_LOSS
+    alone = with_offset(placed, -1000.0, n=1)  # whose energies have no spread
+    assert alone["energy"].verdict == verdicts.NO_INTERVAL and alone.notes
 
 
 def test_settings_out_of_bounds():

@@ -15,10 +15,10 @@ from probe.test_command import rows, run
 import equidyn
 from equidyn.errors import ArgumentError, EquidynError, MissingPackageError
 from equidyn.probe import measurement, models, verdicts
-from equidyn.probe.command import checkpoints_of
 from equidyn.probe.models import undisturbed
+from equidyn.probe.networks import checkpoints_of
 from equidyn.symmetry import groups
-from equidyn.symmetry.actions import Fixed, Vector
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
 
 NET = Path(__file__).with_name("my_net.py")
 HAS_LIGHTNING = any(importlib.util.find_spec(name) for name in ("lightning", "pytorch_lightning"))
@@ -142,6 +142,45 @@ def test_verdicts_of_models():
     assert fresh.verdict == verdicts.UNLEARNED
 
 
+def energies(n: int = 40, offset: float = -1000.0):
+    """Points, and an invariant of each item far from zero."""
+    x = torch.randn(n, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return x, offset + x.square().sum((1, 2)) / 10
+
+
+def of_energies(model, n: int = 40, mask=None):
+    x, target = energies(n)
+    return equidyn.measure(model, [({"x": x}, target, mask)], {"x": Vector()}, Scalar(), rotations=4)[
+        "output"
+    ]
+
+
+def test_scalars_are_judged_beside_their_mean():
+    """A model that knows only the mean has learned nothing, and no offset makes noise small."""
+    mean = of_energies(lambda x: torch.full((len(x),), -1000.5, dtype=x.dtype) + 0.3 * x[:, 0, 2])
+    assert mean.verdict == verdicts.UNLEARNED and mean.baseline == "mean" and mean.baseline_ratio > 0.9
+    target = energies()[1]
+    others = (target.sum() - target) / (len(target) - 1)
+    assert mean.baseline_loss == pytest.approx((target - others).square().mean().item(), rel=1e-9)
+    invariant = lambda x: -1000 + x.square().sum((1, 2)) / 10  # noqa: E731
+    assert of_energies(lambda x: invariant(x) + 0.2 * x[:, 0, 2]).verdict == "above 2 %"
+    random = torch.Generator().manual_seed(0)
+    noise = lambda x: 0.2 * torch.randn(len(x), generator=random)  # noqa: E731
+    assert of_energies(lambda x: invariant(x) + noise(x)).verdict == verdicts.STOCHASTIC
+    exact = of_energies(invariant)
+    assert exact.verdict == verdicts.NO_LOSS and exact.spread == pytest.approx(exact.baseline_loss, rel=1e-9)
+
+
+def test_batches_of_scalars_may_differ_in_width_and_be_masked():
+    """Each column is compared with its own mean; what only one item has with zero."""
+    values = torch.tensor([[1.0, 5, 9], [3, 7, 0], [5, 0, 0]], dtype=torch.float64)
+    mask = values > 0
+    batches = [({"q": values[:2]}, values[:2], mask[:2]), ({"q": values[2:, :1]}, values[2:, :1], None)]
+    found = equidyn.measure(lambda q: q, batches, {"q": Scalar()}, Scalar(), rotations=2)["output"]
+    by_hand = [3.0**2, 0, 3.0**2, 2.0**2, 2.0**2, 9.0**2]  # 1, 3, 5; 5, 7; 9
+    assert found.baseline_loss == pytest.approx(sum(by_hand) / 6) == found.spread
+
+
 def test_what_is_missing_is_said():
     batch = my_net.items(4, 0)
     with pytest.raises(ArgumentError, match="how each field turns"):
@@ -182,6 +221,28 @@ def test_steps_of_checkpoints_are_in_their_names(tmp_path):
     for name in ("step_10.pt", "step_9.pt", "v2-step_100.pt"):
         (tmp_path / name).touch()
     assert [step for step, _ in checkpoints_of(str(tmp_path / "*.pt"))] == [9, 10, 100]
+
+
+@pytest.mark.parametrize(
+    "names, steps",
+    [
+        (["epoch=01-val_loss=0.812", "epoch=02-val_loss=0.095", "last"], [1, 2, 3]),
+        (["epoch=1-step=500", "epoch=2-step=1000", "last"], [500, 1000, 1001]),
+        (["model_7", "model_30"], [7, 30]),
+        (["best", "last"], [0, 1]),
+        (["v2_7", "v2_30"], None),
+        (["epoch=1", "v2_30"], None),
+    ],
+)
+def test_steps_are_what_a_name_calls_so(tmp_path, names, steps):
+    for name in names:
+        (tmp_path / f"{name}.ckpt").touch()
+    if steps is None:
+        with pytest.raises(ArgumentError, match=f"which number is the step of .*{names[1]}.ckpt"):
+            checkpoints_of(str(tmp_path / "*"))
+    else:
+        found = checkpoints_of(str(tmp_path / "*"))
+        assert found == [(step, str(tmp_path / f"{name}.ckpt")) for step, name in zip(steps, names)]
 
 
 @pytest.mark.skipif(HAS_LIGHTNING, reason="Lightning is installed")
@@ -236,7 +297,7 @@ def test_lightning_logs_the_share(tmp_path):
 
 
 def test_a_model_of_grids_is_turned_by_the_cube():
-    """Whose floor comes from a float64 copy, or, as a grid has no small turns, from repeats alone."""
+    """Whose floor comes from a float64 copy, or, as a grid has no small turns, from last digits of it."""
     from equidyn.symmetry.actions import Grid
 
     torch.manual_seed(0)
@@ -249,9 +310,42 @@ def test_a_model_of_grids_is_turned_by_the_cube():
     even = equidyn.measure(blur, [({"input": x}, x)], **asked)["output"]
     assert even.verdict == verdicts.AT_FLOOR and 0 < even.floor < 1e-12
     plain = equidyn.measure(blur, [({"input": x}, x)], in_double=False, **asked)["output"]
-    assert math.isnan(plain.floor_rounding) and plain.floor == 0
-    with pytest.raises(ArgumentError, match="not one of the 24 rotations"):
+    assert plain.verdict == verdicts.AT_FLOOR and 0.01 < plain.floor / even.floor < 100
+    blur, x = blur.double(), x.double()
+    how = dict(meant_equivariant=True, **asked)
+    assert equidyn.measure(blur, [({"input": x}, x)], **how)["output"].verdict == verdicts.AT_FLOOR
+    with pytest.raises(ArgumentError, match="not one of the 24 rotations.*--group cube"):
         equidyn.measure(blur, [({"input": x}, x)], {"input": Grid()}, Grid())
+
+
+def test_a_model_may_take_batches_of_one_size_alone():
+    def fixed(x):
+        assert len(x) == 20
+        return x * torch.tensor([1, 1, 1.1])
+
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    found = equidyn.measure(fixed, [({"x": x}, x)], {"x": Vector()}, Vector(), rotations=4)["output"]
+    assert found.verdict == "above 2 %" and 0 < found.floor < 1e-10
+
+
+@pytest.mark.parametrize("actions", [{"x": Vector(), "kind": Fixed()}, {"x": Vector(), "kind": Scalar()}])
+def test_a_model_may_change_its_inputs(actions):
+    """In place: neither the user's data nor a later measurement change with it."""
+
+    class Greedy(torch.nn.Module):
+        def forward(self, x, kind):
+            kind *= 0.5
+            x *= torch.tensor([1, 1, 1.3])
+            return x * (1 + kind[..., None])
+
+    inputs, target = my_net.items(20, 1)
+    inputs["kind"] = inputs["kind"].clone()
+    before = {name: value.clone() for name, value in inputs.items()}
+    one, two = (
+        equidyn.measure(Greedy(), [(inputs, target)], actions, Vector(), rotations=3)["output"]
+        for _ in range(2)
+    )
+    assert one.percent == two.percent and all(torch.equal(before[name], inputs[name]) for name in inputs)
 
 
 @pytest.mark.parametrize("module", [measurement, models])

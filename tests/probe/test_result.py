@@ -14,7 +14,7 @@ from equidyn.probe import rows
 from equidyn.results.columns import DECOMPOSITION
 
 OWN = {  # columns that tables of runs do not have
-    "quantity", "unit", "equivariance_lo", "equivariance_hi", "rms", "size", "floor_repeats",
+    "quantity", "unit", "equivariance_lo", "equivariance_hi", "rms", "size", "spread", "floor_repeats",
     "floor_translations", "floor_permutations", "floor_rounding", "n_clusters", "verdict",
 }  # fmt: skip
 

@@ -203,11 +203,21 @@ def test_what_is_masked_does_not_matter_and_what_counts_must_be_finite(loss):
         torch.tensor([[True, False]] * 5),
     )
     expected = decompose(twisted, y, mask, loss=loss)
-    y[:, 1] = math.nan
+    y[:, 1] = twisted[:, :, 1] = math.nan
     assert str(decompose(twisted, y, mask, loss=loss)) == str(expected)
-    y[2, 0, 1] = math.nan
-    with pytest.raises(ValueError, match="a target is not finite"):
+    twisted[3, 2, 0] = math.inf
+    with pytest.raises(ValueError, match="prediction is not finite .* item 2 in rotation 3"):
         decompose(twisted, y, mask, loss=loss)
+    y[2, 0, 1] = math.nan
+    with pytest.raises(ValueError, match="a target is not finite .* item 2"):
+        decompose(twisted, y, mask, loss=loss)
+
+
+def test_what_becomes_a_tensor_is_taken():
+    twisted, y = torch.rand(3, 4, 2), torch.rand(4, 2)
+    expected = decompose(twisted, y, torch.tensor([True, True, False, True]), clusters=torch.arange(4) // 2)
+    given = dict(mask=[True, True, False, True], clusters=[0, 0, 1, 1])
+    assert str(decompose([one.numpy() for one in twisted], y.numpy(), **given)) == str(expected)
 
 
 def test_equivariant_predictions_have_no_error_and_zero_has_zero_loss_total():

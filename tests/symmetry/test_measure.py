@@ -71,6 +71,9 @@ def test_rotations_at_once_change_nothing(at_once):
 def test_undeclared_fields_and_wrong_counts_are_refused():
     with pytest.raises(KeyError, match="no action declared"):
         rotate({"x": torch.zeros(1, 3), "cell": torch.zeros(3, 3)}, {"x": Vector()}, groups.cube()[0])
+    stretched = groups.haar_per_item(3, 5, 0) * 1.1
+    with pytest.raises(ValueError, match="rotations are not orthogonal"):
+        measure(Map().eval(), predict, batches((2, 3)), {"x": Vector()}, Vector(), stretched)
     with pytest.raises(ValueError, match="rotations for 6 items"):
         measure(
             Map().eval(), predict, batches((2, 3)), {"x": Vector()}, Vector(), groups.haar_per_item(3, 6, 0)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from equidyn.errors import EquidynError
+from equidyn.errors import ArgumentError, EquidynError
 from equidyn.symmetry import groups, quadrature
 from equidyn.symmetry.decomposition import accumulate
 
@@ -111,3 +111,28 @@ def test_what_there_is_not_is_refused():
             quadrature.named(name)
     with pytest.raises(ValueError):
         quadrature.accumulate_weighted([torch.zeros(1)], torch.zeros(1), torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    "shape, target, message",
+    [
+        ((4,), torch.zeros(4, 1), r"shape \[4\], the target \[4, 1\]"),
+        ((4, 1, 3), torch.zeros(4, 5, 3), r"shape \[4, 1, 3\], the target \[4, 5, 3\]"),
+        ((4, 3), torch.full((4, 3), torch.nan), "a target is not finite"),
+    ],
+)
+def test_shapes_and_targets_are_checked_as_for_random_rotations(shape, target, message):
+    twisted = torch.zeros(2, *shape)
+    for sums in (
+        lambda: quadrature.accumulate_weighted(twisted, target, torch.ones(2) / 2),
+        lambda: accumulate(twisted, target),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            sums()
+
+
+def test_what_is_masked_does_not_matter():
+    twisted, target, mask = torch.ones(2, 4, 3), torch.zeros(4, 3), torch.tensor([True, False, True, True])
+    twisted[:, 1] = target[1] = torch.nan
+    found = quadrature.accumulate_weighted(twisted, target, torch.ones(2) / 2, mask)
+    assert found.total.tolist() == [3, 0, 3, 3]

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from equidyn.errors import DataError
+from equidyn.probe.loading import reason
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES, checked
 from equidyn.symmetry import groups
 
@@ -158,8 +159,9 @@ def at_the_identity(
     names: Sequence[str],
     seed: int | list[int],
     batch_size: int = BATCH,
-) -> dict[str, dict[str, torch.Tensor]]:
-    """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...].
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, str]]:
+    """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...]; and of kinds that the
+    calculator fails on the reason, such as permutations for a force field with a fixed order of atoms.
 
     `repeats` of the same atoms, each by itself also where others come in batches; the structure moved
     (`translations`), its atoms in another order (`permutations`), turned by ``groups.SMALL`` on a detour and
@@ -167,15 +169,40 @@ def at_the_identity(
     rounding all: every digit behind the sixth is another.
     """
     twins = list(_twins(atoms, np.random.default_rng(seed), groups.detours(TIMES, seed)))
-    frames = [atoms.copy(), *(twin.atoms for twin in twins)]
-    plain, *others = predictions(calculator, frames, names, batch_size)
-    for _ in range(TIMES):
-        others += predictions(calculator, [atoms.copy()], names)
-        twins.append(_Twin("repeats", atoms))
-    found = {kind: {name: [plain[name]] for name in names} for kind in KINDS}
-    for twin, values in zip(twins, others):
+    alone = [_Twin("repeats", atoms.copy()) for _ in range(TIMES)]
+    try:
+        return _agreeing(calculator, atoms, names, twins, alone, batch_size), {}
+    except Exception:  # of any type: the calculator is not ours
+        found, failed = {}, {}
+    for kind in KINDS:
+        some = [[twin for twin in given if twin.kind == kind] for given in (twins, alone)]
+        try:
+            found |= _agreeing(calculator, atoms, names, *some, batch_size)
+        except Exception as error:
+            failed[kind] = reason(error)
+    return found, failed
+
+
+def _agreeing(
+    calculator: "Calculator", atoms: "Atoms", names: Sequence[str], twins: list, alone: list, batch_size: int
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Predictions of a structure and its twins, by kind and quantity; of those ``alone`` not in a batch.
+
+    Raises
+    ------
+    DataError, Exception
+        as ``predictions``
+    """
+    plain, *others = predictions(
+        calculator, [atoms.copy(), *(twin.atoms for twin in twins)], names, batch_size
+    )
+    for twin in alone:
+        others += predictions(calculator, [twin.atoms], names)
+    found: dict[str, dict[str, list]] = {}
+    for twin, values in zip([*twins, *alone], others):
+        of_kind = found.setdefault(twin.kind, {name: [plain[name]] for name in names})
         for name, value in values.items():
-            found[twin.kind][name].append(twin.back(name, value))
+            of_kind[name].append(twin.back(name, value))
     return {
         kind: {name: torch.from_numpy(np.stack(values)) for name, values in stacks.items()}
         for kind, stacks in found.items()

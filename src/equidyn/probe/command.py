@@ -1,20 +1,12 @@
 """``equidyn measure`` and ``equidyn twirl``: options in, a folder of results out; return exit codes."""
 
-import glob
-import hashlib
 import json
-import re
-import sys
 from pathlib import Path
-
-import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
-from equidyn.probe import averaging, loading, outputs, structures
+from equidyn.probe import averaging, calculators, identity, loading, networks, outputs, structures
 from equidyn.probe.measurement import measure_calculator
-from equidyn.probe.models import HeldOut
-from equidyn.probe.models import measure as measure_model
 from equidyn.probe.poses import RANDOM
 from equidyn.probe.progress import Progress
 from equidyn.probe.records import Kept
@@ -31,6 +23,10 @@ SAME = (
     "limit",
     "cluster_key",
 )  # what records of one folder share
+CALCULATORS = ("calculator", "structures", "quantities", *LABELS, "limit", "cluster_key", "special_poses")
+CALCULATORS += ("batch_size",)  # options that networks do not have
+OF_NETWORKS = ("rotations", "group", "quadrature", "seed", "meant_equivariant", "name")
+DEFAULTS = {"batch_size": calculators.BATCH}  # of options that are neither off nor absent
 
 
 def measure(
@@ -57,23 +53,24 @@ def measure(
         bad input, as one paragraph
     """
     limit = percent(fail_above)
-    if model is not None and data is not None and calculator is None:
-        how = {
-            key: settings[key] for key in ("rotations", "group", "quadrature", "seed", "meant_equivariant")
-        }
-        name = settings["name"] or model.rpartition(":")[2]
-        out = Path(f"equidyn-{name}") if out is None else out
+    if model is not None:
+        others = dict(calculator=calculator, structures=structures, quantities=quantities, **settings)
+        _refuse_unused(others, CALCULATORS, "--model")
+        if data is None:
+            raise ArgumentError("--model: a torch network needs --data, held-out items")
+        out = _folder(out, model, settings)
+        how = {key: settings[key] for key in OF_NETWORKS}
+        how["limit_percent"] = 2.0 if limit is None else limit
         with exclusive(out, "measuring"):
-            result = _model_result(model, data, checkpoints, arguments(kwargs), name, how, limit)
+            result = networks.result_of(model, data, checkpoints, arguments(kwargs), how, out)
             return _written(result, out, model, None, limit)
+    _refuse_unused(dict(data=data, checkpoints=checkpoints), ("data", "checkpoints"), "no --model")
     if limit is not None:
         if not any(settings[key] for key in LABELS):
             raise ArgumentError(
                 "--fail-above: a share of the loss needs reference labels, such as --forces-key"
             )
         settings["limit_percent"] = limit
-    if model is not None:
-        raise ArgumentError("--model: a torch network needs --data and no --calculator")
     out = _folder(out, calculator, settings)
     with exclusive(out, "measuring"):
         result, frames = _calculator_result(calculator, kwargs, structures, quantities, out, settings)
@@ -100,7 +97,7 @@ def twirl(
     EquidynError
         bad input, as one paragraph
     """
-    allowed = percent(tolerance)
+    allowed = percent(tolerance, "--tolerance")
     if not any(settings[key] for key in LABELS):
         raise ArgumentError("twirl: the loss of an average needs reference labels, such as --forces-key")
     if not allowed:
@@ -114,6 +111,14 @@ def twirl(
     print("\n".join(map(str, [*result.rows, *lines, *averaging.advice(result, allowed / 100)])))
     print(f"table: {out / 'twirl.csv'}")
     return 0
+
+
+def _refuse_unused(given: dict, names: tuple[str, ...], what: str) -> None:
+    """Options that would have no effect, unless they are at their defaults."""
+    for name in names:
+        if given[name] not in (None, False, DEFAULTS.get(name)):
+            option = f"--{name.replace('_', '-')}"
+            raise ArgumentError(f"{option} {given[name]}: has no effect with {what}, expected without it")
 
 
 def _folder(out: Path | None, spec: str | None, settings: dict) -> Path:
@@ -136,11 +141,13 @@ def _calculator_result(
     path, given = Path(structures_file), arguments(kwargs)
     if quantities is not None:
         settings["quantities"] = tuple(name.strip() for name in quantities.split(","))
-    made = loading.calculator(calculator, given)
+    with identity.opened() as opened, loading.users_code(calculator):
+        made = loading.calculator(calculator, given)
     frames = structures.read(path)
-    about = dict(calculator=calculator, kwargs=given, structures_sha256=_digest(path))
+    about = dict(calculator=calculator, kwargs=given, structures_sha256=identity.digest(path))
     key = {name: settings[name] for name in (*LABELS, *SAME)}
-    key |= {"code": _code(calculator), "files": _files(given, out), "quantities": quantities}
+    key |= {"code": identity.code(calculator), "opened": opened, "quantities": quantities}
+    key |= {"files": identity.named_files(given, out)}
     key |= {"versions": outputs.versions(calculator.partition(":")[0].partition(".")[0])}
     kept = Kept(out / "items.jsonl", about | key)
     before = sum(not record.failed for record in kept.found.values())
@@ -153,44 +160,6 @@ def _calculator_result(
     result = measure_calculator(made, frames, progress=Progress(), records=kept, **settings)
     result.about |= about | dict(structures_file=str(path))
     return result, frames
-
-
-def _model_result(
-    model: str, data: str, checkpoints: str | None, kwargs: dict, name: str, how, limit
-) -> Result:
-    """A row for the model, or one for each of its checkpoints."""
-    heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
-    how |= dict(name=name, limit_percent=2.0 if limit is None else limit)
-    if checkpoints is None:
-        made = loading.called(model, kwargs, lambda one: isinstance(one, torch.nn.Module), "a torch module")
-        result = measure_model(made, heldout, **how)
-    else:
-        parts = []
-        for step, path in checkpoints_of(checkpoints):
-            made = loading.named(model)(path, **kwargs)
-            parts.append(measure_model(made, heldout, step=step, **how))
-            print(f"{path}: measured", file=sys.stderr, flush=True)
-        result = Result([part.rows[0] for part in parts], parts[-1].records, parts[-1].notes, parts[-1].about)
-    result.about |= dict(model=model, data=data, kwargs=kwargs, checkpoints=checkpoints)
-    return result
-
-
-def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
-    """(step, path) of files, by step: the last number in a name, or the place in the alphabet where a name
-    has none.
-
-    Raises
-    ------
-    ArgumentError
-        no such file
-    """
-    paths = sorted(glob.glob(pattern))
-    if not paths:
-        raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
-    numbers = [re.findall(r"\d+", Path(path).stem) for path in paths]
-    return sorted(
-        (int(found[-1]) if found else n, path) for n, (found, path) in enumerate(zip(numbers, paths))
-    )
 
 
 def _written(result: Result, out: Path, spec: str, frames: list | None, limit: float | None) -> int:
@@ -221,8 +190,8 @@ def arguments(text: str) -> dict:
     return found
 
 
-def percent(text: str | None) -> float | None:
-    """``--fail-above``: a number, with or without its sign.
+def percent(text: str | None, option: str = "--fail-above") -> float | None:
+    """A number of percent, with or without its sign.
 
     Examples
     --------
@@ -234,40 +203,7 @@ def percent(text: str | None) -> float | None:
     try:
         found = float(text.strip().removesuffix("%"))
     except ValueError as error:
-        raise ArgumentError(f"--fail-above {text!r}: expected a percentage such as 2%") from error
+        raise ArgumentError(f"{option} {text!r}: expected a percentage such as 2%") from error
     if not 0 <= found <= 100:
-        raise ArgumentError(f"--fail-above {text!r}: expected 0 to 100 %")
+        raise ArgumentError(f"{option} {text!r}: expected 0 to 100 %")
     return found
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(given: object, out: Path) -> dict[str, str]:
-    """Digests of the files and folders that arguments name: weights that were written anew are another
-    model. Folders that hold the working directory or ``out`` are no weights.
-    """
-    if isinstance(given, dict):
-        given = list(given.values())
-    if isinstance(given, list):
-        return {name: digest for one in given for name, digest in _files(one, out).items()}
-    if not isinstance(given, str) or not given:
-        return {}
-    try:
-        path = Path(given).resolve()
-        if path.is_file():
-            return {given: _digest(path)}
-        if not path.is_dir() or any(place.is_relative_to(path) for place in (Path.cwd(), out.resolve())):
-            return {}
-        inside = {str(file): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    except OSError:  # no path at all, or one that this process may not read
-        return {}
-    return {given: hashlib.sha256(json.dumps(inside).encode()).hexdigest()}
-
-
-def _code(spec: str) -> str | None:
-    """Digest of a file of the user's own, so that another model is not taken for the one before."""
-    place = spec.rpartition(":")[0]
-    return _digest(Path(place)) if place.endswith(".py") else None

@@ -145,6 +145,8 @@ def _paired(quantity: str | None, records: list[list[Record]]) -> tuple[float, f
         return None
     if [kept[0][i].formula for i in order] != [kept[1][i].formula for i in order]:
         return None
+    if not kept[0][order[0]].formula and any(one["zero"] != two["zero"] for one, two in zip(*pairs)):
+        return None  # items of a network have no names: their labels tell whether they are the same
     clusters = clusters_of([kept[0][index] for index in order])
     n, shares, deleted = int(clusters.max()) + 1, [], []
     for one in pairs:

@@ -3,10 +3,12 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from equidyn.errors import ArgumentError
+from equidyn.errors import EXTRAS, ArgumentError, DataError, EquidynError
 
 
 def named(spec: str) -> object:
@@ -44,7 +46,12 @@ def _from_file(spec: str, path: Path):
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)  # a file may import its neighbours
-    made.loader.exec_module(module)
+    try:
+        made.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in EXTRAS:
+            raise  # whoever has the command says which extra brings it
+        raise ArgumentError(f"{spec!r}: importing it needs {error.name}, which is not installed") from error
     return module
 
 
@@ -63,8 +70,40 @@ def _from_package(spec: str, place: str):
         raise ArgumentError(f"{spec!r}: importing it needs {missing}, which is not installed") from error
 
 
-def called(spec: str, kwargs: dict, is_one: Callable[[object], bool], what: str) -> object:
-    """The named object itself where it already is one, else what it returns when called with ``kwargs``.
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Around a command's calls of a user's code: whatever that raises is printed with its traceback and
+    becomes one paragraph. Errors of this package, of files and of missing packages stay what they are.
+
+    Raises
+    ------
+    DataError
+        naming ``what``
+    """
+    try:
+        yield
+    except (EquidynError, OSError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise DataError(f"{what}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Type and text of an error, in a line, behind the notes that were added to it."""
+    text = ": ".join([*getattr(error, "__notes__", []), type(error).__name__, str(error)])
+    return " ".join(text.split())[:300]
+
+
+def called(
+    spec: str,
+    kwargs: dict,
+    is_one: Callable[[object], bool],
+    what: str,
+    is_made: Callable[[object], bool] | None = None,
+) -> object:
+    """The named object itself where it already is one, else what it returns when called with ``kwargs``,
+    which may be more (``is_made``).
 
     Raises
     ------
@@ -82,7 +121,7 @@ def called(spec: str, kwargs: dict, is_one: Callable[[object], bool], what: str)
         found = found(**kwargs)
     except (TypeError, ValueError, FileNotFoundError) as error:
         raise ArgumentError(f"{spec!r} with {kwargs}: {type(error).__name__}: {error}") from error
-    if not is_one(found):
+    if not (is_made or is_one)(found):
         raise ArgumentError(f"{spec!r}: made a {type(found).__name__}, expected {what}")
     return found
 

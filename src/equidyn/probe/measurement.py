@@ -13,7 +13,8 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.atoms import by_atom
-from equidyn.probe.poses import RANDOM, Poses, poses, special
+from equidyn.probe.loading import reason
+from equidyn.probe.poses import RANDOM, Poses, check_seed, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
@@ -55,6 +56,7 @@ class Settings:
     def __post_init__(self):
         if self.batch_size < 1:
             raise ArgumentError(f"batch_size: {self.batch_size}, expected at least 1 structure at once")
+        check_seed(self.seed)
 
 
 class Options(TypedDict, total=False):
@@ -183,11 +185,11 @@ class _Run:
         try:
             twisted = self._twisted(atoms, rotations)
             extreme = self._twisted(atoms, special(atoms.positions)) if self.special_poses else None
-            if place in self.of_floor:
-                made.floor = self._floor(atoms, place)
         except Exception as error:  # of any type: the calculator is not ours
-            made.failed = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            made.failed = reason(error)
         else:
+            if place in self.of_floor:
+                made.floor, made.floor_failed = self._floor(atoms, place)
             for name, stack in twisted.items():
                 made.quantities[name] = _sums(stack, structure.labels.get(name), self.poses, place)
                 if name in PER_ATOM:
@@ -201,15 +203,18 @@ class _Run:
     def _twisted(self, atoms: "Atoms", rotations: torch.Tensor) -> dict[str, torch.Tensor]:
         return calculators.twisted(self.calculator, atoms, self.names, rotations, self.batch_size)
 
-    def _floor(self, atoms: "Atoms", place: int) -> dict[str, dict[str, float]]:
+    def _floor(self, atoms: "Atoms", place: int) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+        """Spreads by quantity and kind; kinds that the calculator failed on, with its reason."""
         seed = [self.seed, 3, place]
-        agreeing = calculators.at_the_identity(self.calculator, atoms, self.names, seed, self.batch_size)
+        agreeing, failed = calculators.at_the_identity(
+            self.calculator, atoms, self.names, seed, self.batch_size
+        )
         found: dict[str, dict[str, float]] = {}
         for kind, values in agreeing.items():
             for name, stack in values.items():  # [3, ...]
                 spread = stack.var(0).sum().item()
                 found.setdefault(name, {"power": stack.square().mean(0).sum().item()})[kind] = spread
-        return found
+        return found, failed
 
 
 def _sums(stack: torch.Tensor, label: np.ndarray | None, drawn: Poses, place: int) -> dict:
@@ -302,11 +307,12 @@ def _fractions(formulas: list[str]) -> np.ndarray:
 
 
 def _floors(good: list[Record], quantity: str) -> dict[str, float]:
-    taken = [record.floor[quantity] for record in good if record.floor]
-    power = sum(floor["power"] for floor in taken)
-    if not power:
-        return {}
-    return {kind: sum(floor[kind] for floor in taken) / power for kind in calculators.KINDS}
+    floors = {}
+    for kind in calculators.KINDS:
+        taken = [record.floor[quantity] for record in good if kind in record.floor.get(quantity, {})]
+        if power := sum(floor["power"] for floor in taken):
+            floors[kind] = sum(floor[kind] for floor in taken) / power
+    return floors
 
 
 def _notes(found: Structures, measured: list[Record], rows: list[Row]) -> list[str]:
@@ -321,9 +327,23 @@ def _notes(found: Structures, measured: list[Record], rows: list[Row]) -> list[s
             f"{len(failed)} structures left out, as the calculator failed on them; the first, {first.index} "
             f"({first.formula}): {first.failed}"
         )
+    notes += _of_floors(measured)
     notes += [note for row in rows for note in broken_at_the_identity(row)]
     notes += [note for row in rows for note in _of_units(row, measured)]
     return notes + [note for row in rows for note in _of_special_poses(row, measured)]
+
+
+def _of_floors(measured: list[Record]) -> list[str]:
+    """Evaluations at the identity that the calculator refuses, as one with a fixed order of atoms does."""
+    found: dict[str, list[str]] = {}
+    for record in measured:
+        for kind, why in record.floor_failed.items():
+            found.setdefault(kind, []).append(why)
+    return [
+        f"{kind} at the identity: the calculator failed on {len(reasons)} of the floor's structures, which "
+        f"are left out of that floor alone; the first: {reasons[0]}"
+        for kind, reasons in found.items()
+    ]
 
 
 def _of_units(row: Row, measured: list[Record]) -> list[str]:

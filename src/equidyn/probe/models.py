@@ -4,7 +4,6 @@ Nothing about the model is changed: train or eval mode of every module, random s
 afterwards what they were.
 """
 
-import copy
 import itertools
 import random
 import time
@@ -16,69 +15,17 @@ from typing import TypedDict, Unpack
 import numpy as np
 import torch
 
-from equidyn.errors import ArgumentError
+from equidyn.errors import ArgumentError, EquidynError
+from equidyn.probe.floors import floors_of
+from equidyn.probe.heldout import HeldOut
 from equidyn.probe.poses import RANDOM, Poses, poses
 from equidyn.probe.records import SUMS, Record
 from equidyn.probe.result import Result
-from equidyn.probe.rows import About, broken_at_the_identity, row_of
-from equidyn.symmetry import groups
-from equidyn.symmetry.actions import Action
-from equidyn.symmetry.decomposition import ItemSums, accumulate
-from equidyn.symmetry.measure import Batch, chunks, rotate, twisted_predictions
+from equidyn.probe.rows import About, beside_the_mean, broken_at_the_identity, row_of
+from equidyn.symmetry.actions import Action, Scalar
+from equidyn.symmetry.decomposition import ItemSums, accumulate, valid
+from equidyn.symmetry.measure import Batch, chunks, twisted_predictions
 from equidyn.symmetry.quadrature import accumulate_weighted
-
-FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 2
-
-
-@dataclass
-class HeldOut:
-    """Held-out items of a torch model, and how their fields turn; what ``--data`` names returns one.
-
-    Attributes
-    ----------
-    batches : each a ``Batch``, or (inputs, target) or (inputs, target, mask) with inputs a dict of tensors
-        [n_items, ...]; a fixed list, so that every measurement sees the same. Target None, of all batches,
-        where it is not known: then there is an equivariance error, but no share of a loss
-    inputs : how each input turns, by name; one that must not turn is ``Fixed()``
-    output : how the prediction and the target turn
-    predict : ``predict(model, inputs)`` → prediction; None calls ``model(**inputs)``
-    """
-
-    batches: list
-    inputs: dict[str, Action]
-    output: Action
-    predict: Callable | None = None
-    quantity: str = "output"
-    unit: str = ""
-
-    def __post_init__(self):
-        given = list(self.batches)
-        known = [isinstance(one, Batch) or one[1] is not None for one in given]
-        if any(known) and not all(known):
-            raise ArgumentError("batches: some with a target and some without, expected all or none")
-        self.labelled, self.batches = all(known), list(_batches(given))
-        if self.predict is None:
-            self.predict = lambda model, inputs: model(**inputs)
-
-    def __len__(self) -> int:
-        return sum(len(batch) for batch in self.batches)
-
-
-def _batches(given: Iterable) -> Iterator[Batch]:
-    seen = 0
-    for one in given:
-        if not isinstance(one, Batch):
-            inputs, target, mask = (*one, None) if len(one) == 2 else one
-            if target is None:  # stands for the number of items alone
-                target = torch.full((len(next(iter(inputs.values()))),), float("nan"))
-            one = Batch(dict(inputs), target, mask, torch.arange(seen, seen + len(target)))
-        lengths = {name: len(value) for name, value in one.inputs.items() if len(value) != len(one)}
-        if lengths:
-            raise ArgumentError(f"batch of {len(one)} targets: inputs of other lengths, {lengths}")
-        seen += len(one)
-        yield one
-    if not seen:
-        raise ArgumentError("heldout: no items, expected batches of inputs and targets")
 
 
 @dataclass(frozen=True)
@@ -168,21 +115,46 @@ def measure(
     drawn = poses(how.group, how.rotations, len(heldout), how.seed, how.quadrature)
     started = time.monotonic()
     with undisturbed(model), torch.no_grad():
-        parts = chunks(heldout.batches, drawn.rotations)
-        sums = ItemSums.join([_of_batch(model, heldout, batch, chunk, drawn) for batch, chunk in parts])
-        floors = _floors(model, heldout, drawn, how.in_double)
+        found = []
+        for number, (batch, chunk) in enumerate(chunks(heldout.batches, drawn.rotations)):
+            with _naming(number):
+                found.append(_of_batch(model, heldout, batch, chunk, drawn))
+        floors = floors_of(model, heldout, drawn, how.in_double)
     seconds = round(time.monotonic() - started, 3)
-    return _result(how, how.name or type(model).__name__, heldout, drawn, sums, floors, seconds)
+    return _result(how, how.name or type(model).__name__, heldout, drawn, found, floors, seconds)
+
+
+@contextmanager
+def _naming(batch: int) -> Iterator[None]:
+    """Errors of a model say in which batch, counted from 0."""
+    try:
+        yield
+    except EquidynError as error:
+        raise type(error)(f"batch {batch}: {error}") from error
+    except Exception as error:
+        if "does not require grad" in str(error):
+            raise ArgumentError(
+                f"batch {batch}: the model takes gradients ({error}), but is called without: expected "
+                f"predict=, a function predict(model, inputs) that turns them on (torch.enable_grad)"
+            ) from error
+        error.add_note(f"batch {batch}")
+        raise
 
 
 def _result(
-    how: Settings, name: str, heldout: HeldOut, drawn: Poses, sums: ItemSums, floors: dict, seconds: float
+    how: Settings, name: str, heldout: HeldOut, drawn: Poses, found: list, floors: dict, seconds: float
 ) -> Result:
-    """One row from the sums of all items."""
+    """One row from the sums and means of every batch."""
+    sums, beside = (
+        ItemSums.join([one for one, _ in found]),
+        _beside_means(heldout, [mean for _, mean in found]),
+    )
     verdict = (how.limit_percent, how.meant_equivariant)
-    about = About(name, heldout.quantity, heldout.unit, drawn.name, seconds, *verdict, how.step)
+    about = About(
+        name, heldout.quantity, heldout.unit, drawn.name, seconds, *verdict, how.step, baseline="mean"
+    )
     clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
-    row = row_of(about, sums, clusters, heldout.labelled, floors)
+    row = row_of(about, sums, clusters, heldout.labelled, floors, *beside)
     made = dict(rotations=drawn.name, n_rotations=len(drawn.rotations), seed=how.seed)
     made |= dict(clusters="clusters of items")
     return Result([row], _records(sums, clusters, heldout), broken_at_the_identity(row), made)
@@ -190,20 +162,55 @@ def _result(
 
 def _of_batch(
     model: Callable, heldout: HeldOut, batch: Batch, rotations: torch.Tensor, drawn: Poses
-) -> ItemSums:
-    """Sums of one batch, on the CPU; ``rotations`` [n_rotations, n_items, 3, 3]."""
+) -> tuple[ItemSums, torch.Tensor | None]:
+    """Sums of one batch, and of scalars the mean prediction [n_items, ...], on the CPU; ``rotations``
+    [n_rotations, n_items, 3, 3].
+    """
     twisted = twisted_predictions(
-        lambda given: heldout.predict(model, given), batch, heldout.inputs, heldout.output, rotations
+        lambda given: heldout.ask(model, given), batch, heldout.inputs, heldout.output, rotations
     )
     target = batch.target
     if not heldout.labelled:
         first = next(twisted)
         target, twisted = torch.zeros_like(first), itertools.chain([first], twisted)
+    mean = None
+    if isinstance(heldout.output, Scalar):
+        mean = torch.zeros_like(target, dtype=torch.float64)
+        twisted = _averaged(twisted, drawn, mean)
     if drawn.weights is None:
         found = accumulate(twisted, target, batch.mask, drawn.order)
     else:
         found = accumulate_weighted(twisted, target, drawn.weights, batch.mask)
-    return found.on_cpu()
+    return found.on_cpu(), None if mean is None else mean.cpu()
+
+
+def _averaged(twisted: Iterable[torch.Tensor], drawn: Poses, mean: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The predictions as they are, while their mean is added to ``mean``."""
+    equal = torch.full((len(drawn.rotations),), 1 / len(drawn.rotations))
+    for prediction, weight in zip(twisted, (equal if drawn.weights is None else drawn.weights).tolist()):
+        if prediction.shape == mean.shape:  # else whoever takes it says so
+            mean.add_(prediction, alpha=weight)
+        yield prediction
+
+
+def _beside_means(heldout: HeldOut, means: list) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Of scalars: squared deviations [n_items] of the labels and of the predictions from the mean over the
+    other items, which is invariant and has learned nothing. Nothing of other outputs: zero is their mean.
+    """
+    if means[0] is None:
+        return None, None
+    counts = _columns([valid(batch.mask, mean) for batch, mean in zip(heldout.batches, means)])
+    spread = beside_the_mean(_columns(means), counts)
+    if not heldout.labelled:
+        return None, spread
+    return beside_the_mean(_columns([batch.target for batch in heldout.batches]), counts), spread
+
+
+def _columns(parts: list[torch.Tensor]) -> torch.Tensor:
+    """Items of all batches, float64 [n_items, n], with zeros where a batch has fewer elements an item."""
+    flat = [part.cpu().to(torch.float64).reshape(len(part), -1) for part in parts]
+    width = max(part.shape[1] for part in flat)
+    return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1])) for part in flat])
 
 
 def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[Record]:
@@ -216,86 +223,6 @@ def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[R
         one = {heldout.quantity: values | nothing}
         records.append(Record(item, "", str(cluster), 0, float("nan"), one))
     return records
-
-
-def _floors(model: Callable, heldout: HeldOut, drawn: Poses, in_double: bool) -> dict[str, float]:
-    """Kind → mean squared spread over mean square: of repeats, and of rounding."""
-    few = heldout.batches[0][:FLOOR_ITEMS]
-    plain = _masked(heldout.predict(model, few.inputs), few)
-    power = plain.square().mean().item()
-    if power == 0:
-        return {}
-    again = _masked(heldout.predict(model, few.inputs), few)
-    floors = {"repeats": (again - plain).square().mean().item() / 2 / power}
-    errors = _by_double(model, heldout, few, drawn) if in_double else None
-    try:
-        if errors is None:
-            detours = groups.detours(FLOOR_ROTATIONS, 0)
-            errors = [_of_detour(model, heldout, few, turns, plain) for turns in detours]
-    except ArgumentError:  # a grid has no small turns, and those that it has do not round
-        return floors
-    floors["rounding"] = sum(errors) / len(errors) / power
-    return floors
-
-
-def _by_double(model: Callable, heldout: HeldOut, few: Batch, drawn: Poses) -> list[float] | None:
-    """Mean squared rounding errors of some rotations, by a float64 copy; None where the model has none, or
-    one that casts to float32 inside: it fails, or rounds as the model does.
-    """
-    double = _double(model)
-    if double is None:
-        return None
-    rotations = drawn.rotations[:FLOOR_ROTATIONS, : len(few)]
-    try:
-        errors = [_against_double(model, double, heldout, few, rotation) for rotation in rotations]
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, ValueError, AssertionError):
-        return None
-    return errors if any(errors) else None
-
-
-def _against_double(model, double, heldout: HeldOut, few: Batch, rotation: torch.Tensor) -> float:
-    """Mean squared rounding error of twisted predictions, by a float64 copy."""
-    turned = rotate(few.inputs, heldout.inputs, rotation)
-    inputs = {name: _to_double(value) for name, value in few.inputs.items()}
-    exact = heldout.predict(double, rotate(inputs, heldout.inputs, rotation))
-    return (_masked(heldout.predict(model, turned), few) - _masked(exact, few)).square().mean().item()
-
-
-def _of_detour(model, heldout: HeldOut, few: Batch, turns: tuple, plain: torch.Tensor) -> float:
-    """Half the mean squared change by a turn that changes every rounding and little else."""
-    first, second = turns
-    there = rotate(few.inputs, heldout.inputs, first)
-    turned = heldout.predict(model, rotate(there, heldout.inputs, second)).to(torch.float64)
-    back = heldout.output.inverse(first, heldout.output.inverse(second, turned))
-    return (_masked(back, few) - plain).square().mean().item() / 2
-
-
-def _masked(prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """In float64, zero where an element does not count."""
-    prediction = prediction.to(torch.float64)
-    if batch.mask is None:
-        return prediction
-    mask = batch.mask.reshape(*batch.mask.shape, *[1] * (prediction.ndim - batch.mask.ndim))
-    return torch.where(mask.bool(), prediction, 0.0)
-
-
-def _to_double(value: torch.Tensor) -> torch.Tensor:
-    return value.to(torch.float64) if value.is_floating_point() else value
-
-
-def _double(model: Callable) -> torch.nn.Module | None:
-    """A float64 copy of a float32 model; None where there is none to be had."""
-    if not isinstance(model, torch.nn.Module):
-        return None
-    types = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    if torch.float64 in types or not types:
-        return None
-    try:
-        return copy.deepcopy(model).double()
-    except (RuntimeError, TypeError, copy.Error):  # parameters that are not leaves, locks, compiled code
-        return None
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from equidyn.errors import MissingPackageError
 from equidyn.files import atomic_write, write_text
 from equidyn.probe import calculators, parts
 from equidyn.probe.result import Result
-from equidyn.probe.rows import Row, number
+from equidyn.probe.rows import Row, number, scale_of
 
 ALWAYS = ("torch", "numpy", "scipy", "ase")
 
@@ -50,6 +50,8 @@ def write_all(result: Result, out: Path, module: str, frames: list | None = None
     if frames is not None and (worst := worst_pose(result, frames)) is not None:
         _write_structure(out / "worst.extxyz", worst)
         written.append(out / "worst.extxyz")
+    for name in {"parts.csv", "equivariance.png", "worst.extxyz"} - {path.name for path in written}:
+        (out / name).unlink(missing_ok=True)  # of a command before this one
     write_text(out / "summary.json", json.dumps(summary(result), indent=1) + "\n")
     write_text(out / "report.html", page(result, picture))
     return written
@@ -119,8 +121,9 @@ evaluations that should agree in one orientation. Intervals: 95 %, jackknife ove
 {picture}
 {parts}
 <h2>At the identity</h2>
-<p>Root mean square change, as a share of the prediction, of: the same structure again, the structure moved,
-its atoms in another order, a turn by a millionth of a radian that is turned back (rounding).</p>
+<p>Root mean square change, as a share of the prediction (of energies: of their spread), of: the same
+structure again, the structure moved, its atoms in another order, a turn by a millionth of a radian that is
+turned back (rounding).</p>
 <table><tr><th>quantity</th><th>repeats</th><th>translations</th><th>permutations</th><th>rounding</th></tr>
 {identity}
 </table>
@@ -199,7 +202,8 @@ def _shown(row: Row, column: str) -> str:
 
 
 def _at_identity(row: Row) -> list[str]:
-    shares = [getattr(row, f"floor_{kind}") / row.size if row.size else 0.0 for kind in calculators.KINDS]
+    scale = scale_of(row) or 1.0
+    shares = [getattr(row, f"floor_{kind}") / scale for kind in calculators.KINDS]
     return [row.quantity, *(number(math.sqrt(share)) for share in shares)]
 
 

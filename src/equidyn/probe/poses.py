@@ -64,6 +64,7 @@ def poses(group: str, n_rotations: int, n_items: int, seed: int, rule: str = RAN
         another group or rule; fewer than two rotations, or more than there are; a quadrature of a finite
         group
     """
+    check_seed(seed)
     if group not in GROUPS:
         raise UnknownNameError(f"group {group!r}, expected one of {', '.join(GROUPS)}")
     if rule != RANDOM:
@@ -76,6 +77,12 @@ def poses(group: str, n_rotations: int, n_items: int, seed: int, rule: str = RAN
     if group == "so3":
         return Poses("haar", rotations)
     return Poses("haar-o3", groups.mirrored(rotations, seed))
+
+
+def check_seed(seed: int) -> None:
+    """ArgumentError if a seed is negative."""
+    if seed < 0:
+        raise ArgumentError(f"seed: {seed}, expected a number from 0")
 
 
 def _of_rule(group: str, rule: str, n_items: int) -> Poses:

@@ -48,11 +48,13 @@ def checked(name: str, value: object, n_atoms: int) -> np.ndarray:
     Raises
     ------
     DataError
-        another shape, NaN, infinity, numbers out of all proportion
+        another shape (flat ones and further axes of length 1 are reshaped), NaN, infinity, numbers out of
+        all proportion
     """
     value = np.asarray(value, dtype=np.float64)
     expected = QUANTITIES[name].shape(n_atoms)
-    if value.shape != expected and value.size != int(np.prod(expected)):
+    flat = value.ndim == 1 and value.size == int(np.prod(expected))
+    if not flat and [n for n in value.shape if n != 1] != [n for n in expected if n != 1]:
         raise DataError(f"{name}: shape {list(value.shape)}, expected {list(expected)}")
     if not (np.abs(value) < 1e12).all():
         raise DataError(f"{name}: NaN, infinity or numbers out of all proportion, expected finite ones")

@@ -1,7 +1,7 @@
 """What is kept of one measured structure, and a file of such records that a later run goes on from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from equidyn.errors import DataError
 from equidyn.files import atomic_write
 from equidyn.symmetry.decomposition import ItemSums
 
+PARTIAL = ("code", "opened")
 SUMS = ("count", "total", "equivariance", "zero", "power", "within")  # fields of ItemSums, one item
 
 
@@ -25,7 +26,8 @@ class Record:
     deviation of the worst pose), ``worst_rotation`` (its nine numbers), ``special`` (r.m.s. deviation of the
     worst special pose), and of energies ``mean`` (of the predictions) and ``label``.
 
-    ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from.
+    ``floor`` has spreads at the identity by quantity and kind, of the structures that it is taken from;
+    ``floor_failed`` the kinds that the calculator failed on, and why.
     """
 
     index: int
@@ -35,6 +37,7 @@ class Record:
     seconds: float
     quantities: dict[str, dict] = field(default_factory=dict)
     floor: dict[str, dict[str, float]] = field(default_factory=dict)
+    floor_failed: dict[str, str] = field(default_factory=dict)
     failed: str = ""
 
 
@@ -54,9 +57,13 @@ def clusters_of(records: list[Record]) -> torch.Tensor:
 
 
 class Kept:
-    """Records in a file, one a line, under a first line of the settings that they were measured with.
+    """Records in a file, one a line, under a first line of the settings that they were measured with; of
+    structures by their index, or of dataclasses ``made`` by another ``key``.
 
     A killed run leaves at most a torn last line, which is measured again. Numbers read back exactly.
+
+    Of settings in ``PARTIAL``, digests of files by name, only those count that both have: what a program
+    imports and opens depends on what else it does.
 
     Raises
     ------
@@ -64,27 +71,37 @@ class Kept:
         records of other settings
     """
 
-    def __init__(self, path: Path, settings: dict):
-        self.path, self.found = path, {}
+    def __init__(self, path: Path, settings: dict, made: type = Record, key: str = "index"):
+        self.path, self.key, self.found = path, key, {}
         settings = json.loads(json.dumps(settings))
         lines = list(_whole_lines(path))
-        if lines and lines[0] != settings:
-            differ = [k for k in {*lines[0], *settings} if lines[0].get(k) != settings.get(k)]
-            changes = "; ".join(f"{k}: {lines[0].get(k)!r}, now {settings.get(k)!r}" for k in sorted(differ))
+        if lines[1:] and (changes := "; ".join(_changes(lines[0], settings))):
             raise DataError(
                 f"{path}: records of another command ({changes}); expected the same one, or another --out"
             )
+        if lines[1:]:
+            settings |= {key: lines[0][key] | settings[key] for key in PARTIAL if key in settings}
         for line in lines[1:]:
-            self.found[line["index"]] = Record(**line)
-        with atomic_write(path) as temporary:
-            text = [settings, *(asdict(record) for record in self.found.values())]
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in text))
+            self.found[line[key]] = made(**line)
+        self.settings = settings
+        write_records(path, settings, self.found.values())
 
-    def add(self, record: Record) -> None:
+    def add(self, record) -> None:
         """Keep a record; it is on its way to the disk when this returns."""
-        self.found[record.index] = record
+        self.found[getattr(record, self.key)] = record
         with open(self.path, "a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
+
+
+def _changes(before: dict, now: dict) -> Iterator[str]:
+    """What differs between two settings, by key."""
+    for key in sorted({*before, *now}):
+        one, two = before.get(key), now.get(key)
+        if key in PARTIAL and isinstance(one, dict) and isinstance(two, dict):
+            if names := [name for name in one if two.get(name, one[name]) != one[name]]:
+                yield f"{key}: {', '.join(names)} changed since"
+        elif one != two:
+            yield f"{key}: {one!r}, now {two!r}"
 
 
 class InMemory:
@@ -96,6 +113,18 @@ class InMemory:
     def add(self, record: Record) -> None:
         """Keep a record."""
         self.found[record.index] = record
+
+
+def write_records(path: Path, settings: dict, records: Iterable) -> None:
+    """Settings and records as ``Kept`` reads them, whole or not at all."""
+    text = [settings, *(asdict(record) for record in records)]
+    with atomic_write(path) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in text))
+
+
+def settings_of(path: Path) -> dict | None:
+    """The settings that records were measured with; None where there is no such file."""
+    return next(_whole_lines(path), None)
 
 
 def read_records(path: Path) -> list[Record]:

@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from equidyn.errors import MissingPackageError, optional_packages
+from equidyn.errors import MissingPackageError, UnknownNameError, optional_packages
 from equidyn.files import atomic_write
 from equidyn.probe.records import Record
 from equidyn.probe.rows import COLUMNS, NAN, Row
@@ -31,11 +31,16 @@ class Result:
         return iter(self.rows)
 
     def __getitem__(self, quantity: str) -> Row:
-        return next(row for row in self.rows if row.quantity == quantity)
+        for row in self.rows:
+            if row.quantity == quantity:
+                return row
+        names = ", ".join(row.quantity for row in self.rows)
+        raise UnknownNameError(f"result: no quantity {quantity!r}, expected one of {names}")
 
     def passes(self) -> bool:
-        """Whether every row is exact or at most the limit, and no structure failed."""
-        return all(passes(row.verdict) for row in self.rows) and not any(r.failed for r in self.records)
+        """Whether every row is exact or at most the limit, and no structure or checkpoint failed."""
+        failed = self.about.get("failed") or any(record.failed for record in self.records)
+        return all(passes(row.verdict) for row in self.rows) and not failed
 
     def to_frame(self):
         """The rows as a pandas DataFrame.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from equidyn.probe.verdicts import ROUNDING, verdict
+from equidyn.probe.verdicts import rounding_limit, verdict
 from equidyn.symmetry.decomposition import ItemSums, ratio_interval, summarise
 from equidyn.symmetry.limits import EXACT
 
@@ -19,9 +19,10 @@ class Row:
     same there.
 
     ``equivariance`` and its interval, ``total``, ``twirled``, ``zero_loss``, ``size`` (mean square of the
-    prediction) and the floors are in the square of ``unit``, ``rms`` in ``unit``; without labels ``total``
-    and all that is relative to it is nan. ``step`` is that of a training run. ``floor`` is the largest of
-    the ``floor_*`` that are rounding.
+    prediction), ``spread`` (what the relative error is relative to: of scalars the variance, else the size)
+    and the floors are in the square of ``unit``, ``rms`` in ``unit``; without labels ``total`` and all that
+    is relative to it is nan. ``step`` is that of a training run. ``floor`` is the largest of the ``floor_*``
+    that are rounding.
     """
 
     run: str
@@ -46,6 +47,7 @@ class Row:
     baseline_ratio_lo: float
     baseline_ratio_hi: float
     size: float
+    spread: float
     relative_equivariance: float
     floor: float
     floor_repeats: float
@@ -81,11 +83,13 @@ def number(value: float) -> str:
 
 COLUMNS = [column.name for column in fields(Row)]
 FLOORS = ("repeats", "translations", "permutations", "rounding")
+TWINS = 100.0  # × the floor of small turns, of squares
+DOUBLE = 2.0**-52  # eps of float64
 
 
 @dataclass(frozen=True)
 class About:
-    """What a row says beside its numbers; ``limit`` in percent."""
+    """What a row says beside its numbers; ``limit`` in percent, ``baseline`` the name of a given one."""
 
     run: str
     quantity: str
@@ -95,6 +99,7 @@ class About:
     limit: float = 2.0
     meant_equivariant: bool = False
     step: int | None = None
+    baseline: str = "composition"
 
 
 def row_of(
@@ -116,23 +121,24 @@ def row_of(
         those predictions
     baseline : [n_items], squared loss, summed over elements, of a predictor that has learned nothing; None
         for the zero predictor
-    spread : [n_items], what the relative error is relative to; None for the squares of the predictions
+    spread : [n_items], what the relative error is relative to, and which rounding is small beside; None for
+        the squares of the predictions
     """
     found = summarise(sums, clusters, baseline if labelled else None)
     size = (sums.power.sum() / sums.count.sum()).item()
     _, low, high, _ = ratio_interval(sums.equivariance, 100 * sums.count, clusters)
     values = {name: getattr(found, name) for name in TAKEN} if labelled else dict.fromkeys(TAKEN, NAN)
-    floor = {f"floor_{kind}": floors.get(kind, NAN) * size for kind in FLOORS}
-    rounding = [share for share in floors.values() if share <= ROUNDING**2]
-    values |= floor | dict(
+    whole = sums.power if spread is None else spread
+    values |= {f"floor_{kind}": floors.get(kind, NAN) * size for kind in FLOORS}
+    values |= dict(size=size, spread=(whole.sum() / sums.count.sum()).item())
+    values |= dict(
         equivariance=found.equivariance,
         equivariance_lo=low,
         equivariance_hi=high,
         rms=math.sqrt(max(found.equivariance, 0.0)),
-        relative_equivariance=_share(sums.equivariance, sums.power if spread is None else spread),
-        size=size,
-        floor=max(rounding, default=0.0) * size,
-        baseline=("zero" if baseline is None else "composition") if labelled else "",
+        relative_equivariance=_share(sums.equivariance, whole),
+        floor=_floor(values),
+        baseline=("zero" if baseline is None else about.baseline) if labelled else "",
         n_items=found.n_items,
         n_clusters=found.n_clusters,
         n_rotations=found.n_rotations,
@@ -151,15 +157,30 @@ TAKEN = ["total", "twirled", "percent", "percent_lo", "percent_hi", "zero_loss",
 TAKEN += ["baseline_ratio", "baseline_ratio_lo", "baseline_ratio_hi", "variance_items", "variance_rotations"]
 
 
+def _floor(values: dict) -> float:
+    """The largest ``floor_*`` that is rounding. A structure that is moved or put in another order may round
+    otherwise than one that is turned, but by ``TWINS`` at most: more is a broken symmetry.
+    """
+    limit, found = rounding_limit(values), {kind: values[f"floor_{kind}"] for kind in FLOORS}
+    same = max((found[kind] for kind in ("repeats", "rounding") if found[kind] <= limit), default=0.0)
+    least = TWINS * max(same, DOUBLE**2 * values["size"])
+    moved = [found[kind] for kind in ("translations", "permutations") if found[kind] <= min(limit, least)]
+    return max([same, *moved])
+
+
+def scale_of(row: Row) -> float:
+    """What changes are a share of: the spread; the size where there is none, as of a single structure."""
+    return row.spread if row.spread > 0 else row.size
+
+
 def broken_at_the_identity(row: Row) -> list[str]:
     """Sentences on repeats, translations and permutations that change a prediction by more than rounding."""
-    notes = []
+    notes, limit = [], rounding_limit(vars(row))
     for kind in FLOORS:
-        share = getattr(row, f"floor_{kind}") / row.size if row.size else 0.0
-        if share > ROUNDING**2:
-            notes.append(
-                f"{row.quantity}: {kind} at the identity change it by {100 * math.sqrt(share):.2g} %"
-            )
+        change = getattr(row, f"floor_{kind}")
+        if change > limit:
+            share = 100 * math.sqrt(change / scale_of(row))
+            notes.append(f"{row.quantity}: {kind} at the identity change it by {share:.2g} %")
     return notes
 
 
@@ -193,3 +214,23 @@ def beside_composition(fractions: np.ndarray, energies: np.ndarray) -> np.ndarra
     fitted = (energies - hat @ energies) / np.where(free > 1e-6, free, 1.0)
     plain = (energies - energies.mean()) * n / (n - 1)
     return np.where(free > 1e-6, fitted, plain) ** 2
+
+
+def beside_the_mean(values: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Squared deviations of items from the mean of the others, column by column, summed over columns.
+
+    A column that one item alone has is compared with zero.
+
+    Parameters
+    ----------
+    values, counts : float64 [n_items, n]; the second 0 where an element does not count, else its weight
+
+    Returns
+    -------
+    float64 [n_items]
+    """
+    values = torch.where(counts > 0, values, 0.0)
+    centre = (counts * values).sum(0) / counts.sum(0).clamp(min=1)
+    moved, others = values - centre, counts.sum(0) - counts
+    mean = ((counts * moved).sum(0) - counts * moved) / others.clamp(min=1)
+    return (counts * (moved - torch.where(others > 0, mean, -centre)) ** 2).sum(1)

@@ -51,7 +51,8 @@ def read(path: str | Path) -> list["Atoms"]:
 
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path}: no such file, expected structures (extended XYZ, or what else ase reads)")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {found}, expected structures (extended XYZ, or what else ase reads)")
     try:
         frames = ase.io.read(path, index=":")
     except Exception as error:  # ase's readers raise many types on malformed files

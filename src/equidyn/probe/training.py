@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Unpack
 
 from equidyn.errors import ArgumentError
-from equidyn.probe.models import FLOOR_ROTATIONS, HeldOut, Options, measure
+from equidyn.probe.floors import FLOOR_ROTATIONS
+from equidyn.probe.heldout import HeldOut
+from equidyn.probe.models import Options, measure
 from equidyn.probe.poses import RANDOM, poses
 from equidyn.probe.result import write
 from equidyn.probe.rows import COLUMNS, Row
@@ -70,8 +72,8 @@ class Probe:
 
     @property
     def forward_passes(self) -> int:
-        """Of batches, per measurement: the rotations, and for the floor two repeats and two poses of a few
-        items.
+        """Of batches, per measurement: the rotations, and for the floor two repeats and two poses of the
+        first batch.
         """
         how = self.settings
         drawn = poses(how["group"], how["rotations"], 1, how["seed"], how.get("quadrature", RANDOM))

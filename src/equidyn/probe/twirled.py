@@ -98,7 +98,8 @@ class TwirledModel(torch.nn.Module):
         """The mean prediction, accumulated in float64, in the dtype of a prediction."""
         total, rotations = 0.0, self.draw()
         for rotation in rotations:
-            prediction = self.model(**rotate(inputs, self.inputs, rotation))
+            turned = rotate(inputs, self.inputs, rotation)
+            prediction = self.model(**{name: value.clone() for name, value in turned.items()})
             total = total + self.output.inverse(rotation, prediction.to(torch.float64))
         return (total / len(rotations)).to(prediction.dtype)
 

@@ -5,6 +5,7 @@ import math
 from equidyn.symmetry.limits import EXACT, LEARNED
 
 ROUNDING = 1e-3  # r.m.s. share of a prediction; what differs by more at the identity is not rounding
+SINGLE = 2.0**-23  # eps of float32, in which a prediction may be a number as large as its size
 
 AT_FLOOR = "exact (at the floor)"
 NOTHING = "predicts zero everywhere: nothing to judge"
@@ -31,9 +32,9 @@ def verdict(row: dict, limit: float, meant_equivariant: bool = False) -> str:
     row : by the names of ``result.Row``
     limit : percent
     """
-    if row["relative_equivariance"] == 0 and row["size"] == 0:
+    if row["size"] == 0:
         return NOTHING
-    if row["floor_repeats"] > ROUNDING**2 * row["size"]:
+    if row["floor_repeats"] > rounding_limit(row):
         return STOCHASTIC
     if row["equivariance"] <= EXACT * row["floor"]:
         own = row["total"] <= EXACT * row["floor"]
@@ -53,6 +54,14 @@ def verdict(row: dict, limit: float, meant_equivariant: bool = False) -> str:
     if row["percent_lo"] > limit:
         return f"above {limit:g} %"
     return f"inconclusive: the interval includes {limit:g} %"
+
+
+def rounding_limit(row: dict) -> float:
+    """The largest mean square change at the identity that is rounding: small beside the spread of
+    predictions, which an offset of energies leaves alone, or float32's in a number of their size.
+    """
+    spread = 0.0 if math.isnan(row["spread"]) else row["spread"]
+    return max(ROUNDING**2 * spread, SINGLE**2 * row["size"])
 
 
 def passes(found: str) -> bool:

@@ -139,7 +139,7 @@ class Grid(Action):
         ):
             raise ArgumentError(
                 f"Grid(): rotation {matrix.tolist()} is not one of the 24 rotations of the cube; a grid "
-                f"cannot be turned otherwise"
+                f'cannot be turned otherwise, expected group="cube" (--group cube)'
             )
         source = rounded.abs().argmax(dim=1).tolist()  # new axis i runs along old axis source[i]
         batch = list(range(x.ndim - 3))

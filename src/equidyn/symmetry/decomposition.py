@@ -101,13 +101,13 @@ def accumulate(
     Parameters are those of ``decompose``.
     """
     weight = valid(mask, target)
-    target = _finite(target, weight)
+    target, counts = finite(target, weight), weight > 0
     axes = tuple(range(1, target.ndim))
     per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
     mean, spread = torch.zeros_like(target), torch.zeros_like(target)
     losses, power, n = [], 0.0, 0
     for prediction in twisted:
-        prediction = torch.where(weight > 0, _checked(prediction, target), 0.0)
+        prediction = counted(prediction, target, counts, n)
         n += 1
         step = prediction - mean
         mean = mean + step / n
@@ -201,9 +201,10 @@ def decompose(
     Parameters
     ----------
     twisted : [n_rotations, n_items, ...] or an iterable over rotations of [n_items, ...]; at least two
-        rotations
+        rotations; this and the others tensors, or what torch.as_tensor makes one of
     target : [n_items, ...], in the same unit and frame as the untwisted input
-    mask : [n_items] or the leading dimensions of target; true where an element counts
+    mask : [n_items] or the leading dimensions of target; true where an element counts; what stands in the
+        target and the predictions elsewhere does not matter
     group_order : order of the finite group when rotations were drawn from it without replacement; None for
         Haar draws
     clusters : [n_items] integers, items that are not independent share one (conformers of a molecule)
@@ -220,8 +221,8 @@ def decompose(
     Raises
     ------
     ArgumentError
-        shapes that do not match, fewer than two rotations, more draws than group elements, predictions that
-        are not finite
+        shapes that do not match, fewer than two rotations, more draws than group elements, targets or
+        predictions that are not finite where they count
 
     Examples
     --------
@@ -239,6 +240,10 @@ def decompose(
     >>> found.total, found.equivariance, found.percent
     (1.0, 1.0, 100.0)
     """
+    if not isinstance(twisted, torch.Tensor):
+        twisted = map(torch.as_tensor, twisted)
+    target = torch.as_tensor(target)
+    mask, clusters = (None if given is None else torch.as_tensor(given) for given in (mask, clusters))
     if loss is None:
         return summarise(accumulate(twisted, target, mask, group_order), clusters)
     exact, plugin = accumulate_convex(twisted, target, mask, group_order, loss)
@@ -261,8 +266,9 @@ def accumulate_convex(
 
     Holds all predictions of the batch.
     """
-    target = _finite(target, valid(mask, target))
-    stack = torch.stack([_checked(prediction, target) for prediction in twisted])
+    counts = valid(mask, target)
+    target, counts = finite(target, counts), counts > 0
+    stack = torch.stack([counted(prediction, target, counts, n) for n, prediction in enumerate(twisted)])
     n = len(stack)
     _check_rotations(n, group_order)
     weight = valid(mask, loss(target, target))
@@ -339,23 +345,49 @@ def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
     return mask.to(device=like.device, dtype=torch.float64).expand(like.shape)
 
 
-def _finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The target in float64, zero where it does not count, so that what stands there does not matter."""
+def finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The target in float64, zero where it does not count, so that what stands there does not matter.
+
+    Raises
+    ------
+    ArgumentError
+        NaN or infinity where it counts
+    """
     target = torch.where(weight > 0, target.to(torch.float64), 0.0)
-    if not torch.isfinite(target).all():
-        raise ArgumentError("decomposition: a target is not finite (NaN or infinity) where it counts")
+    if not (good := torch.isfinite(target)).all():
+        raise ArgumentError(
+            f"decomposition: a target is not finite (NaN or infinity) where it counts, item {_first(~good)}"
+        )
     return target
 
 
-def _checked(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def counted(
+    prediction: torch.Tensor, target: torch.Tensor, counts: torch.Tensor, rotation: int
+) -> torch.Tensor:
+    """A prediction in float64, zero where it does not count (``counts`` of the shape of the target is false).
+
+    Raises
+    ------
+    ArgumentError
+        another shape than the target's; NaN or infinity where it counts
+    """
     if prediction.shape != target.shape:
         raise ArgumentError(
             f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target "
             f"{list(target.shape)}"
         )
-    if not torch.isfinite(prediction).all():
-        raise ArgumentError("decomposition: a prediction is not finite (NaN or infinity)")
-    return prediction.to(torch.float64)
+    prediction = torch.where(counts, prediction.to(torch.float64), 0.0)
+    if not (good := torch.isfinite(prediction)).all():
+        raise ArgumentError(
+            f"decomposition: a prediction is not finite (NaN or infinity) where it counts, item "
+            f"{_first(~good)} in rotation {rotation}"
+        )
+    return prediction
+
+
+def _first(bad: torch.Tensor) -> int:
+    """Number of the first item, counted from 0, with a bad element."""
+    return int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
 
 
 def _check_rotations(n: int, group_order: int | None) -> None:

@@ -21,6 +21,8 @@ from equidyn.symmetry.decomposition import (
     with_plugin,
 )
 
+ORTHOGONAL = 1e-6  # by which R Rᵀ may differ from 1: that of float32
+
 
 @dataclass
 class Batch:
@@ -93,7 +95,22 @@ def twisted_predictions(
         inputs = {name: torch.cat([value] * n) if n > 1 else value for name, value in batch.inputs.items()}
         rotation = some.flatten(0, 1) if rotations.ndim == 4 else some[0]
         prediction = predict(rotate(inputs, actions, rotation))
+        _check_prediction(prediction, n * len(batch))
         yield from output.inverse(rotation, prediction.to(torch.float64)).split(len(prediction) // n)
+
+
+def _check_prediction(found: object, n_items: int) -> None:
+    if isinstance(found, torch.Tensor) and found.ndim and len(found) == n_items:
+        return
+    what = f"a {type(found).__name__}"
+    if isinstance(found, dict):
+        what += f" with {', '.join(map(str, found))}"
+    elif isinstance(found, torch.Tensor):
+        what = f"a tensor of shape {list(found.shape)}"
+    raise ArgumentError(
+        f"measure: the model returned {what}, expected a tensor [{n_items}, ...], an entry per item: give a "
+        f"predict that makes one"
+    )
 
 
 def measure(
@@ -123,7 +140,7 @@ def measure(
     RuntimeError
         if the model, or any module in it, is in train mode: dropout would be counted as equivariance error
     ArgumentError
-        if the number of rotations does not match the number of items
+        if the number of rotations does not match the number of items, or they are not orthogonal
 
     Examples
     --------
@@ -142,6 +159,9 @@ def measure(
     >>> f"{found.percent:.1f} % [{found.percent_lo:.1f}, {found.percent_hi:.1f}]"
     '66.7 % [66.7, 66.7]'
     """
+    off = (rotations @ rotations.mT - torch.eye(3, dtype=rotations.dtype)).abs().max().item()
+    if not off < ORTHOGONAL:
+        raise ArgumentError(f"measure: rotations are not orthogonal, R Rᵀ differs from 1 by {off:.2g}")
     return measure_losses(model, predict, batches, actions, output, rotations, {"": loss}, group_order)[""]
 
 

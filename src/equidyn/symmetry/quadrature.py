@@ -18,7 +18,7 @@ import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
 from equidyn.symmetry import groups
-from equidyn.symmetry.decomposition import ItemSums, valid
+from equidyn.symmetry.decomposition import ItemSums, counted, finite, valid
 
 LEBEDEV = (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)  # degrees of directions that are kept
 GROUPS = {"cube": (groups.cube, 3), "icosahedron": (groups.icosahedron, 5)}
@@ -112,18 +112,18 @@ def accumulate_weighted(
     Raises
     ------
     ArgumentError
-        another number of predictions than weights, or predictions that are not finite
+        shapes that do not match, targets or predictions that are not finite where they count
+    ValueError
+        another number of predictions than weights
     """
-    counts = valid(mask, target)
-    target = torch.where(counts > 0, target.to(torch.float64), 0.0)
+    weight_of = valid(mask, target)
+    target, counts = finite(target, weight_of), weight_of > 0
     axes = tuple(range(1, target.ndim))
     per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
     mean, spread = torch.zeros_like(target), torch.zeros_like(target)
     losses, power, passed = [], 0.0, 0.0
-    for prediction, weight in zip(twisted, weights.tolist(), strict=True):
-        prediction = torch.where(counts > 0, prediction.to(torch.float64), 0.0)
-        if not torch.isfinite(prediction).all():
-            raise ArgumentError("quadrature: a prediction is not finite (NaN or infinity)")
+    for n, (prediction, weight) in enumerate(zip(twisted, weights.tolist(), strict=True)):
+        prediction = counted(prediction, target, counts, n)
         passed += weight
         step = prediction - mean
         mean = mean + step * (weight / passed)
@@ -134,7 +134,7 @@ def accumulate_weighted(
     share = weights.to(losses)[:, None]
     total = (share * losses).sum(0)
     return ItemSums(
-        count=per_item(counts),
+        count=per_item(weight_of),
         total=total,
         equivariance=per_item(spread),
         zero=per_item(target**2),

@@ -1,0 +1,99 @@
+"""What makes a model the one that was measured before: its code, and the files that it is made from."""
+
+import hashlib
+import json
+import os
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+INSTALLED = ("site-packages", "dist-packages")  # what has a version instead
+LIBRARY = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
+NOT_THEIRS = (*LIBRARY, "/proc/", "/sys/", "/dev/", "/etc/")  # beginnings of paths
+_open_files: list[set[str]] = []  # of ``opened``; an audit hook cannot be taken away again
+_hooked: list[bool] = []
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named_files(given: object, out: Path) -> dict[str, str]:
+    """Digests of the files and folders that arguments name: weights that were written anew are another
+    model. Folders that hold the working directory or ``out`` are no weights.
+    """
+    if isinstance(given, dict):
+        given = list(given.values())
+    if isinstance(given, list):
+        return {name: found for one in given for name, found in named_files(one, out).items()}
+    if not isinstance(given, str) or not given:
+        return {}
+    try:
+        path = Path(given).resolve()
+        if path.is_file():
+            return {given: digest(path)}
+        if not path.is_dir() or any(place.is_relative_to(path) for place in (Path.cwd(), out.resolve())):
+            return {}
+        inside = {str(file): digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    except OSError:  # no path at all, or one that this process may not read
+        return {}
+    return {given: hashlib.sha256(json.dumps(inside).encode()).hexdigest()}
+
+
+def code(spec: str) -> dict[str, str]:
+    """Digests of the code of a user's own, by module: of what is named, and of all that is imported but
+    neither installed nor of Python or this package.
+    """
+    place = spec.rpartition(":")[0]
+    found = {place: digest(Path(place))} if place.endswith(".py") else {}
+    for name, module in sorted(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if path and name != "__main__" and name.split(".")[0] != "equidyn" and _of_user(path):
+            found[name] = digest(Path(path))
+    return found
+
+
+def _of_user(path: str) -> bool:
+    """Whether a file is there that no package or Python itself has installed."""
+    path = os.path.realpath(path)
+    if path.startswith(NOT_THEIRS) or set(INSTALLED) & set(path.split(os.sep)):
+        return False
+    return os.path.isfile(path)
+
+
+@contextmanager
+def opened() -> Iterator[dict[str, str]]:
+    """Filled at the end of the block: digests of the files that code opened to read in it, such as weights.
+
+    Python's own ``open`` is watched, which torch.load and numpy.load use. Code is not among them (see
+    ``code``), nor what was written meanwhile: a log or a cache is no part of a model.
+    """
+    if not _hooked:
+        sys.addaudithook(_watch)
+        _hooked.append(True)
+    started, names, found = time.time(), set(), {}
+    _open_files.append(names)
+    try:
+        yield found
+    finally:
+        _open_files.remove(names)
+    for name in sorted(names):
+        if _of_user(name) and os.path.getmtime(name) < started:
+            found[name] = digest(Path(name))
+
+
+def _watch(event: str, arguments: tuple) -> None:
+    if event != "open" or not _open_files:
+        return
+    path, mode, flags = arguments
+    if isinstance(path, os.PathLike):
+        path = os.fspath(path)
+    writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)
+    if isinstance(path, str) and not writes and not path.endswith((".py", ".pyc")):
+        for names in _open_files:
+            names.add(os.path.abspath(path))
