@@ -16,6 +16,7 @@ class Action:
     """
 
     rank = 0
+    on_host = False  # whether it asks for the values of a rotation, which is then better kept on the host
 
     def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """ρ(R) x."""
@@ -117,6 +118,7 @@ class Grid(Action):
     """
 
     rank = 3
+    on_host = True
 
     def apply(self, rotation: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         if x.ndim < 3 or len(set(x.shape[-3:])) != 1:

@@ -107,7 +107,7 @@ def accumulate(
     mean, spread = torch.zeros_like(target), torch.zeros_like(target)
     losses, power, n = [], 0.0, 0
     for prediction in twisted:
-        prediction = counted(prediction, target, counts, n)
+        prediction = counted(prediction, target, counts)
         n += 1
         step = prediction - mean
         mean = mean + step / n
@@ -117,6 +117,7 @@ def accumulate(
     _check_rotations(n, group_order)
     factor = finite_factor(group_order)
     losses = torch.stack(losses)  # (n, n_items)
+    require_finite(losses)
     return ItemSums(
         count=per_item(weight),
         total=losses.mean(0),
@@ -268,7 +269,8 @@ def accumulate_convex(
     """
     counts = valid(mask, target)
     target, counts = finite(target, counts), counts > 0
-    stack = torch.stack([counted(prediction, target, counts, n) for n, prediction in enumerate(twisted)])
+    stack = torch.stack([counted(prediction, target, counts) for prediction in twisted])
+    require_finite(stack)
     n = len(stack)
     _check_rotations(n, group_order)
     weight = valid(mask, loss(target, target))
@@ -361,28 +363,37 @@ def finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return target
 
 
-def counted(
-    prediction: torch.Tensor, target: torch.Tensor, counts: torch.Tensor, rotation: int
-) -> torch.Tensor:
+def counted(prediction: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """A prediction in float64, zero where it does not count (``counts`` of the shape of the target is false).
 
     Raises
     ------
     ArgumentError
-        another shape than the target's; NaN or infinity where it counts
+        another shape than the target's
     """
     if prediction.shape != target.shape:
         raise ArgumentError(
             f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target "
             f"{list(target.shape)}"
         )
-    prediction = torch.where(counts, prediction.to(torch.float64), 0.0)
-    if not (good := torch.isfinite(prediction)).all():
+    return torch.where(counts, prediction.to(torch.float64), 0.0)
+
+
+def require_finite(predicted: torch.Tensor) -> None:
+    """Predictions, or their losses, [n_rotations, n_items, ...], asked once for all rotations, because the
+    answer has to be waited for.
+
+    Raises
+    ------
+    ArgumentError
+        NaN or infinity
+    """
+    if not (good := torch.isfinite(predicted)).all():
+        rotation, item = (~good).nonzero()[0, :2].tolist()
         raise ArgumentError(
-            f"decomposition: a prediction is not finite (NaN or infinity) where it counts, item "
-            f"{_first(~good)} in rotation {rotation}"
+            f"decomposition: a prediction is not finite (NaN or infinity) where it counts, item {item} in "
+            f"rotation {rotation}"
         )
-    return prediction
 
 
 def _first(bad: torch.Tensor) -> int:

@@ -208,6 +208,8 @@ def measure_losses(
     for k, (batch, chunk) in enumerate(chunks(batches, rotations)):
         if not processes.has(k):
             continue
+        if not any(action.on_host for action in (*actions.values(), output)):
+            chunk = chunk.to(batch.target.device)  # once, not for every rotation and field
         symmetry = actions, output, chunk, at_once
         twisted = twisted_predictions(lambda inputs: predict(model, inputs), batch, *symmetry)
         if any(loss is not None for loss in losses.values()):

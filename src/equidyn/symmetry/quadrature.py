@@ -18,7 +18,7 @@ import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
 from equidyn.symmetry import groups
-from equidyn.symmetry.decomposition import ItemSums, counted, finite, valid
+from equidyn.symmetry.decomposition import ItemSums, counted, finite, require_finite, valid
 
 LEBEDEV = (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)  # degrees of directions that are kept
 GROUPS = {"cube": (groups.cube, 3), "icosahedron": (groups.icosahedron, 5)}
@@ -122,8 +122,8 @@ def accumulate_weighted(
     per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
     mean, spread = torch.zeros_like(target), torch.zeros_like(target)
     losses, power, passed = [], 0.0, 0.0
-    for n, (prediction, weight) in enumerate(zip(twisted, weights.tolist(), strict=True)):
-        prediction = counted(prediction, target, counts, n)
+    for prediction, weight in zip(twisted, weights.tolist(), strict=True):
+        prediction = counted(prediction, target, counts)
         passed += weight
         step = prediction - mean
         mean = mean + step * (weight / passed)
@@ -131,6 +131,7 @@ def accumulate_weighted(
         losses.append(per_item((prediction - target) ** 2))
         power = power + weight * per_item(prediction**2)
     losses = torch.stack(losses)  # (n, n_items)
+    require_finite(losses)
     share = weights.to(losses)[:, None]
     total = (share * losses).sum(0)
     return ItemSums(
