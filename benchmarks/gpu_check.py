@@ -146,16 +146,22 @@ class Check:
         return counter.get_total_flops()
 
     def profile(self, way: tuple[str, str, str]) -> tuple[float | None, str]:
-        """Share of the time in which the GPU works, and where it goes, as a table."""
+        """Share of the time in which the GPU works, and where it goes, as tables: by kernel, and of what runs op
+        by op also by operation and shapes of its inputs.
+        """
         cuda = self.device.type == "cuda"
         activities = [torch.profiler.ProfilerActivity.CPU]
         activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
         trainer, n = self.trainer(*way), 5 if cuda else 2
         settled(trainer, n)
-        with torch.profiler.profile(activities=activities) as profiler:
+        eager, order = way[0] == "eager", f"self_{'cuda' if cuda else 'cpu'}_time_total"
+        with torch.profiler.profile(activities=activities, record_shapes=eager) as profiler:
             seconds = n * self._seconds(trainer, n)
         averages = profiler.key_averages()
-        table = averages.table(sort_by=f"self_{'cuda' if cuda else 'cpu'}_time_total", row_limit=ROWS)
+        table = averages.table(sort_by=order, row_limit=ROWS)
+        if eager:
+            shapes = profiler.key_averages(group_by_input_shape=True)
+            table += "\n" + shapes.table(sort_by=order, row_limit=ROWS, max_shapes_column_width=120)
         busy = sum(event.self_device_time_total for event in averages if _is_kernel(event)) / 1e6
         return busy / seconds if cuda else None, table
 
