@@ -146,8 +146,8 @@ class Check:
         return counter.get_total_flops()
 
     def profile(self, way: tuple[str, str, str]) -> tuple[float | None, str]:
-        """Share of the time in which the GPU works, and where it goes, as tables: by kernel, and of what runs op
-        by op also by operation and shapes of its inputs.
+        """Share of the time in which the GPU works, and where it goes, as tables: by kernel, and of what runs
+        op by op also by operation and shapes of its inputs.
         """
         cuda = self.device.type == "cuda"
         activities = [torch.profiler.ProfilerActivity.CPU]
