@@ -70,6 +70,10 @@ def test_what_was_measured_of_a_run_is_kept(checkpoints, tmp_path, monkeypatch):
     assert run(*checkpoints) == 0 and steps(tmp_path / "out") == ["0", "20", "40", "41"]
     assert len(calls) in (5, 6)  # the same weights thrice; the last one's items
     before = len(calls)
+    monkeypatch.setattr(equidyn.HeldOut, "sha256", lambda self: "other items")
+    assert run(*checkpoints) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr("equidyn.probe.networks.measure", counted)
     assert run(*checkpoints, "--seed", 1) == 2 and run(*checkpoints, "--fail-above", "2%") == 1
     assert len(calls) == before  # a limit changes no number
 

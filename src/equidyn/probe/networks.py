@@ -52,8 +52,9 @@ def result_of(model: str, data: str, pattern: str | None, kwargs: dict, how: dic
     about = dict(model=model, data=data, kwargs=kwargs)
     found = [] if pattern is None else checkpoints_of(pattern)
     _refuse_others(out, pattern)
-    with identity.opened() as opened, loading.users_code(data):
+    with loading.users_code(data):
         heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
+    about |= dict(data_sha256=heldout.sha256())
     if pattern is None:
         with loading.users_code(model):
             made = loading.called(model, kwargs, _is_module, "a torch module or a callable", callable)
@@ -63,7 +64,7 @@ def result_of(model: str, data: str, pattern: str | None, kwargs: dict, how: dic
         with loading.users_code(model):
             load = loading.named(model)
         asked = {key: how[key] for key in ("rotations", "group", "quadrature", "seed")}
-        asked |= dict(code=identity.code(model) | identity.code(data), opened=opened)
+        asked |= dict(code=identity.code(model) | identity.code(data))
         asked |= dict(files=identity.named_files(kwargs, out), versions=outputs.versions(_package(model)))
         kept = Kept(out / CHECKPOINTS, about | asked, Checkpoint, "sha256")
         result = _of_all(found, load, kwargs, heldout, how, kept)
