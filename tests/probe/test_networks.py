@@ -78,6 +78,14 @@ def test_what_was_measured_of_a_run_is_kept(checkpoints, tmp_path, monkeypatch):
     assert len(calls) == before  # a limit changes no number
 
 
+def test_a_checkpoint_may_be_a_folder(tmp_path):
+    for step in (1, 2):
+        (tmp_path / f"run/step_{step}").mkdir(parents=True)
+        torch.save(my_net.load().state_dict(), tmp_path / f"run/step_{step}/weights.pt")
+    asked = ("--model", f"{NET}:from_folder", *ASKED[2:], "--checkpoints", tmp_path / "run/*")
+    assert run(*asked, "--out", tmp_path / "out") == 0 and steps(tmp_path / "out") == ["1", "2"]
+
+
 def test_all_that_fail_are_an_error(checkpoints, tmp_path, capsys):
     asked = ("--model", f"{NET}:raw", *checkpoints[2:])
     assert run(*asked) == 2

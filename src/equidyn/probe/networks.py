@@ -100,7 +100,7 @@ def _of_all(found: list, load: Callable, kwargs: dict, heldout: HeldOut, how: di
     """A row for each checkpoint; one that fails is left out, with a note and the traceback on stderr."""
     items, rows, last, failed = kept.path.with_name(ITEMS), [], None, {}
     for step, path in found:
-        sha256 = identity.digest(Path(path))
+        sha256 = identity.named_files(path, items.parent).get(path, path)  # some are folders
         one = kept.found.get(sha256)
         if one is None or one.failed:
             one = _one(path, sha256, load, kwargs, heldout, how, kept)
