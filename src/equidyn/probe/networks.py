@@ -157,7 +157,10 @@ def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
     if not paths:
         raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
     stems = [Path(path).stem for path in paths]
-    for named in (r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)", r"(\d+)"):
+    names = [r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)"]
+    if not any(re.search("|".join(names), stem, re.IGNORECASE) for stem in stems):
+        names = [r"(\d+)"]
+    for named in names:
         numbers = [re.findall(named, stem, re.IGNORECASE) for stem in stems]
         counted = [found for stem, found in zip(stems, numbers) if re.search(r"\d", stem)]
         if counted and all(len(found) == 1 for found in counted):
