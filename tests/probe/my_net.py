@@ -56,6 +56,10 @@ def train(probe=None, steps: int = 60, save=lambda step, model: None) -> Net:
     return model
 
 
+def from_folder(path):
+    return load(f"{path}/weights.pt")
+
+
 def raw(path):
     """What a checkpoint holds is no model yet."""
     return torch.load(path)

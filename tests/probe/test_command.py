@@ -227,6 +227,14 @@ def test_a_command_that_failed_before_its_first_record_may_be_mended(file, tmp_p
     assert run(*asked, *LABELS) == 0
 
 
+def test_so_may_one_whose_records_all_failed(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHORT_OF_MEMORY", "1")
+    asked = ("--structures", file, "--rotations", 2, "--limit", 1, "--out", tmp_path, "--calculator")
+    assert run(*asked, CALCULATOR.replace(":make", ":failing")) == 2
+    assert len((tmp_path / "items.jsonl").read_text().splitlines()) == 2
+    assert run(*asked, CALCULATOR) == 0
+
+
 def test_files_of_a_folder_count_too(tmp_path):
     (tmp_path / "run/deep").mkdir(parents=True)
     (tmp_path / "run/deep/w.pt").write_text("1")

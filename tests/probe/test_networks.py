@@ -70,8 +70,20 @@ def test_what_was_measured_of_a_run_is_kept(checkpoints, tmp_path, monkeypatch):
     assert run(*checkpoints) == 0 and steps(tmp_path / "out") == ["0", "20", "40", "41"]
     assert len(calls) in (5, 6)  # the same weights thrice; the last one's items
     before = len(calls)
+    monkeypatch.setattr(equidyn.HeldOut, "sha256", lambda self: "other items")
+    assert run(*checkpoints) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr("equidyn.probe.networks.measure", counted)
     assert run(*checkpoints, "--seed", 1) == 2 and run(*checkpoints, "--fail-above", "2%") == 1
     assert len(calls) == before  # a limit changes no number
+
+
+def test_a_checkpoint_may_be_a_folder(tmp_path):
+    for step in (1, 2):
+        (tmp_path / f"run/step_{step}").mkdir(parents=True)
+        torch.save(my_net.load().state_dict(), tmp_path / f"run/step_{step}/weights.pt")
+    asked = ("--model", f"{NET}:from_folder", *ASKED[2:], "--checkpoints", tmp_path / "run/*")
+    assert run(*asked, "--out", tmp_path / "out") == 0 and steps(tmp_path / "out") == ["1", "2"]
 
 
 def test_all_that_fail_are_an_error(checkpoints, tmp_path, capsys):

@@ -10,7 +10,7 @@ from probe.stand_ins import SHARE, Offset, Springs, crystal, frames, stretched
 
 import equidyn
 from equidyn.errors import DataError, EquidynError
-from equidyn.probe import calculators, verdicts
+from equidyn.probe import calculators, measurement, verdicts
 from equidyn.probe.quantities import QUANTITIES, checked
 from equidyn.symmetry import groups
 
@@ -129,6 +129,17 @@ def test_a_calculator_with_a_fixed_order_of_atoms_has_the_rest_of_a_floor():
     assert math.isnan(row.floor_permutations) and row.floor_translations >= 0 and row.floor_rounding > 0
     note = next(note for note in found.notes if note.startswith("permutations at the identity"))
     assert "failed on 4 of the floor's structures" in note and "do not match the topology" in note
+
+
+def test_where_the_structures_of_the_floor_fail_another_is_taken():
+    given = frames(9)
+    for place in measurement._of_floor(9, 1):
+        given[place].info["bad"] = True
+    failing = Springs(lambda forces, atoms: forces[1:] if "bad" in atoms.info else forces)
+    found = equidyn.measure_calculator(failing, given, rotations=2, seed=1, meant_equivariant=True)
+    row = found["forces"]
+    assert row.n_items == 5 and row.verdict == verdicts.AT_FLOOR and row.floor_rounding > 0
+    assert [record.index for record in found.records if record.floor] == [1]
 
 
 def test_a_small_break_of_a_model_that_should_be_exact():

@@ -232,6 +232,7 @@ def test_steps_of_checkpoints_are_in_their_names(tmp_path):
         (["best", "last"], [0, 1]),
         (["v2_7", "v2_30"], None),
         (["epoch=1", "v2_30"], None),
+        (["epoch=1", "step=30"], None),
     ],
 )
 def test_steps_are_what_a_name_calls_so(tmp_path, names, steps):

@@ -30,6 +30,15 @@ def test_columns_are_those_of_runs_or_new():
     assert not OWN & set(DECOMPOSITION)
 
 
+def test_a_floor_is_never_less_than_that_of_float64():
+    values = dict(size=4.0, spread=4.0, floor_rounding=math.nan, floor_repeats=math.nan)
+    values |= dict(floor_translations=math.nan, floor_permutations=math.nan)
+    assert rows._floor(values) == 4 * 2.0**-104
+    assert rows._floor(values | dict(floor_rounding=1e-20, floor_translations=1e-19)) == 1e-19
+    assert rows._floor(values | dict(floor_rounding=1e-20, floor_translations=1e-17)) == 1e-20
+    assert rows._floor(values | dict(floor_rounding=1e-20, floor_permutations=1e-5)) == 1e-20
+
+
 def test_a_row_is_a_readable_line(found):
     energy, forces = str(found).splitlines()
     assert energy.startswith("energy: exact (at the floor). r.m.s. equivariance error")

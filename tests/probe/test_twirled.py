@@ -14,7 +14,7 @@ from probe.test_command import CALCULATOR, LABELS, run
 import equidyn
 from equidyn.errors import EquidynError
 from equidyn.probe import averaging
-from equidyn.symmetry.actions import Fixed, Vector
+from equidyn.symmetry.actions import Fixed, Scalar, Vector
 from equidyn.symmetry.expected_loss import expected
 
 
@@ -68,6 +68,18 @@ def test_a_torch_model_stays_one():
         for n in (1, 24)
     )
     assert few / 60 < many < few / 5
+
+
+def test_a_torch_model_may_change_its_inputs():
+    """In place: each rotation begins with what was given."""
+
+    def greedy(x, scale):
+        scale *= 0.5
+        return x * scale
+
+    x, scale = torch.ones(2, 3), torch.ones(2, 1)
+    model = equidyn.Twirled(greedy, 4, {"x": Vector(), "scale": Scalar()}, Vector())
+    assert torch.allclose(model(x=x, scale=scale), x / 2) and (scale == 1).all()
 
 
 def test_unknown_averages_are_refused():

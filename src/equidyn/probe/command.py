@@ -55,7 +55,7 @@ def measure(
     limit = percent(fail_above)
     if model is not None:
         others = dict(calculator=calculator, structures=structures, quantities=quantities, **settings)
-        _refuse_unused(others, CALCULATORS, "--model")
+        _refuse_unused(others, CALCULATORS, "with --model")
         if data is None:
             raise ArgumentError("--model: a torch network needs --data, held-out items")
         out = _folder(out, model, settings)
@@ -64,7 +64,7 @@ def measure(
         with exclusive(out, "measuring"):
             result = networks.result_of(model, data, checkpoints, arguments(kwargs), how, out)
             return _written(result, out, model, None, limit)
-    _refuse_unused(dict(data=data, checkpoints=checkpoints), ("data", "checkpoints"), "no --model")
+    _refuse_unused(dict(data=data, checkpoints=checkpoints), ("data", "checkpoints"), "without --model")
     if limit is not None:
         if not any(settings[key] for key in LABELS):
             raise ArgumentError(
@@ -118,7 +118,7 @@ def _refuse_unused(given: dict, names: tuple[str, ...], what: str) -> None:
     for name in names:
         if given[name] not in (None, False, DEFAULTS.get(name)):
             option = f"--{name.replace('_', '-')}"
-            raise ArgumentError(f"{option} {given[name]}: has no effect with {what}, expected without it")
+            raise ArgumentError(f"{option} {given[name]}: has no effect {what}, expected to be left out")
 
 
 def _folder(out: Path | None, spec: str | None, settings: dict) -> Path:

@@ -180,7 +180,7 @@ def _settings(first: Path, second: Path) -> list[str]:
     if not all(path.is_file() for path in paths):
         return []
     found = [json.loads(path.read_text()) for path in paths]
-    names = ("structures_sha256", "rotations", "n_rotations", "seed", "measured")
+    names = ("structures_sha256", "data_sha256", "rotations", "n_rotations", "seed", "measured")
     return [
         f"{name}: {found[0].get(name)} and {found[1].get(name)}"
         for name in names

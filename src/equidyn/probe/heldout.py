@@ -1,5 +1,6 @@
 """``HeldOut``: items that a torch model is measured on, and how their fields turn."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -60,6 +61,17 @@ class HeldOut:
     def ask(self, model: Callable, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """The prediction; of copies, as a model may change its inputs in place."""
         return self.predict(model, {name: value.clone() for name, value in inputs.items()})
+
+    def sha256(self) -> str:
+        """Digest of the items, whatever they were read from."""
+        found = hashlib.sha256()
+        for batch in self.batches:
+            given = batch.inputs | {" target": batch.target, " mask": batch.mask, " clusters": batch.clusters}
+            for name, value in sorted(given.items()):
+                found.update(repr((name, None if value is None else (value.shape, value.dtype))).encode())
+                if value is not None:
+                    found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return found.hexdigest()
 
     def __len__(self) -> int:
         return sum(len(batch) for batch in self.batches)

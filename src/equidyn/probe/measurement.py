@@ -189,7 +189,7 @@ class _Run:
             made.failed = reason(error)
         else:
             if place in self.of_floor:
-                made.floor, made.floor_failed = self._floor(atoms, place)
+                made.floor, made.floor_failed = self.floor(atoms, place)
             for name, stack in twisted.items():
                 made.quantities[name] = _sums(stack, structure.labels.get(name), self.poses, place)
                 if name in PER_ATOM:
@@ -203,7 +203,7 @@ class _Run:
     def _twisted(self, atoms: "Atoms", rotations: torch.Tensor) -> dict[str, torch.Tensor]:
         return calculators.twisted(self.calculator, atoms, self.names, rotations, self.batch_size)
 
-    def _floor(self, atoms: "Atoms", place: int) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    def floor(self, atoms: "Atoms", place: int) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
         """Spreads by quantity and kind; kinds that the calculator failed on, with its reason."""
         seed = [self.seed, 3, place]
         agreeing, failed = calculators.at_the_identity(
@@ -258,6 +258,11 @@ def _all(run: _Run, found: Structures, records, progress) -> list[Record]:
                 f"the calculator fails on all of the first {place + 1} structures, expected predictions; the "
                 f"first ({measured[0].formula}): {measured[0].failed}"
             )
+    good = [place for place, record in enumerate(measured) if not record.failed]
+    if not any(measured[place].floor or measured[place].floor_failed for place in good):
+        record = measured[good[0]]  # all of those that were drawn for the floor have failed
+        record.floor, record.floor_failed = run.floor(found.chosen[good[0]].atoms, good[0])
+        records.add(record)
     return measured
 
 

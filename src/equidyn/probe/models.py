@@ -145,14 +145,10 @@ def _result(
     how: Settings, name: str, heldout: HeldOut, drawn: Poses, found: list, floors: dict, seconds: float
 ) -> Result:
     """One row from the sums and means of every batch."""
-    sums, beside = (
-        ItemSums.join([one for one, _ in found]),
-        _beside_means(heldout, [mean for _, mean in found]),
-    )
-    verdict = (how.limit_percent, how.meant_equivariant)
-    about = About(
-        name, heldout.quantity, heldout.unit, drawn.name, seconds, *verdict, how.step, baseline="mean"
-    )
+    sums = ItemSums.join([one for one, _ in found])
+    beside = _beside_means(heldout, [mean for _, mean in found])
+    rest = (seconds, how.limit_percent, how.meant_equivariant, how.step, "mean")
+    about = About(name, heldout.quantity, heldout.unit, drawn.name, *rest)
     clusters = torch.cat([batch.clusters.cpu() for batch in heldout.batches])
     row = row_of(about, sums, clusters, heldout.labelled, floors, *beside)
     made = dict(rotations=drawn.name, n_rotations=len(drawn.rotations), seed=how.seed)
@@ -186,8 +182,8 @@ def _of_batch(
 
 def _averaged(twisted: Iterable[torch.Tensor], drawn: Poses, mean: torch.Tensor) -> Iterator[torch.Tensor]:
     """The predictions as they are, while their mean is added to ``mean``."""
-    equal = torch.full((len(drawn.rotations),), 1 / len(drawn.rotations))
-    for prediction, weight in zip(twisted, (equal if drawn.weights is None else drawn.weights).tolist()):
+    n = len(drawn.rotations)
+    for prediction, weight in zip(twisted, n * [1 / n] if drawn.weights is None else drawn.weights.tolist()):
         if prediction.shape == mean.shape:  # else whoever takes it says so
             mean.add_(prediction, alpha=weight)
         yield prediction

@@ -52,8 +52,9 @@ def result_of(model: str, data: str, pattern: str | None, kwargs: dict, how: dic
     about = dict(model=model, data=data, kwargs=kwargs)
     found = [] if pattern is None else checkpoints_of(pattern)
     _refuse_others(out, pattern)
-    with identity.opened() as opened, loading.users_code(data):
+    with loading.users_code(data):
         heldout = loading.called(data, {}, lambda one: isinstance(one, HeldOut), "an equidyn.HeldOut")
+    about |= dict(data_sha256=heldout.sha256())
     if pattern is None:
         with loading.users_code(model):
             made = loading.called(model, kwargs, _is_module, "a torch module or a callable", callable)
@@ -63,7 +64,7 @@ def result_of(model: str, data: str, pattern: str | None, kwargs: dict, how: dic
         with loading.users_code(model):
             load = loading.named(model)
         asked = {key: how[key] for key in ("rotations", "group", "quadrature", "seed")}
-        asked |= dict(code=identity.code(model) | identity.code(data), opened=opened)
+        asked |= dict(code=identity.code(model) | identity.code(data))
         asked |= dict(files=identity.named_files(kwargs, out), versions=outputs.versions(_package(model)))
         kept = Kept(out / CHECKPOINTS, about | asked, Checkpoint, "sha256")
         result = _of_all(found, load, kwargs, heldout, how, kept)
@@ -99,7 +100,7 @@ def _of_all(found: list, load: Callable, kwargs: dict, heldout: HeldOut, how: di
     """A row for each checkpoint; one that fails is left out, with a note and the traceback on stderr."""
     items, rows, last, failed = kept.path.with_name(ITEMS), [], None, {}
     for step, path in found:
-        sha256 = identity.digest(Path(path))
+        sha256 = identity.named_files(path, items.parent).get(path, path)  # some are folders
         one = kept.found.get(sha256)
         if one is None or one.failed:
             one = _one(path, sha256, load, kwargs, heldout, how, kept)
@@ -156,7 +157,10 @@ def checkpoints_of(pattern: str) -> list[tuple[int, str]]:
     if not paths:
         raise ArgumentError(f"--checkpoints {pattern!r}: no such file, expected at least one")
     stems = [Path(path).stem for path in paths]
-    for named in (r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)", r"(\d+)"):
+    names = [r"step[=_-]?(\d+)", r"epoch[=_-]?(\d+)"]
+    if not any(re.search("|".join(names), stem, re.IGNORECASE) for stem in stems):
+        names = [r"(\d+)"]
+    for named in names:
         numbers = [re.findall(named, stem, re.IGNORECASE) for stem in stems]
         counted = [found for stem, found in zip(stems, numbers) if re.search(r"\d", stem)]
         if counted and all(len(found) == 1 for found in counted):

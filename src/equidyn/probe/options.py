@@ -28,10 +28,11 @@ writes into --out
   parts.csv          the error by degree, by element, distance from the centre, and angle between two poses
   per_item.csv       a row per structure and quantity, with its worst orientation
   equivariance.png, report.html, worst.extxyz (the worst structure in its worst orientation)
-  summary.json       the same with versions, seed and command; items.jsonl, from which a stopped run goes on
+  summary.json       the same with versions, seed and command; items.jsonl and, with --checkpoints,
+                     checkpoints.jsonl, from which a stopped run goes on
 
-exit code: 0 measured; 1 with --fail-above, when the share is not shown to be below; 2 something is wrong with
-the input, which one paragraph says"""
+exit code: 0 measured; 1 with --fail-above, when the share is not shown to be below, or a structure or a
+checkpoint failed; 2 something is wrong with the input or the model, which one paragraph says"""
 
 
 TWIRL_SUMMARY = "what does averaging my model over rotations gain?"

@@ -74,15 +74,15 @@ class Kept:
     def __init__(self, path: Path, settings: dict, made: type = Record, key: str = "index"):
         self.path, self.key, self.found = path, key, {}
         settings = json.loads(json.dumps(settings))
-        lines = list(_whole_lines(path))
-        if lines[1:] and (changes := "; ".join(_changes(lines[0], settings))):
+        before, *lines = [*_whole_lines(path)] or [settings]
+        lines = [line for line in lines if not line.get("failed")]  # what failed is measured again
+        if lines and (changes := "; ".join(_changes(before, settings))):
             raise DataError(
                 f"{path}: records of another command ({changes}); expected the same one, or another --out"
             )
-        if lines[1:]:
-            settings |= {key: lines[0][key] | settings[key] for key in PARTIAL if key in settings}
-        for line in lines[1:]:
-            self.found[line[key]] = made(**line)
+        if lines:
+            settings |= {name: before[name] | settings[name] for name in PARTIAL if name in settings}
+        self.found |= {line[key]: made(**line) for line in lines}
         self.settings = settings
         write_records(path, settings, self.found.values())
 

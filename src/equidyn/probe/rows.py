@@ -158,13 +158,15 @@ TAKEN += ["baseline_ratio", "baseline_ratio_lo", "baseline_ratio_hi", "variance_
 
 
 def _floor(values: dict) -> float:
-    """The largest ``floor_*`` that is rounding. A structure that is moved or put in another order may round
-    otherwise than one that is turned, but by ``TWINS`` at most: more is a broken symmetry.
+    """The largest ``floor_*`` that is rounding; at least that of float64. A structure that is moved or put
+    in another order may round otherwise than one that is turned, but by ``TWINS`` at most: more is a broken
+    symmetry.
     """
     limit, found = rounding_limit(values), {kind: values[f"floor_{kind}"] for kind in FLOORS}
-    same = max((found[kind] for kind in ("repeats", "rounding") if found[kind] <= limit), default=0.0)
-    least = TWINS * max(same, DOUBLE**2 * values["size"])
-    moved = [found[kind] for kind in ("translations", "permutations") if found[kind] <= min(limit, least)]
+    least = DOUBLE**2 * values["size"]
+    same = max([least, *(found[kind] for kind in ("repeats", "rounding") if found[kind] <= limit)])
+    limit = min(limit, TWINS * same)
+    moved = [found[kind] for kind in ("translations", "permutations") if found[kind] <= limit]
     return max([same, *moved])
 
 
