@@ -136,10 +136,12 @@ def _dress(axis: Axes, x: str, y: str) -> None:
 
 
 def _plain(scale: Axis) -> None:
-    """Numbers at 1, 2 and 5 of every decade, or at more where an axis is short."""
+    """Numbers at as many places of every decade as there is room for."""
     low, high = scale.get_view_interval()
-    subs = (1, 2, 5) if high > 4 * low else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-    scale.set_major_locator(LogLocator(subs=subs if high < 500 * low else (1,), numticks=9))
+    fine = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    decades = {4: fine, 30: (1, 2, 5), 500: (1, 3)}
+    subs = next((subs for most, subs in decades.items() if high < most * low), (1,))
+    scale.set_major_locator(LogLocator(subs=subs, numticks=9))
     scale.set_major_formatter("{x:g}")
     scale.set_minor_formatter(NullFormatter())
 
