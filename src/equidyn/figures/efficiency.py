@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
@@ -141,7 +141,8 @@ def _plain(scale: Axis) -> None:
     fine = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
     decades = {4: fine, 30: (1, 2, 5), 500: (1, 3)}
     subs = next((subs for most, subs in decades.items() if high < most * low), (1,))
-    scale.set_major_locator(LogLocator(subs=subs, numticks=9))
+    few = MaxNLocator(4, steps=[1, 2, 5, 10]) if high < 1.5 * low else LogLocator(subs=subs, numticks=9)
+    scale.set_major_locator(few)
     scale.set_major_formatter("{x:g}")
     scale.set_minor_formatter(NullFormatter())
 
