@@ -5,6 +5,8 @@ Quantities and runs share no colour. A filled marker is a percentage that counts
 hollow one does not.
 """
 
+import textwrap
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -219,7 +221,7 @@ def at_zero_level(axis: Axes, curve: list[dict]) -> None:
 def nothing(text: str) -> Figure:
     """A small figure that says why there is nothing to draw."""
     figure = plt.figure(figsize=(COLUMN, 1))
-    figure.supxlabel(text)
+    figure.supxlabel(textwrap.fill(text, 50))
     return figure
 
 
