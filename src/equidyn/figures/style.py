@@ -7,6 +7,7 @@ hollow one does not.
 
 import textwrap
 
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
