@@ -7,7 +7,6 @@ hollow one does not.
 
 import textwrap
 
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
