@@ -267,3 +267,16 @@ def test_the_task_of_a_run_is_found_within_and_outside_the_package():
     assert task_of(outside).name == "centres" and task_of({"task": "flow"}).name == "flow"
     with pytest.raises(UnknownNameError, match="'nope', expected one of"):
         task_of({"task": "nope"})
+
+
+def test_arguments_of_a_model_are_those_of_its_class_and_of_what_kind_sizes_say(tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text(
+        'MODEL = {"name": "n", "task": "forces", "class": "N"}\n'
+        'SIZES = {"s": dict(width=8, kind="silu"), "t": {"width": 9}}\n'
+        "class N:\n    def __init__(self, width, kind, norm=None, flag=False, rate=1.0): ...\n"
+    )
+    declared = model_in(file)
+    assert declared.arguments == dict(width=9, kind="silu", norm=None, flag=False, rate=1.0)
+    file.write_text(file.read_text().replace("rate=1.0", "**more"))
+    assert model_in(file).arguments is None

@@ -81,8 +81,8 @@ class Task:
 @dataclass(frozen=True)
 class Model:
     """A declared architecture: its task, its class in a file, the names of its sizes; ``arguments`` of the
-    class with their defaults (None where there is none, or where it is no constant), None where the source of
-    the class does not say.
+    class with a value that its sizes or defaults give them (None where that is no constant), None where the
+    source of the class does not say.
     """
 
     name: str
@@ -375,16 +375,33 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
     if not names or len(names) != len(keys):
         raise ConfigError(f"{file}: no SIZES with names in quotes, expected {EXPECTED}")
     class_name = _class_in(tree, stated["class"], file)
-    return Model(stated["name"], stated["task"], class_name, names, file, _arguments(tree, class_name))
+    arguments = _arguments(tree, class_name)
+    if arguments is not None:
+        arguments |= {name: value for name, value in _sized(sizes).items() if name in arguments}
+    return Model(stated["name"], stated["task"], class_name, names, file, arguments)
+
+
+def _sized(sizes: ast.Dict) -> dict[str, object]:
+    """Constants that sizes give to arguments, by name."""
+    calls = [value for value in sizes.values if isinstance(value, ast.Call)]
+    pairs = [(word.arg, word.value) for call in calls for word in call.keywords]
+    for value in sizes.values:
+        if isinstance(value, ast.Dict):
+            pairs += [
+                (key.value, one)
+                for key, one in zip(value.keys, value.values)
+                if isinstance(key, ast.Constant)
+            ]
+    return {name: one.value for name, one in pairs if name and isinstance(one, ast.Constant)}
 
 
 def _arguments(tree: ast.Module, class_name: str) -> dict[str, object] | None:
     """Arguments of a class of a file, see ``Model``; of one that inherits or gathers them nothing is said."""
-    (cls,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name]
+    cls = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name][-1]
     made = [node for node in cls.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    if not made or made[0].args.kwarg is not None:
+    if not made or made[-1].args.kwarg is not None:
         return None
-    args = made[0].args
+    args = made[-1].args
     positional = [*args.posonlyargs, *args.args]
     plain = [None] * (len(positional) - len(args.defaults)) + args.defaults
     pairs = [*zip(positional, plain), *zip(args.kwonlyargs, args.kw_defaults)]

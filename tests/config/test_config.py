@@ -35,8 +35,16 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
             read(path)
     path.write_text("a: &a {k: 1, l: 2}\nb: &b {<<: *a, k: 3}\nc: {<<: *b, l: 4}\n")
     assert read(path) == {"a": {"k": 1, "l": 2}, "b": {"k": 3, "l": 2}, "c": {"k": 3, "l": 4}}
+    path.write_text("a: &a {k: 1}\nb: {<<: *a, <<: *a}\n")
+    assert read(path)["b"] == {"k": 1}
     path.write_text('{"name":\t"x"}')
     assert read(path) == {"name": "x"}
+    path.write_text('{"name":\t"x",\t"name": "y"}')
+    with pytest.raises(ConfigError, match=r"mine.yaml: keys \['name'\] more than once"):
+        read(path)
+    path.write_bytes(b"name: \xff\n")
+    with pytest.raises(ConfigError, match="mine.yaml: .*expected UTF-8"):
+        read(path)
     path.write_text("a: [1\n")
     with pytest.raises(ConfigError, match="mine.yaml: expected YAML or JSON"):
         read(path)
@@ -439,3 +447,24 @@ def test_poses_in_part_are_checked(change, message):
     config["datasets"]["d"] |= change
     with pytest.raises(ConfigError, match=message):
         validate(config)
+
+
+def test_options_are_of_the_kind_that_a_class_says_and_others_are_its_own():
+    from equidyn.config.validate import _check_options
+    from equidyn.declarations import Model
+
+    declared = Model(
+        "n", "forces", "N", ("s",), REPOSITORY, dict(width=8, kind="silu", norm=None, tied=False)
+    )
+    for good in (
+        {"width": 4.5},
+        {"kind": "gelu"},
+        {"norm": "layer"},
+        {"norm": True},
+        {"tied": None},
+        {"width": [1]},
+    ):
+        _check_options("options", good, declared)
+    for bad in ({"width": "16"}, {"width": True}, {"kind": 3}, {"tied": "no"}, {"tied": 1}, {"wide": 1}):
+        with pytest.raises(ConfigError, match="options"):
+            _check_options("options", bad, declared)

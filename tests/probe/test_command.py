@@ -220,6 +220,18 @@ def test_what_was_written_or_only_read_by_packages_is_no_weight(tmp_path):
     assert list(found) == [str(tmp_path / "w.txt")]
 
 
+def test_files_that_cannot_be_read_and_links_into_packages_are_no_weights(tmp_path, monkeypatch):
+    (tmp_path / "gone.txt").write_text("1")
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "cache.txt").write_text("1")
+    (tmp_path / "site-packages/data.txt").symlink_to(tmp_path / "cache.txt")
+    with identity.opened() as found:
+        for name in ("gone.txt", "site-packages/data.txt"):
+            open(tmp_path / name).close()
+        monkeypatch.setattr(identity, "digest", lambda path: open(tmp_path / "none"))
+    assert found == {}
+
+
 def test_a_command_that_failed_before_its_first_record_may_be_mended(file, tmp_path, capsys):
     asked = ("--calculator", CALCULATOR, "--structures", file, "--rotations", 2, "--out", tmp_path)
     assert run(*asked, "--forces-key", "forces") == 2

@@ -218,3 +218,14 @@ def test_a_seed_below_zero_and_a_quantity_that_there_is_not(tmp_path, capsys):
         _ = found["energy"]
     with pytest.raises(DataError, match=f"{tmp_path}: a folder, expected structures"):
         equidyn.measure_calculator(None, tmp_path)
+
+
+def test_an_input_may_be_called_mask(tmp_path):
+    x = torch.randn(4, 3)
+    for one in (
+        Batch(dict(x=x, mask=x), x, None, torch.arange(4)),
+        (dict(x=x, mask=x), x, None),
+        (dict(x=x, target=x), None),
+    ):
+        inputs = {name: Vector() for name in (one.inputs if isinstance(one, Batch) else one[0])}
+        equidyn.HeldOut([one], inputs, Vector())

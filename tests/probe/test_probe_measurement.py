@@ -305,3 +305,29 @@ def test_labels_in_another_unit_are_noticed():
         assert float(note.split()[3]) == pytest.approx(factor, rel=0.02)
     found = equidyn.measure_calculator(Springs(), other, rotations=2, **LABELS)
     assert not any("labels are" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_float32_sum_over_atoms_is_exact_without_a_spread_of_energies(copies, shuffled):
+    """One structure, or copies of one, summed in another order every time, as on a GPU."""
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    class Sums(Calculator):
+        implemented_properties = ["energy"]
+
+        def calculate(self, atoms=None, properties=None, system_changes=None):
+            super().calculate(atoms, properties, system_changes)
+            x = torch.tensor(atoms.positions, dtype=torch.float32)
+            each = torch.exp(-((x[:, None] - x[None]) ** 2).sum(-1) / 4).sum(1)
+            each = each[torch.randperm(len(each))] if shuffled else each
+            total = torch.zeros(1).index_add(0, torch.zeros(len(each), dtype=torch.long), each)
+            self.results = {"energy": float(total)}
+
+    atoms = Atoms("C" * 300, 3 * np.random.default_rng(0).normal(size=(300, 3)))
+    found = equidyn.measure_calculator(
+        Sums(), [atoms.copy() for _ in range(copies)], rotations=6, meant_equivariant=True
+    )
+    assert found["energy"].verdict == "exact (at the floor)"
+    assert not [note for note in found.notes if "at the identity" in note]

@@ -17,11 +17,21 @@ class _Once(yaml.SafeLoader):
         lines: dict[tuple, int] = {}
         for key, _ in node.value:
             line, name = key.start_mark.line + 1, (key.tag, str(key.value))
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
             if name in lines:
                 found = f"key {key.value!r}, which line {lines[name]} has too"
                 raise ConfigError(f"{self.name}, line {line}: {found}, expected once")
             lines[name] = line
         return node
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """A mapping of a JSON file."""
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"keys {twice} more than once, expected once")
+    return dict(pairs)
 
 
 def read(path: str | Path) -> dict:
@@ -36,8 +46,13 @@ def read(path: str | Path) -> dict:
         try:
             return yaml.load(file, _Once)  # noqa: S506 - it is a safe loader
         except yaml.YAMLError as error:
-            file.seek(0)
-            try:
-                return json.load(file)  # with tabs, which YAML does not take
-            except ValueError:
-                raise ConfigError(f"{path}: expected YAML or JSON, found {error}") from error
+            found = error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: {error}, expected UTF-8") from error
+        file.seek(0)
+        try:
+            return json.load(file, object_pairs_hook=_once)  # with tabs, which YAML does not take
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except ValueError:
+            raise ConfigError(f"{path}: expected YAML or JSON, found {found}") from found

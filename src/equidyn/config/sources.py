@@ -55,7 +55,9 @@ class Source(Section):
 class Files(Source):
     """Files of others: a licence, and a split of ours or a published one."""
 
-    files: Listed = Field(ABSENT, description="paths, also .gz and archives (.tar.gz, .tar.bz2, .zip)")
+    files: Listed = Field(
+        ABSENT, description="paths, also .gz, .bz2, .xz and archives (.tar.gz, .tar.bz2, .tar.xz, .zip)"
+    )
     download: Entries = Field(
         ABSENT,
         description="entries of `resources/datasets.yaml` in place of files: they are downloaded first",

@@ -31,6 +31,7 @@ from equidyn.errors import ConfigError
 GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
 N_CHANNELS = 8  # of these by default
 UNRECORDED = ("framed",)  # architectures that no CUDA graph can hold: eigenvectors are checked on the host
+KINDS = {bool: "true or false", str: "text", (int, float): "a number"}  # in this order: true is an int
 RESOLVED = ("run", "device", "extension")  # what resolving adds to the keys of a run, or of its model
 
 
@@ -210,20 +211,16 @@ def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known:
 
 
 def _check_options(place: str, options: dict, declared: Model) -> None:
-    """Arguments of the model's class, as far as its source says: names, and no text or flag for a number."""
+    """Arguments of the model's class, as far as its source says: their names, and the kind of value that
+    sizes and defaults give them.
+    """
     arguments = declared.arguments
     for name, value in options.items() if arguments is not None else ():
         if name not in arguments:
             raise ConfigError(f"{place}: {unknown_key(name, sorted(arguments))}")
-        default = arguments[name]
-        wanted = type(default) if isinstance(default, (bool, str)) else None
-        if (
-            wanted is None
-            and isinstance(value, (str, bool))
-            or wanted is not None
-            and type(value) is not wanted
-        ):
-            expected = "a number" if wanted is None else {bool: "true or false", str: "text"}[wanted]
+        expected = next((text for kind, text in KINDS.items() if isinstance(arguments[name], kind)), None)
+        found = next((text for kind, text in KINDS.items() if isinstance(value, kind)), None)
+        if expected and found and found != expected:
             raise ConfigError(f"{place}.{name}: {value!r}, expected {expected}")
 
 

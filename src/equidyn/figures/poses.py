@@ -34,6 +34,7 @@ ISOTROPIC = "largest mean gyration of training structures over trace (1/3: isotr
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a row of two panels per group of runs that differ in dataset and seed alone."""
     found = groups(rows, json.loads(extra[0])["points"])
+    found = {name: members for name, members in found.items() if shared_conditions(rows, members)}
     if not found:
         return style.nothing("no runs without augmentation differ in their dataset (and seed) alone")
     size = (style.WIDE, 2.6 * len(found) + 0.3)

@@ -90,8 +90,11 @@ def _checked(one: object, number: int) -> object:
             f"{where}: {what}, expected a list of (inputs, target) or (inputs, target, mask), inputs a dict "
             f"of tensors by name"
         )
-    for name, value in [*inputs.items(), *zip(("target", "mask"), rest)]:
-        _check_tensor(f"{where}, {name}", value, absent=value is None and name not in inputs)
+    for name, value in inputs.items():
+        _check_tensor(f"{where}, {name}", value)
+    for name, value in zip(("target", "mask"), rest):
+        if value is not None:
+            _check_tensor(f"{where}, {name}", value)
     for name in PARTS_OF_GRAPHS:
         if name in inputs and not inputs[name].is_floating_point():
             raise ArgumentError(
@@ -101,8 +104,8 @@ def _checked(one: object, number: int) -> object:
     return one
 
 
-def _check_tensor(where: str, value: object, absent: bool) -> None:
-    if absent or (isinstance(value, torch.Tensor) and value.ndim):
+def _check_tensor(where: str, value: object) -> None:
+    if isinstance(value, torch.Tensor) and value.ndim:
         return
     found = "a tensor without axes" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
     raise ArgumentError(f"{where}: {found}, expected a tensor [n_items, ...]")

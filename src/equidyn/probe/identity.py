@@ -13,6 +13,7 @@ from pathlib import Path
 INSTALLED = ("site-packages", "dist-packages")  # what has a version instead
 LIBRARY = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
 NOT_THEIRS = (*LIBRARY, "/proc/", "/sys/", "/dev/", "/etc/")  # beginnings of paths
+LARGE = 2**32  # bytes
 _open_files: list[set[str]] = []  # of ``opened``; an audit hook cannot be taken away again
 _hooked: list[bool] = []
 
@@ -60,10 +61,11 @@ def code(spec: str) -> dict[str, str]:
 
 def _of_user(path: str) -> bool:
     """Whether a file is there that no package or Python itself has installed."""
-    path = os.path.realpath(path)
-    if path.startswith(NOT_THEIRS) or set(INSTALLED) & set(path.split(os.sep)):
+    real = os.path.realpath(path)  # of a package it may lie in a cache
+    if real.startswith(NOT_THEIRS) or set(INSTALLED) & {*path.split(os.sep), *real.split(os.sep)}:
         return False
-    return os.path.isfile(path)
+    hidden = os.path.basename(path).startswith(".") or ".git" in path.split(os.sep)
+    return os.path.isfile(real) and not hidden
 
 
 @contextmanager
@@ -82,9 +84,20 @@ def opened() -> Iterator[dict[str, str]]:
         yield found
     finally:
         _open_files.remove(names)
-    for name in sorted(names):
-        if _of_user(name) and os.path.getmtime(name) < started:
-            found[name] = digest(Path(name))
+    for name in sorted(list(names)):
+        try:
+            if _of_user(name) and os.path.getmtime(name) < started:
+                found[name] = _content(name)
+        except OSError:  # it could not be read, or is gone
+            continue
+
+
+def _content(name: str) -> str:
+    """A file's digest, of a large one its size and time instead."""
+    about = os.stat(name)
+    if about.st_size > LARGE:
+        return f"{about.st_size} bytes of {about.st_mtime_ns} ns"
+    return digest(Path(name))
 
 
 def _watch(event: str, arguments: tuple) -> None:

@@ -127,7 +127,7 @@ def _one(path: str, sha256: str, load, kwargs: dict, heldout: HeldOut, how: dict
             if not callable(made):
                 raise ArgumentError(f"made a {type(made).__name__}, expected a torch module or a callable")
             result = measure(made, heldout, **how)
-    except (EquidynError, OSError) as error:
+    except (EquidynError, OSError, ModuleNotFoundError) as error:
         one = Checkpoint(sha256, {}, [], {}, str(error).removeprefix(f"{path}: "))
         print(f"{path}: {one.failed}", file=sys.stderr, flush=True)
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from equidyn.probe.verdicts import rounding_limit, verdict
+from equidyn.probe.verdicts import last_digits, rounding_limit, verdict
 from equidyn.symmetry.decomposition import ItemSums, ratio_interval, summarise
 from equidyn.symmetry.limits import EXACT
 
@@ -165,14 +165,15 @@ def _floor(values: dict) -> float:
     limit, found = rounding_limit(values), {kind: values[f"floor_{kind}"] for kind in FLOORS}
     least = DOUBLE**2 * values["size"]
     same = max([least, *(found[kind] for kind in ("repeats", "rounding") if found[kind] <= limit)])
-    limit = min(limit, TWINS * same)
+    # a few float32 sums may happen to be equal
+    limit = min(limit, TWINS * same if same > least else last_digits(values["size"]))
     moved = [found[kind] for kind in ("translations", "permutations") if found[kind] <= limit]
     return max([same, *moved])
 
 
 def scale_of(row: Row) -> float:
     """What changes are a share of: the spread; the size where there is none, as of a single structure."""
-    return row.spread if row.spread > 0 else row.size
+    return row.spread if row.spread > last_digits(row.size) else row.size
 
 
 def broken_at_the_identity(row: Row) -> list[str]:

@@ -6,6 +6,7 @@ from equidyn.symmetry.limits import EXACT, LEARNED
 
 ROUNDING = 1e-3  # r.m.s. share of a prediction; what differs by more at the identity is not rounding
 SINGLE = 2.0**-23  # eps of float32, in which a prediction may be a number as large as its size
+SUMMED = 32  # last digits that a sum over atoms may be off by
 
 AT_FLOOR = "exact (at the floor)"
 NOTHING = "predicts zero everywhere: nothing to judge"
@@ -61,7 +62,12 @@ def rounding_limit(row: dict) -> float:
     predictions, which an offset of energies leaves alone, or float32's in a number of their size.
     """
     spread = 0.0 if math.isnan(row["spread"]) else row["spread"]
-    return max(ROUNDING**2 * spread, SINGLE**2 * row["size"])
+    return max(ROUNDING**2 * spread, last_digits(row["size"]))
+
+
+def last_digits(size: float) -> float:
+    """Mean square of what a float32 sum of such predictions may be rounded by."""
+    return (SUMMED * SINGLE) ** 2 * size
 
 
 def passes(found: str) -> bool:

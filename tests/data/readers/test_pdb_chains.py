@@ -48,11 +48,18 @@ def test_residue_numbers_of_five_digits_shift_no_coordinate(tmp_path):
     assert len(rows[-1]) == len(rows[0]) + 1
     chains, ((_, _, reason),) = read(tmp_path, {"m.pdb": "".join(rows)})
     assert chains == [] and reason.startswith("bad coordinates")
-    few = [
-        row[:30] + "".join(f"{float(row[k : k + 8]):8.1f}" for k in (30, 38, 46)) + row[54:]
-        for row in rows[:10]
+
+
+@pytest.mark.parametrize("form", ["8.4f", "<8.3f", "8.2f"])
+def test_numbers_of_other_decimals_in_their_columns_are_read(tmp_path, form):
+    text = protein(shift=20.0)
+    rows = [
+        row[:30] + "".join(f"{float(row[k : k + 8]):{form}}" for k in (30, 38, 46)) + row[54:]
+        for row in text.splitlines(True)
+        if row.startswith("ATOM")
     ]
-    assert "%8.3f" in read(tmp_path / "few", {"m.pdb": "".join(few)})[1][0][2]  # the point is elsewhere
+    chains, table = read(tmp_path, {"m.pdb": "".join(rows)})
+    assert [c.name for c in chains] == ["m_A"] and table == []
 
 
 def test_a_chain_that_is_mostly_breaks_is_refused(tmp_path):

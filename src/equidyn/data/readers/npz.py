@@ -176,7 +176,7 @@ class _Array:
 
 def _whole(numbers: np.ndarray, called: str) -> np.ndarray:
     """Atomic numbers as integers [n]."""
-    broken = numbers[numbers != np.rint(numbers)]
+    broken = numbers[~np.isfinite(numbers) | (numbers != np.rint(numbers))]
     if len(broken):
         raise DataError(f"{called} holds {broken[0]:g}, expected whole numbers")
     return numbers.astype(np.int64)

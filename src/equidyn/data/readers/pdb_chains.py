@@ -21,7 +21,7 @@ AMINO_ACIDS = {
     "ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS", "LEU",
     "MET", "ASN", "PRO", "GLN", "ARG", "SER", "THR", "VAL", "TRP", "TYR",
 }  # fmt: skip
-COORDINATES = re.compile(r"(?:(?=.{4}\.) *-?\d*\.(?:\d{3}|\d\d |\d  )){3}")  # of an atom: three %8.3f
+NUMBER = re.compile(r" *[-+]?(\d+\.\d*|\.\d+) *")  # a coordinate, whatever its decimals: none is cut
 # Names that force fields give to protonation states: AMBER, CHARMM, GROMOS, OPLS.
 PROTONATED = {
     "HIE": "HIS", "HID": "HIS", "HIP": "HIS", "HSD": "HIS", "HSE": "HIS", "HSP": "HIS", "HIN": "HIS",
@@ -70,9 +70,14 @@ def misplaced(text: str) -> dict[str, str]:
         if line.startswith("ENDMDL"):
             break
         counts = line.startswith("ATOM  ") or (line.startswith("HETATM") and line[12:16] == " CA ")
-        if counts and not COORDINATES.match(line, 30):
+        if counts and not _whole_numbers(line):
             found.setdefault(line[20:22].strip(), line[30:54].rstrip())
     return found
+
+
+def _whole_numbers(line: str) -> bool:
+    """Whether each of the three coordinates of an atom stands in its own eight columns."""
+    return all(NUMBER.fullmatch(line[k : k + 8]) for k in (30, 38, 46))
 
 
 def sorted_out(text: str) -> tuple[str, dict[str, str]]:
