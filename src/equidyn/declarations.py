@@ -383,16 +383,13 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
 
 def _sized(sizes: ast.Dict) -> dict[str, object]:
     """Constants that sizes give to arguments, by name."""
-    calls = [value for value in sizes.values if isinstance(value, ast.Call)]
-    pairs = [(word.arg, word.value) for call in calls for word in call.keywords]
-    for value in sizes.values:
-        if isinstance(value, ast.Dict):
-            pairs += [
-                (key.value, one)
-                for key, one in zip(value.keys, value.values)
-                if isinstance(key, ast.Constant)
-            ]
-    return {name: one.value for name, one in pairs if name and isinstance(one, ast.Constant)}
+    pairs = []
+    for size in sizes.values:
+        if isinstance(size, ast.Call):  # dict(width=8)
+            pairs += [(word.arg, word.value) for word in size.keywords]
+        elif isinstance(size, ast.Dict):  # {"width": 8}
+            pairs += [(getattr(key, "value", None), value) for key, value in zip(size.keys, size.values)]
+    return {name: value.value for name, value in pairs if name and isinstance(value, ast.Constant)}
 
 
 def _arguments(tree: ast.Module, class_name: str) -> dict[str, object] | None:

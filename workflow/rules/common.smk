@@ -271,7 +271,12 @@ DRAWN = [f"{task}-{name}" for task, figures in FIGURES.items() for name in figur
 
 
 def figure_of(wildcards):
-    return FIGURES[wildcards.task][wildcards.figure]
+    known = FIGURES.get(wildcards.task, {})
+    if wildcards.figure not in known:
+        raise WorkflowError(
+            f"no figure {wildcards.task}-{wildcards.figure}, expected one of {', '.join(DRAWN)}"
+        )
+    return known[wildcards.figure]
 
 
 def code_of_figure(wildcards):

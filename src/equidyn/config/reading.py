@@ -13,6 +13,7 @@ class _Once(yaml.SafeLoader):
     """Reads mappings of distinct keys; of these a merge (``<<``) may still override some."""
 
     def compose_mapping_node(self, anchor):
+        """PyYAML's, with ConfigError where a key recurs."""
         node = super().compose_mapping_node(anchor)
         lines: dict[tuple, int] = {}
         for key, _ in node.value:

@@ -1,5 +1,6 @@
 """What makes a model the one that was measured before: its code, and the files that it is made from."""
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,6 @@ LIBRARY = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in 
 NOT_THEIRS = (*LIBRARY, "/proc/", "/sys/", "/dev/", "/etc/")  # beginnings of paths
 LARGE = 2**32  # bytes
 _open_files: list[set[str]] = []  # of ``opened``; an audit hook cannot be taken away again
-_hooked: list[bool] = []
 
 
 def digest(path: Path) -> str:
@@ -75,16 +75,14 @@ def opened() -> Iterator[dict[str, str]]:
     Python's own ``open`` is watched, which torch.load and numpy.load use. Code is not among them (see
     ``code``), nor what was written meanwhile: a log or a cache is no part of a model.
     """
-    if not _hooked:
-        sys.addaudithook(_watch)
-        _hooked.append(True)
+    _hook()
     started, names, found = time.time(), set(), {}
     _open_files.append(names)
     try:
         yield found
     finally:
         _open_files.remove(names)
-    for name in sorted(list(names)):
+    for name in sorted(names):
         try:
             if _of_user(name) and os.path.getmtime(name) < started:
                 found[name] = _content(name)
@@ -98,6 +96,11 @@ def _content(name: str) -> str:
     if about.st_size > LARGE:
         return f"{about.st_size} bytes of {about.st_mtime_ns} ns"
     return digest(Path(name))
+
+
+@functools.cache
+def _hook() -> None:
+    sys.addaudithook(_watch)
 
 
 def _watch(event: str, arguments: tuple) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
+
 from equidyn.errors import ArgumentError, DataError, EquidynError
 from equidyn.probe import identity, loading, outputs
 from equidyn.probe.heldout import HeldOut
@@ -77,8 +79,6 @@ def _package(spec: str) -> str:
 
 
 def _is_module(found: object) -> bool:
-    import torch
-
     return isinstance(found, torch.nn.Module)
 
 

@@ -17,7 +17,7 @@ def accuracy(
 ) -> None:
     """Write ``accuracy.csv`` of a run; its columns are ``results.columns.ACCURACY``."""
     run = load(read_settings(config), data, grids, threads)
-    saved, of = checkpoint.load(checkpoints_in(checkpoints)[-1]), OF[run.task.name]
+    saved, of = checkpoint.load(checkpoints_in(checkpoints, run.settings)[-1]), OF[run.task.name]
     common, rows = dict(run=run.settings["run"], step=saved["step"]), []
     for weights in ("live", "ema"):
         run.model.load_state_dict(saved[weights])

@@ -20,7 +20,7 @@ def chirality(
     """Write ``chirality.csv`` of a run; its columns are ``results.columns.CHIRALITY``."""
     run = load(read_settings(config), data, grids, threads)
     task, model, n_rotations = run.task, run.model, run.settings["measure"]["n_rotations"]
-    paths, rows = checkpoints_in(checkpoints), []
+    paths, rows = checkpoints_in(checkpoints, run.settings), []
     for path in (paths[0], paths[-1]):
         saved = checkpoint.load(path)
         model.load_state_dict(saved["live"])

@@ -63,7 +63,7 @@ def curvature(
     condition = "t=0.8" if "t=0.8" in conditions else conditions[len(conditions) // 2]
     curve = tables.curve(tables.read([decomposition]), settings["run"], condition=condition)
     rows, landscapes = [], {}
-    chosen = chosen_checkpoints(checkpoints_in(checkpoints), curve, dynamic["n_checkpoints"])
+    chosen = chosen_checkpoints(checkpoints_in(checkpoints, settings), curve, dynamic["n_checkpoints"])
     for path in tqdm(chosen, desc="checkpoints"):
         saved = checkpoint.load(path)
         run.model.load_state_dict(saved["live"])

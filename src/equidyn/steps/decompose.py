@@ -6,13 +6,11 @@ from pathlib import Path
 
 from equidyn import processes
 from equidyn.defaults import PROCESSES
-from equidyn.errors import DataError
 from equidyn.progress import tqdm
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.results.tables import write_table
 from equidyn.steps.measured import Measured
 from equidyn.steps.run import checkpoints_in, load, read_settings
-from equidyn.training import checkpoint
 
 KEPT = "measured"  # folder beside the table, until it is whole
 
@@ -36,28 +34,9 @@ def decompose(
     with processes.started(settings["training"].get("processes", PROCESSES)) as ours:
         run = load(settings, data, grids, threads)
         measured = Measured(run, data, out.parent / KEPT, code, grids, ours)
-        paths, rows = _whole(checkpoints, settings), []
+        paths, rows = checkpoints_in(checkpoints, settings), []
         for path in tqdm(paths, desc="checkpoints", disable=not ours.first):
             rows += measured.rows(path, path == paths[-1])
         if ours.first:
             write_table(out, rows, list(DECOMPOSITION))
             measured.forget()
-
-
-def _whole(folder: Path, settings: dict) -> list[Path]:
-    """All checkpoints of a run, by step.
-
-    Raises
-    ------
-    DataError
-        some are missing: the table would end too soon, and its last row be another one
-    """
-    paths = checkpoints_in(folder)
-    found = {int(path.stem.removeprefix("step_")) for path in paths}
-    wanted = set(checkpoint.steps_of(settings["training"]))
-    if found != wanted:
-        raise DataError(
-            f"{folder}: checkpoints of steps {sorted(found)}, expected {sorted(wanted)}; rerun the rule "
-            f"`train` (--forcerun train)"
-        )
-    return paths

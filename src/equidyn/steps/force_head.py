@@ -40,7 +40,7 @@ def force_head(
     rotations = groups.cube()[:, None].expand(-1, n_items, -1, -1)
     batches = [cast(batch) for batch in task.held_out(model)]
     rows, old = [], None
-    for path in tqdm(checkpoints_in(checkpoints), desc="checkpoints"):
+    for path in tqdm(checkpoints_in(checkpoints, settings), desc="checkpoints"):
         saved = checkpoint.load(path)
         model.load_state_dict(saved["live"])
         inputs = [batch.inputs for batch in batches]

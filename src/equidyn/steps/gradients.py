@@ -32,7 +32,7 @@ def gradients(
     )
     conditions = [c for c in task.conditions if c in CONDITIONS] or task.conditions[:3]
     rows = []
-    for path in tqdm(checkpoints_in(checkpoints), desc="checkpoints"):
+    for path in tqdm(checkpoints_in(checkpoints, settings), desc="checkpoints"):
         saved = checkpoint.load(path)
         model.load_state_dict(saved["live"])
         for condition in conditions:

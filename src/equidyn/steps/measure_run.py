@@ -37,7 +37,7 @@ def measure_run(run: Path, dataset: Path | None = None, out: Path | None = None)
     about = about_training(loaded.settings, data)
     n_rotations = loaded.settings["measure"]["n_rotations"]
     measurement = Measurement(loaded.settings["run"], loaded.task, loaded.model, n_rotations, about=about)
-    saved = checkpoint.load(checkpoints_in(run / "checkpoints")[-1])
+    saved = checkpoint.load(checkpoints_in(run / "checkpoints", loaded.settings)[-1])
     rows = list(measurement.rows(saved, measurement.plans(last=True)[0]))
     for row in rows:
         print(line(row))
@@ -70,7 +70,7 @@ def load_last(run: Path, dataset: Path | None = None) -> tuple[Run, int]:
         no such run, dataset or checkpoints
     """
     loaded, _ = load_run(run, dataset)
-    saved = checkpoint.load(checkpoints_in(run / "checkpoints")[-1])
+    saved = checkpoint.load(checkpoints_in(run / "checkpoints", loaded.settings)[-1])
     loaded.model.load_state_dict(saved["live"])
     return loaded, saved["step"]
 

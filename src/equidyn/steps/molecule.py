@@ -28,7 +28,7 @@ def molecule(
         see ``steps.run.load`` and ``checkpoints_in``
     """
     run = load(read_settings(config), data, grids, threads)
-    saved = checkpoint.load(checkpoints_in(checkpoints)[-1])
+    saved = checkpoint.load(checkpoints_in(checkpoints, run.settings)[-1])
     run.model.load_state_dict(saved["live"])
     batches = run.task.held_out(run.model)
     batch = batches[len(batches) // 2][:1]

@@ -11,6 +11,7 @@ from equidyn.device import keep_freed_memory, placed, resolve_device
 from equidyn.errors import DataError, optional_packages
 from equidyn.models import registry
 from equidyn.tasks.protocol import Task
+from equidyn.training import checkpoint
 
 try:
     import yaml
@@ -79,15 +80,19 @@ def few_items(settings: dict, n_items: int) -> dict:
     return {**settings, "measure": fewer}
 
 
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Checkpoints of a run, by step.
+def checkpoints_in(folder: Path, settings: dict) -> list[Path]:
+    """All checkpoints of a run, by step.
 
     Raises
     ------
     DataError
-        none there
+        some are missing: a table would end too soon, and what belongs to the last step be of another
     """
     paths = sorted(folder.glob("step_*.pt"))
-    if not paths:
-        raise DataError(f"{folder}: no step_*.pt; rerun the rule `train`")
+    found = sorted(int(path.stem.removeprefix("step_")) for path in paths)
+    if found != (wanted := checkpoint.steps_of(settings["training"])):
+        raise DataError(
+            f"{folder}: checkpoints of steps {found}, expected {wanted}; rerun the rule `train` (--forcerun "
+            f"train)"
+        )
     return paths

@@ -39,7 +39,7 @@ def calculator(run: str, dataset: str | None = None, weights: str = "live", doub
     loaded, _ = load_run(Path(run), None if dataset is None else Path(dataset))
     if loaded.settings["task"] != "forces":
         raise ConfigError(f"{run}: task {loaded.settings['task']!r}, expected forces")
-    saved = checkpoint.load(checkpoints_in(Path(run) / "checkpoints")[-1])
+    saved = checkpoint.load(checkpoints_in(Path(run) / "checkpoints", loaded.settings)[-1])
     loaded.model.load_state_dict(saved[weights])
     return RunCalculator(loaded, double)
 

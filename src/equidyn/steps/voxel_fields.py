@@ -15,7 +15,7 @@ def voxel_fields(
     """Write ``fields.h5`` of a run, see ``analysis.voxel_fields.write``."""
     settings = read_settings(config)
     run = load(settings, data, grids, threads, min(N_ITEMS, settings["measure"]["n_items"]))
-    paths, stages, recalls = checkpoints_in(checkpoints), {}, {}
+    paths, stages, recalls = checkpoints_in(checkpoints, settings), {}, {}
     for path in dict.fromkeys((paths[len(paths) // 2], paths[-1])):
         saved = checkpoint.load(path)
         run.model.load_state_dict(saved["live"])

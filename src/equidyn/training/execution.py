@@ -44,8 +44,8 @@ def passes_of(task: Any, model: torch.nn.Module, settings: dict) -> Callable[[di
         compile_parts(model)
 
     def run(batch: dict, share: float) -> Result:
-        # no cache of cast weights: those of self-conditioning's first pass have no gradient, and torch before
-        # 2.11 gave them to the second
+        # no cache of cast weights: those of self-conditioning's first pass have no gradient, and torch gave
+        # them to the second up to 2.9 (pytorch #112583); not tried with 2.11
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             loss, log = task.loss(model, batch)
         (share * loss).backward()

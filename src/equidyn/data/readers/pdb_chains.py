@@ -63,7 +63,7 @@ def up_to_end(text: str) -> tuple[str, int]:
 
 def misplaced(text: str) -> dict[str, str]:
     """By identifier of a chain of the first model: the coordinates, as they stand there, of its first atom
-    whose are no three numbers with the points in their columns. A reader would make others of them.
+    whose are no three numbers, each in its own eight columns. A reader would make others of them.
     """
     found: dict[str, str] = {}
     for line in text.splitlines():
