@@ -114,6 +114,22 @@ def test_figures_of_dynamics_are_on_the_page(tmp_path, task, name):
     plt.close(figure)
 
 
+def test_blocks_of_one_run_are_told_apart(tmp_path):
+    """Spectra over two blocks at one step are two places of the axis, named in the head of the figure."""
+    with open(TABLES / "matrix/curvature.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["run"], row["step"]) == ("forces-dense", "2400")]
+    rows = [row for row in rows if row["block"] == rows[0]["block"]]
+    rows += [{**row, "block": "elsewhere"} for row in rows]
+    with open(tmp_path / "two.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    figure = importlib.import_module("equidyn.figures.curvature").draw([], [], [str(tmp_path / "two.csv")])
+    assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["A\nstep 2400", "B\nstep 2400"]
+    assert "B: forces-dense, elsewhere" in figure.get_suptitle()
+    plt.close(figure)
+
+
 def replicated_table(run, axis, values, seeds=(0, 1, 2)):
     """Rows of a run of the default again under other names, and what those stand for in a matrix."""
     rows = tables.read([TABLES / f"{run}.csv"])

@@ -13,13 +13,13 @@ from equidyn.results.claims.statistics import correlation, correlation_of_seeds,
 from equidyn.results.claims.table import claims
 
 
-def curvature(intervals, run="r"):
+def curvature(intervals, run="r", block="head"):
     """Rows of curvature.csv at these steps, whose ratios speak for the claim with these intervals."""
     common = dict(
         run=run,
         task="forces",
         condition="",
-        block="head",
+        block=block,
         smallest_positive=1e-3,
         most_negative=-1e-4,
         threshold=1e-6,
@@ -47,6 +47,14 @@ def curvature(intervals, run="r"):
 
 
 CURVE = [row(1, 20, 3), row(10, 1, 0.5), row(100, 3, 0.2)]
+
+
+def test_each_block_has_verdicts_of_its_own():
+    """What holds over one block says nothing of another, whatever the steps either was taken at."""
+    table = curvature({10: (1.1, 2), 100: (1.2, 3)}) + curvature({100: (0.5, 0.9)}, block="body")
+    found = [r for r in claims(CURVE, [], more={"curvature": table}) if r["claim"] == "C7"]
+    assert [r["verdict"] for r in found] == ["holds", "holds", "does not hold here", "does not hold here"]
+    assert ["block body" in r["conditions"] for r in found] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

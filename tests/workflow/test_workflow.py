@@ -109,6 +109,10 @@ def test_smoke_run_makes_everything(done):
         ("live", "cube", "mse"),
         ("live", "haar", "l2-plugin"),
     }
+    spectra = table(results / "runs/forces/curvature.csv")
+    steps = sorted({float(r["step"]) for r in spectra})
+    found = [(float(r["step"]), r["block"]) for r in spectra if r["term"] == "twirled"]
+    assert found == [*((step, "force.weight") for step in steps), (steps[-1], "magnitude.weight")]
     agnostic, fewer, tied = table(results / "efficiency.csv")
     assert (agnostic["role"], fewer["n_train"], tied["role"]) == ("agnostic", "20", "equivariant")
     assert float(tied["floors"]) < 10 < float(agnostic["floors"])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-DENSE = 2000  # blocks up to this many parameters get their whole Hessian
+DENSE = 500  # blocks up to this many parameters get their whole Hessian
 LEADING = 12  # eigenvectors that are kept
 
 

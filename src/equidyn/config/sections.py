@@ -250,6 +250,11 @@ class Dynamics(Section):
         description="parameters whose Hessians are taken: a name or a regular expression of names, `name[i]` "
         "for entry i of the first axis",
     )
+    other_blocks: Annotated[list[Annotated[str, Field(min_length=1)]], Distinct] = Field(
+        ABSENT,
+        min_length=1,
+        description="further ones, at the last checkpoint only; the landscape is that of `block`",
+    )
     n_checkpoints: int = Field(
         ge=1, le=3, description="checkpoints with curvature: the last, the dip, the first that counts"
     )

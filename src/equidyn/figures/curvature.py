@@ -3,6 +3,7 @@ eigenvalue, effective rank, at a few checkpoints.
 """
 
 import csv
+import string
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -41,9 +42,11 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     for path in extra:
         with open(path, newline="") as file:
             found += list(csv.DictReader(file))
-    places = list(dict.fromkeys((r["run"], r["step"]) for r in found))
+    places = list(dict.fromkeys((r["run"], r["block"], r["step"]) for r in found))
     value = {
-        (r["run"], r["step"], r["term"], quantity): float(r[quantity]) for r in found for quantity in PANELS
+        (r["run"], r["block"], r["step"], r["term"], quantity): float(r[quantity])
+        for r in found
+        for quantity in PANELS
     }
     figure, axes = plt.subplots(
         len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True
@@ -87,10 +90,15 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         axis.set_ylabel(label)
     threshold = float(found[0]["threshold"]) / float(found[0]["largest"])
     axes[0].axhline(1 / threshold, color="0.5", lw=0.9, ls=":", label="1 / threshold")
-    axes[-1].set_xticks(range(len(places)), [f"{run}\nstep {step}" for run, step in places], fontsize=7)
+    letter = dict(zip(dict.fromkeys((run, block) for run, block, _ in places), string.ascii_uppercase))
+    axes[-1].set_xticks(
+        range(len(places)), [f"{letter[run, block]}\nstep {step}" for run, block, step in places], fontsize=7
+    )
     axes[-1].set_xlim(-0.5, len(places) - 0.3)
     blocks = dict.fromkeys(
-        f"{r['run']}: {r['block']}, {r['n_parameters']} parameters, {r['method']}" for r in found
+        f"{letter[r['run'], r['block']]}: {r['run']}, {r['block']}, {r['n_parameters']} parameters, "
+        f"{r['method']}"
+        for r in found
     )
     note = f"eigenvalues below {threshold:.0e} of the largest count as zero\nnumbers: twirled / equivariance"
     figure.suptitle("\n".join([*blocks, note]), fontsize=7, color="0.35")

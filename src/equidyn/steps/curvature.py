@@ -2,19 +2,23 @@
 the weights.
 
 At the first checkpoint whose percentage counts, at that of the lowest one that counts (the dip), and at the
-last (live weights), in float64, on the same items and rotations for both terms. The config's
-dynamics.rotations, haar or cube, is the group they are drawn from (default: the task's); cube with 24 is the
-whole group. The landscape lies along the eigenvectors of the largest eigenvalues of P̂ (axis a) and of Ê
-(axis b, made orthogonal to a); it reaches ± span × the norm of the block. One draw of rotations for all its
-points is compared with a fresh draw of the same kind per point, there with dropout of probability
+last (live weights), in float64, on the same items and rotations for both terms; over dynamics.other_blocks
+at the last one only. The config's dynamics.rotations, haar or cube, is the group they are drawn from
+(default: the task's); cube with 24 is the whole group.
+
+The landscape, over dynamics.block, lies along the eigenvectors of the largest eigenvalues of P̂ (axis a) and
+of Ê (axis b, made orthogonal to a); it reaches ± span × the norm of the block. One draw of rotations for all
+its points is compared with a fresh draw of the same kind per point, there with dropout of probability
 dynamics.dropout. The HDF5 file has one group per step: ``twirled``, ``equivariance``, the same with
 ``_fresh`` draws per point, axes ``a``, ``b``, and whole spectra.
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from equidyn import seeds
@@ -23,6 +27,7 @@ from equidyn.analysis.curvature import curvature as spectra_of
 from equidyn.analysis.curvature_intervals import curvature_ratios, single_items
 from equidyn.analysis.gradients import TERMS, cast
 from equidyn.analysis.landscape import landscape as landscape_of
+from equidyn.analysis.spectrum import Spectrum
 from equidyn.defaults import DROPOUT
 from equidyn.files import atomic_write
 from equidyn.guards import content_digest
@@ -31,6 +36,7 @@ from equidyn.results.columns import CURVATURE
 from equidyn.results.verdicts import counted, dip
 from equidyn.steps.run import Run, checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
+from equidyn.symmetry.measure import Batch
 from equidyn.training import checkpoint
 
 FRESH = {
@@ -62,13 +68,16 @@ def curvature(
     conditions = run.task.conditions
     condition = "t=0.8" if "t=0.8" in conditions else conditions[len(conditions) // 2]
     curve = tables.curve(tables.read([decomposition]), settings["run"], condition=condition)
-    rows, landscapes = [], {}
+    rows, landscapes, terms = [], {}, _Terms.at(run, condition)
     chosen = chosen_checkpoints(checkpoints_in(checkpoints, settings), curve, dynamic["n_checkpoints"])
     for path in tqdm(chosen, desc="checkpoints"):
         saved = checkpoint.load(path)
         run.model.load_state_dict(saved["live"])
-        found, landscapes[saved["step"]] = _at_checkpoint(run, saved["step"], condition)
+        spectra, found = terms.curvature_over(dynamic["block"], saved["step"])
+        landscapes[saved["step"]] = terms.landscape_along(spectra, found[0])
         rows += found
+    for name in tqdm(dynamic.get("other_blocks", ()), desc="other blocks"):
+        rows += terms.curvature_over(name, saved["step"])[1]
     _write_landscapes(landscape, landscapes)
     tables.write_table(out, rows, list(CURVATURE))
 
@@ -114,45 +123,89 @@ def chosen_checkpoints(paths: list[Path], curve: list[dict], n: int) -> list[Pat
     return sorted(dict.fromkeys(wanted[:n]))
 
 
-def _at_checkpoint(run: Run, step: int, condition: str) -> tuple[list[dict], tuple[dict, dict]]:
-    """Rows of the table, and arrays and attributes of the landscape, of the weights that the model has."""
-    task, model, dynamic = run.task, run.model, run.settings["dynamics"]
-    n_items, n = dynamic["n_items"], dynamic["n_rotations"]
-    group = dynamic.get("rotations", task.group)
-    started = time.monotonic()
-    rotations, order = groups.draw_per_item(group, n, n_items, seeds.CURVATURE_ROTATIONS)
-    batches = [cast(batch) for batch in task.held_out(model, condition)]
-    block = Block(model, dynamic["block"])
-    context = model, task.predict, batches, task.actions, task.output
-    spectra = spectra_of(*context, rotations, block, order)
-    by_item = Hessians(
-        model, task.predict, list(single_items(batches)), *context[3:], rotations, block, order
-    )
-    ratios = {}
-    for name, ratio in curvature_ratios(by_item, spectra).items():
-        ratios |= {f"{name}_ratio": ratio.value, f"{name}_ratio_lo": ratio.lo, f"{name}_ratio_hi": ratio.hi}
-    seconds = round(time.monotonic() - started, 3)
-    named = dict(
-        run=run.settings["run"], task=task.name, step=step, condition=condition, block=dynamic["block"]
-    )
-    drawn = dict(n_items=n_items, n_rotations=n, rotations=group, seconds=seconds)
-    rows = []
-    for term, found in spectra.items():
-        values = {k: v for k, v in vars(found).items() if k in CURVATURE}
-        rows.append(dict(**named, term=term, **values, **ratios, **drawn))
+@dataclass(frozen=True)
+class _Terms:
+    """Both terms of the loss of a run's model as it stands: on which items, by which rotations."""
 
-    axes, axis_b = directions(*(spectra[term].vectors for term in TERMS))
-    span = dynamic["span"] * float(np.linalg.norm(block.get()))
-    n_fresh, dropout = min(n, FRESH[task.group]), dynamic.get("dropout", DROPOUT)
+    run: Run
+    condition: str
+    batches: list[Batch]
+    rotations: torch.Tensor  # [n_items, n_rotations, 3, 3]
+    order: int | None  # of the group, where the rotations are all of it
 
-    def fresh(k: int):
-        return groups.draw_per_item(task.group, n_fresh, n_items, seeds.CURVATURE_ROTATIONS + 1 + k)[0]
+    @classmethod
+    def at(cls, run: Run, condition: str) -> "_Terms":
+        dynamic = run.settings["dynamics"]
+        drawn = groups.draw_per_item(
+            dynamic.get("rotations", run.task.group),
+            dynamic["n_rotations"],
+            dynamic["n_items"],
+            seeds.CURVATURE_ROTATIONS,
+        )
+        return cls(run, condition, [cast(b) for b in run.task.held_out(run.model, condition)], *drawn)
 
-    fresh_order = groups.CUBE_ORDER if task.group == "cube" else None
-    grid = landscape_of(*context, fresh(-1), block, axes, span, dynamic["grid"], fresh_order, fresh, dropout)
-    whole = {f"eigenvalues_{t}": s.eigenvalues for t, s in spectra.items() if s.eigenvalues is not None}
-    about = dict(span=span, n_items=n_items, n_fresh=n_fresh, rotations_fresh=task.group, dropout=dropout)
-    return rows, (vars(grid) | whole, named | about | dict(axis_a="top of twirled", axis_b=axis_b))
+    def curvature_over(self, name: str, step: int) -> tuple[dict[str, Spectrum], list[dict]]:
+        """Spectra over the block of this name, and their rows of the table."""
+        task, model, dynamic = self.run.task, self.run.model, self.run.settings["dynamics"]
+        started, block, symmetry = time.monotonic(), Block(model, name), (task.actions, task.output)
+        spectra = spectra_of(model, task.predict, self.batches, *symmetry, self.rotations, block, self.order)
+        by_item = Hessians(
+            model,
+            task.predict,
+            list(single_items(self.batches)),
+            *symmetry,
+            self.rotations,
+            block,
+            self.order,
+        )
+        shared = dict(run=self.run.settings["run"], task=task.name, step=step, condition=self.condition)
+        shared |= dict(block=name, n_items=dynamic["n_items"], n_rotations=dynamic["n_rotations"])
+        shared |= dict(rotations=dynamic.get("rotations", task.group))
+        for kind, ratio in curvature_ratios(by_item, spectra).items():
+            shared |= {
+                f"{kind}_ratio": ratio.value,
+                f"{kind}_ratio_lo": ratio.lo,
+                f"{kind}_ratio_hi": ratio.hi,
+            }
+        shared |= dict(seconds=round(time.monotonic() - started, 3))
+        rows = [
+            {"term": term, **shared, **{key: value for key, value in vars(found).items() if key in CURVATURE}}
+            for term, found in spectra.items()
+        ]
+        return spectra, rows
+
+    def landscape_along(self, spectra: dict[str, Spectrum], row: dict) -> tuple[dict, dict]:
+        """Arrays and attributes of the landscape over the block of these spectra; ``row`` names it."""
+        task, model, dynamic = self.run.task, self.run.model, self.run.settings["dynamics"]
+        block = Block(model, row["block"])
+        axes, axis_b = directions(*(spectra[term].vectors for term in TERMS))
+        span = dynamic["span"] * float(np.linalg.norm(block.get()))
+        n_fresh = min(dynamic["n_rotations"], FRESH[task.group])
+        dropout = dynamic.get("dropout", DROPOUT)
+
+        def fresh(k: int):
+            seed = seeds.CURVATURE_ROTATIONS + 1 + k
+            return groups.draw_per_item(task.group, n_fresh, dynamic["n_items"], seed)[0]
+
+        grid = landscape_of(
+            model,
+            task.predict,
+            self.batches,
+            task.actions,
+            task.output,
+            fresh(-1),
+            block,
+            axes,
+            span,
+            dynamic["grid"],
+            groups.CUBE_ORDER if task.group == "cube" else None,
+            fresh,
+            dropout,
+        )
+        whole = {f"eigenvalues_{t}": s.eigenvalues for t, s in spectra.items() if s.eigenvalues is not None}
+        about = {key: row[key] for key in ("run", "task", "step", "condition", "block", "n_items")}
+        about |= dict(span=span, n_fresh=n_fresh, rotations_fresh=task.group, dropout=dropout)
+        return vars(grid) | whole, about | dict(axis_a="top of twirled", axis_b=axis_b)
 
 
 def _write_landscapes(path: Path, landscapes: dict[int, tuple[dict, dict]]) -> None:

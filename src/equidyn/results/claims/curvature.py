@@ -6,7 +6,6 @@ from equidyn.results.claims.rows import (
     STATEMENTS,
     claim_row,
     counted_rows,
-    groups_of,
     place_of,
     published_number,
 )
@@ -17,19 +16,20 @@ FIXED = 0.01  # width of an interval over molecules, relative to its ratio, belo
 
 
 def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]:
-    """Per run and condition, two rows: effective ranks (trace over largest eigenvalue) of the equivariance
-    term over those of the twirled term, and largest eigenvalues of the twirled term over those of the
-    equivariance term. Above 1 either speaks for the claim.
+    """Per run, condition and block, two rows: effective ranks (trace over largest eigenvalue) of the
+    equivariance term over those of the twirled term, and largest eigenvalues of the twirled term over those
+    of the equivariance term. Above 1 either speaks for the claim.
 
     ours, lo, hi: the ratio at the last checkpoint that counts, with its 95 % interval over molecules. The
-    verdict is that of ``better``, but `not testable at this scale` where the ratio is ``fixed``: over a layer
-    that feeds a linear head both Hessians are the same features times a matrix of the head's weights, whose
-    ratio is known beforehand (docs/log.md, 2026-11-26). Condition numbers are told only where ``unresolved``
-    finds nothing: of a spectrum without a gap they repeat the threshold.
+    verdict is that of ``better``, which takes no account of how large either term itself is (the conditions
+    name their ratio), but `not testable at this scale` where the ratio is ``fixed``: over a layer that feeds
+    a linear head both Hessians are the same features times a matrix of the head's weights, whose ratio is
+    known beforehand (docs/log.md, 2026-11-26). Condition numbers are told only where ``unresolved`` finds
+    nothing: of a spectrum without a gap they repeat the threshold.
     """
     result = []
-    for run, condition in groups_of(curvature):
-        table = [r for r in curvature if (r["run"], r["condition"]) == (run, condition)]
+    for run, condition, block in dict.fromkeys(_place(r) for r in curvature):
+        table = [r for r in curvature if _place(r) == (run, condition, block)]
         counts = counted_rows(rows, run, condition)
         steps = {r["step"]: r for r in table if r["term"] == "twirled"}
         used = {step: r for step, r in steps.items() if step in counts}
@@ -48,6 +48,8 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
             else:
                 traces = [f"step {s:.0f} {_text(_ratio(r, 'trace', kind))}" for s, r in sorted(used.items())]
                 told += [f"traces, twirled / equivariance: {', '.join(traces)}"] if traces else []
+                levels = [f"step {s:.0f} {_level_ratio(counts[s]):.3g}" for s in sorted(used)]
+                told += [f"the terms themselves: {', '.join(levels)}"] if levels else []
             judged = better(list(ratios.values()), ratios.get(low))
             if ratios and all(fixed(ratio) for ratio in ratios.values()):
                 judged = UNTESTABLE
@@ -113,6 +115,10 @@ def _text(ratio: tuple[float, float, float]) -> str:
     return "{:.3g} [{:.3g}, {:.3g}]".format(*ratio)
 
 
+def _place(row: dict) -> tuple[str, str, str]:
+    return row["run"], row["condition"], row["block"]
+
+
 def _block(row: dict, run: str, condition: str) -> str:
     return (
         f"{place_of(run, condition)}, block {row['block']} ({row['n_parameters']:.0f} parameters, "
@@ -124,6 +130,11 @@ def _block(row: dict, run: str, condition: str) -> str:
 def _not_counted(steps: dict, used: dict) -> list[str]:
     left = [f"{step:.0f}" for step in sorted(set(steps) - set(used))]
     return [f"step {', '.join(left)} not used: the percentage there does not count"] if left else []
+
+
+def _level_ratio(row: dict) -> float:
+    """Twirled over equivariance error: what their curvatures would differ by if shape did not matter."""
+    return row["twirled"] / row["equivariance"]
 
 
 def _condition_numbers(table: list[dict], used: dict) -> list[str]:
