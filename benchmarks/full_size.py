@@ -74,7 +74,7 @@ def train(task: str, path: Path, steps: int) -> dict:
 
     from equidyn import tasks
     from equidyn.models import registry
-    from equidyn.training.loop import Trainer
+    from equidyn.training.trainer import Trainer
 
     torch.set_num_threads(1)
     training = yaml.safe_load(Path("config/smoke.yaml").read_text())["defaults"][task]["training"]

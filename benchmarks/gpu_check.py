@@ -35,7 +35,7 @@ from equidyn.steps.measurement import Plan
 from equidyn.steps.run import load
 from equidyn.steps.run_in_time import TIMED, files_of, grids_made, settings_of, settled
 from equidyn.training.execution import WARM, products
-from equidyn.training.loop import Trainer
+from equidyn.training.trainer import Trainer
 
 CHANNELS_LAST, CONTIGUOUS = "channels-last", "contiguous"
 FORMATS = {CHANNELS_LAST: torch.channels_last_3d, CONTIGUOUS: torch.contiguous_format}

@@ -196,9 +196,9 @@ def test_other_settings_start_anew(done, unpacked, tmp_path):
 def test_the_plan_stays_within_the_time(results, tmp_path, monkeypatch, step_seconds, share):
     (settings,) = module.settings_of(results, ["forces"])
     timed = module._Timed(results, {**settings, "device": "cpu"}, tmp_path)
-    real = timed._time_measuring
+    used = []
     monkeypatch.setattr(timed, "_time_steps", lambda: step_seconds)
-    monkeypatch.setattr(timed, "_time_measuring", lambda: (real(), 2.0)[1])
+    monkeypatch.setattr(timed, "_time_measuring", lambda measurement: (used.append(measurement), 2.0)[1])
     monkeypatch.setattr(timed, "_time_storing", lambda: 0.5)
     planned = timed.plan(share, None)
     if planned is None:
@@ -206,7 +206,7 @@ def test_the_plan_stays_within_the_time(results, tmp_path, monkeypatch, step_sec
         return
 
     def rotations(last):
-        plans = timed._measurement.plans(last)
+        plans = used[0].plans(last)
         return sum(len(plan.conditions) * len(plan.rotations.drawn) for plan in plans)
 
     measuring = (planned.n_checkpoints - 1 + rotations(True) / rotations(False)) * 2.0

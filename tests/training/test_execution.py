@@ -9,10 +9,12 @@ from small_tasks import small_flow, small_forces, small_voxels
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from equidyn.device import placed
-from equidyn.errors import ConfigError
+from equidyn.errors import ConfigError, TrainingError
 from equidyn.models import registry
-from equidyn.training import execution, loop
+from equidyn.processes import ALONE
+from equidyn.training import execution
 from equidyn.training.draws import Draws
+from equidyn.training.trainer import Trainer, Watch
 
 MAKERS = pytest.mark.parametrize("make", [small_forces, small_voxels, small_flow])
 ITEMS = torch.arange(5)
@@ -94,8 +96,8 @@ def test_the_loss_waits_for_nothing(make, tmp_path, monkeypatch):
     task, architecture, _ = make(tmp_path)
     model = registry.build(architecture, "tiny", 0).train()
     settings = {**task.settings["training"], "log_every": 10**6}
-    trainer = loop.Trainer(model, task, settings, 0, "run")
-    monkeypatch.setattr(loop.Trainer, "check", lambda self: None)  # on a CPU it looks at every step
+    trainer = Trainer(model, task, settings, 0, "run")
+    monkeypatch.setattr(Trainer, "check", lambda self: None)  # on a CPU it looks at every step
     monkeypatch.setattr("equidyn.data.voxelize.numba", None)  # as on a GPU
     parts = trainer.draws().of_step(1)
     with Waits() as seen:
@@ -140,7 +142,7 @@ def test_what_is_replayed_is_what_would_have_run(make, tmp_path, monkeypatch):
         task, architecture, _ = make(tmp_path / str(graphs))
         model = registry.build(architecture, "tiny", 0)
         settings = {**task.settings["training"], "log_every": 1, "execution": "graphs"}
-        trainer = loop.Trainer(model.eval(), task, settings, 0, "run")  # no dropout: this records twice
+        trainer = Trainer(model.eval(), task, settings, 0, "run")  # no dropout: this records twice
         if graphs:
             trainer.passes = execution.Graphs(trainer.passes, model)
         draws = trainer.draws()
@@ -207,7 +209,7 @@ def test_bfloat16_is_near_and_another(make, tmp_path):
 def test_draws_made_ahead_are_those_of_their_steps(make, tmp_path, monkeypatch):
     """The thread that a GPU has, here on a CPU."""
     task, _, _ = make(tmp_path)
-    draws = Draws(task, task.settings["training"], 0, loop.ALONE)
+    draws = Draws(task, task.settings["training"], 0, ALONE)
     monkeypatch.setattr(draws, "device", torch.device("cuda"))
     monkeypatch.setattr("equidyn.training.draws.on_device", lambda drawn, device: drawn)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
@@ -221,10 +223,10 @@ def test_draws_made_ahead_are_those_of_their_steps(make, tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_is_found_when_it_is_asked_for():
-    watch, settings = loop.Watch(torch.device("cpu")), TRAINING
+    watch, settings = Watch(torch.device("cpu")), TRAINING
     for step, loss in enumerate([1.0, float("nan"), float("inf"), 2.0]):
         watch.see(step, torch.tensor(loss), torch.tensor(3.0))
-    with pytest.raises(loop.TrainingError, match="run r, step 1: loss nan, gradient norm 3.0"):
+    with pytest.raises(TrainingError, match="run r, step 1: loss nan, gradient norm 3.0"):
         watch.check("r", settings)
 
 
@@ -241,5 +243,5 @@ def test_the_memory_format_is_the_devices():
 @pytest.mark.parametrize("asked", [dict(execution="graphs"), dict(precision="bf16")])
 def test_a_task_that_trains_in_one_part_refuses_what_it_would_ignore(asked):
     with pytest.raises(ConfigError, match="expected 'eager' and float32 or tf32"):
-        loop.Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, **asked}, 0, "r")
-    loop.Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, "precision": "tf32"}, 0, "r")
+        Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, **asked}, 0, "r")
+    Trainer(torch.nn.Linear(1, 1), object(), {**TRAINING, "precision": "tf32"}, 0, "r")

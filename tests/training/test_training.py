@@ -9,6 +9,8 @@ from equidyn import errors
 from equidyn.errors import DataError
 from equidyn.models import registry
 from equidyn.training import checkpoint, draws, loop, optimizers
+from equidyn.training.resume import Resume
+from equidyn.training.trainer import Trainer
 
 
 class Killed(BaseException):
@@ -197,7 +199,7 @@ def test_gradient_in_parts_is_that_of_the_whole_batch(micro_batch):
     expected_loss = model(x[items]).square().mean()
     (expected,) = torch.autograd.grad(expected_loss, model.weight)
     settings = {**TRAINING, "optimizer": "sgd", "clip": 1e9, "log_every": 1}
-    trainer = loop.Trainer(model, Task(), settings, 0, "parts")
+    trainer = Trainer(model, Task(), settings, 0, "parts")
     row = trainer.advance(0, draws.parts_of(Task(), items, 7, micro_batch))
     assert torch.allclose(model.weight.grad, expected, rtol=1e-12)
     assert row["loss"] == row["same"] == pytest.approx(expected_loss.item())
@@ -248,9 +250,10 @@ def test_only_the_first_process_clears_what_was_there(tmp_path):
     kept = tmp_path / "checkpoints" / "step_0.pt"
     kept.parent.mkdir()
     kept.touch()
-    loop._restore(tmp_path, "a", model, model, None, clear=False)
+    trainer, resume = Trainer(model, object(), TRAINING, 0, "run"), Resume(tmp_path, "a")
+    resume.restore(trainer, clear=False)
     assert kept.exists()
-    loop._restore(tmp_path, "a", model, model, None, clear=True)
+    resume.restore(trainer, clear=True)
     assert not kept.exists()
 
 

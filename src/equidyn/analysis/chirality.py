@@ -12,7 +12,7 @@ from scipy.stats import t as student_t
 
 from equidyn.symmetry.actions import Action, Vector
 from equidyn.symmetry.decomposition import ItemSums, accumulate
-from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_predictions
+from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_by
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,20 @@ def gap(model: torch.nn.Module, task: Any, batches: list[Batch], rotations: torc
     """Chirality gap of a model; rotations [n_rotations, n_items, 3, 3] are the same for an item and its
     mirror image.
     """
-
     check_eval(model)
 
     def twirled(batches: list[Batch]) -> torch.Tensor:
         """Loss of the twirled prediction of each item: [n_items]."""
-        parts = []
-        for batch, chunk in chunks(batches, rotations):
-            parts.append(
-                accumulate(
-                    twisted_predictions(
-                        lambda inputs: task.predict(model, inputs), batch, task.actions, task.output, chunk
-                    ),
-                    batch.target,
-                    batch.mask,
-                )
-            )
-        sums = ItemSums.join(parts)
+        sums = ItemSums.join(
+            [
+                accumulate(twisted_by(task, model, batch, chunk), batch.target, batch.mask)
+                for batch, chunk in chunks(batches, rotations)
+            ]
+        )
         return (sums.total - sums.equivariance) / sums.count
 
-    plain, other = (
-        twirled(batches),
-        twirled([mirrored(batch, task.actions, task.output) for batch in batches]),
-    )
+    plain = twirled(batches)
+    other = twirled([mirrored(batch, task.actions, task.output) for batch in batches])
     difference = other - plain
     half = float(student_t.ppf(0.975, len(difference) - 1)) * difference.std().item() / len(difference) ** 0.5
     mean = difference.mean().item()

@@ -11,8 +11,7 @@ from equidyn import files
 from equidyn.analysis.accuracy import of_voxels
 from equidyn.guards import content_digest
 from equidyn.symmetry import groups
-from equidyn.symmetry.actions import Grid
-from equidyn.symmetry.measure import Batch, check_eval, twisted_predictions
+from equidyn.symmetry.measure import Batch, check_eval, twisted_by
 
 ROTATIONS = groups.cube()
 
@@ -26,13 +25,8 @@ def fields(model: torch.nn.Module, task: Any, batch: Batch) -> dict[str, torch.T
     """
     check_eval(model)
     rotations = ROTATIONS[:, None].expand(-1, len(batch), -1, -1)
-    twisted = torch.stack(
-        list(
-            twisted_predictions(
-                lambda inputs: task.predict(model, inputs), batch, {"noisy": Grid()}, task.output, rotations
-            )
-        )
-    )  # (24, b, c, g, g, g)
+    # (24, b, c, g, g, g)
+    twisted = torch.stack(list(twisted_by(task, model, batch, rotations)))
     twirled = twisted.mean(0)
     errors = (twisted - twirled).square().flatten(1).mean(1)
     # rotation 0 of the group is the identity, so the first prediction is the plain one
@@ -53,7 +47,7 @@ def recall(model: torch.nn.Module, task: Any) -> str:
 
 def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]], recalls: dict[int, str]) -> None:
     """One HDF5 group per step, recall as its attribute; whole or not at all; raises DataError as
-    ``store.whole`` does.
+    ``files.atomic_write`` does.
     """
     with files.atomic_write(Path(path)) as temporary, content_digest.create(temporary) as file:
         for step, values in stages.items():

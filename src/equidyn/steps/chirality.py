@@ -11,7 +11,6 @@ from equidyn.results.columns import CHIRALITY
 from equidyn.results.tables import write_table
 from equidyn.steps.run import checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
-from equidyn.training import checkpoint
 
 
 def chirality(
@@ -22,12 +21,11 @@ def chirality(
     task, model, n_rotations = run.task, run.model, run.settings["measure"]["n_rotations"]
     paths, rows = checkpoints_in(checkpoints, run.settings), []
     for path in (paths[0], paths[-1]):
-        saved = checkpoint.load(path)
-        model.load_state_dict(saved["live"])
-        for condition in tqdm(task.conditions, desc=f"step {saved['step']}"):
+        step = run.take(path)
+        for condition in tqdm(task.conditions, desc=f"step {step}"):
             batches = task.held_out(model, condition)
             n_items = sum(len(batch) for batch in batches)
             rotations = groups.haar_per_item(n_rotations, n_items, seeds.CHIRALITY_ROTATIONS)
             found = asdict(gap(model, task, batches, rotations))
-            rows.append(dict(run=run.settings["run"], step=saved["step"], condition=condition, **found))
+            rows.append(dict(run=run.settings["run"], step=step, condition=condition, **found))
     write_table(out, rows, list(CHIRALITY))

@@ -71,13 +71,12 @@ def curvature(
     rows, landscapes, terms = [], {}, _Terms.at(run, condition)
     chosen = chosen_checkpoints(checkpoints_in(checkpoints, settings), curve, dynamic["n_checkpoints"])
     for path in tqdm(chosen, desc="checkpoints"):
-        saved = checkpoint.load(path)
-        run.model.load_state_dict(saved["live"])
-        spectra, found = terms.curvature_over(dynamic["block"], saved["step"])
-        landscapes[saved["step"]] = terms.landscape_along(spectra, found[0])
+        step = run.take(path)
+        spectra, found = terms.curvature_over(dynamic["block"], step)
+        landscapes[step] = terms.landscape_along(spectra, found[0])
         rows += found
     for name in tqdm(dynamic.get("other_blocks", ()), desc="other blocks"):
-        rows += terms.curvature_over(name, saved["step"])[1]
+        rows += terms.curvature_over(name, step)[1]
     _write_landscapes(landscape, landscapes)
     tables.write_table(out, rows, list(CURVATURE))
 
@@ -113,7 +112,7 @@ def chosen_checkpoints(paths: list[Path], curve: list[dict], n: int) -> list[Pat
 
     Where none counts, the middle one and an early one take the places of the latter two.
     """
-    of_step = {int(path.stem.removeprefix("step_")): path for path in paths}
+    of_step = {checkpoint.step_of(path): path for path in paths}
     first, lowest = next((r for r in curve if counted(r)), None), dip(curve)
     wanted = [paths[-1]]
     if first is not None and lowest is not None:

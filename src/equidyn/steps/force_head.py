@@ -12,7 +12,6 @@ from equidyn.results.tables import write_table
 from equidyn.steps.run import checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
 from equidyn.symmetry.measure import measure
-from equidyn.training import checkpoint
 
 
 def force_head(
@@ -41,8 +40,7 @@ def force_head(
     batches = [cast(batch) for batch in task.held_out(model)]
     rows, old = [], None
     for path in tqdm(checkpoints_in(checkpoints, settings), desc="checkpoints"):
-        saved = checkpoint.load(path)
-        model.load_state_dict(saved["live"])
+        step = run.take(path)
         inputs = [batch.inputs for batch in batches]
         new = analysis.head_deviation(model), analysis.head_gram(model, inputs, task.force_scale)
         variance, relative = analysis.head_variance(model)
@@ -51,7 +49,7 @@ def force_head(
         rows.append(
             dict(
                 run=settings["run"],
-                step=saved["step"],
+                step=step,
                 head_variance=variance,
                 head_variance_relative=relative,
                 equivariance=found.equivariance,

@@ -13,7 +13,6 @@ from equidyn.results.columns import GRADIENTS
 from equidyn.results.tables import write_table
 from equidyn.steps.run import checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
-from equidyn.training import checkpoint
 
 CONDITIONS = ("t=0.4", "t=0.8", "t=0.95")  # of flow, where the config has them
 
@@ -33,8 +32,7 @@ def gradients(
     conditions = [c for c in task.conditions if c in CONDITIONS] or task.conditions[:3]
     rows = []
     for path in tqdm(checkpoints_in(checkpoints, settings), desc="checkpoints"):
-        saved = checkpoint.load(path)
-        model.load_state_dict(saved["live"])
+        step = run.take(path)
         for condition in conditions:
             started = time.monotonic()
             batches = task.held_out(model, condition)
@@ -42,6 +40,6 @@ def gradients(
                 model, task.predict, batches, task.actions, task.output, rotations, order
             )
             seconds = round(time.monotonic() - started, 3)
-            named = dict(run=settings["run"], task=task.name, step=saved["step"], condition=condition)
+            named = dict(run=settings["run"], task=task.name, step=step, condition=condition)
             rows.append(dict(**named, **vars(found), seconds=seconds))
     write_table(out, rows, list(GRADIENTS))

@@ -70,9 +70,7 @@ def load_last(run: Path, dataset: Path | None = None) -> tuple[Run, int]:
         no such run, dataset or checkpoints
     """
     loaded, _ = load_run(run, dataset)
-    saved = checkpoint.load(checkpoints_in(run / "checkpoints", loaded.settings)[-1])
-    loaded.model.load_state_dict(saved["live"])
-    return loaded, saved["step"]
+    return loaded, loaded.take(checkpoints_in(run / "checkpoints", loaded.settings)[-1])
 
 
 def line(row: dict) -> str:

@@ -17,7 +17,7 @@ from equidyn.steps.references import References
 from equidyn.steps.rounding import in_double, rounding
 from equidyn.symmetry import groups
 from equidyn.symmetry.decomposition import Decomposition
-from equidyn.symmetry.measure import Batch, chunks, measure_losses, twisted_predictions
+from equidyn.symmetry.measure import Batch, chunks, measure_losses, twisted_by
 from equidyn.tasks.protocol import Task
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
@@ -193,12 +193,7 @@ class Measurement:
     def _twisted(
         self, model: torch.nn.Module, rotations: torch.Tensor
     ) -> Callable[[Batch], Iterable[torch.Tensor]]:
-        task = self.task
-
-        def predict(inputs):
-            return task.predict(model, inputs)
-
-        return lambda batch: twisted_predictions(predict, batch, task.actions, task.output, rotations)
+        return lambda batch: twisted_by(self.task, model, batch, rotations)
 
     def _row(self, how: dict, found: Decomposition, trivial: float | None) -> dict:
         """One row of the table; ``trivial`` None where zero is best."""

@@ -8,8 +8,7 @@ from equidyn.results.columns import MOLECULE
 from equidyn.results.tables import write_table
 from equidyn.steps.run import checkpoints_in, load, read_settings
 from equidyn.symmetry import groups
-from equidyn.symmetry.measure import twisted_predictions
-from equidyn.training import checkpoint
+from equidyn.symmetry.measure import twisted_by
 
 AXES = "xyz"
 
@@ -28,18 +27,14 @@ def molecule(
         see ``steps.run.load`` and ``checkpoints_in``
     """
     run = load(read_settings(config), data, grids, threads)
-    saved = checkpoint.load(checkpoints_in(checkpoints, run.settings)[-1])
-    run.model.load_state_dict(saved["live"])
+    step = run.take(checkpoints_in(checkpoints, run.settings)[-1])
     batches = run.task.held_out(run.model)
     batch = batches[len(batches) // 2][:1]
-    drawn = groups.cube()[:, None]
-    turned = twisted_predictions(
-        lambda inputs: run.task.predict(run.model, inputs), batch, run.task.actions, run.task.output, drawn
-    )
+    turned = twisted_by(run.task, run.model, batch, groups.cube()[:, None])
     forces = torch.stack(list(turned))[:, 0]  # (24, a, 3); the first rotation is none
     rows = []
     for atom in batch.mask[0].nonzero().flatten().tolist():
-        row = dict(run=run.settings["run"], step=saved["step"], atom=atom)
+        row = dict(run=run.settings["run"], step=step, atom=atom)
         row["number"] = int(batch.inputs["numbers"][0, atom])
         for name, values in (
             ("position", batch.inputs["positions"][0]),

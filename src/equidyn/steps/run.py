@@ -27,6 +27,18 @@ class Run:
     task: Task
     model: torch.nn.Module
 
+    def take(self, path: Path, weights: str = "live") -> int:
+        """Give the model the weights of a checkpoint, ``live`` or ``ema``; returns its step.
+
+        Raises
+        ------
+        DataError
+            see ``checkpoint.load``
+        """
+        saved = checkpoint.load(path)
+        self.model.load_state_dict(saved[weights])
+        return saved["step"]
+
 
 def read_settings(config: Path) -> dict:
     """Settings of a run, as the step ``configure`` wrote them.
@@ -89,7 +101,7 @@ def checkpoints_in(folder: Path, settings: dict) -> list[Path]:
         some are missing: a table would end too soon, and what belongs to the last step be of another
     """
     paths = sorted(folder.glob("step_*.pt"))
-    found = sorted(int(path.stem.removeprefix("step_")) for path in paths)
+    found = sorted(map(checkpoint.step_of, paths))
     if found != (wanted := checkpoint.steps_of(settings["training"])):
         raise DataError(
             f"{folder}: checkpoints of steps {found}, expected {wanted}; rerun the rule `train` (--forcerun "

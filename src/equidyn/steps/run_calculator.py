@@ -14,7 +14,6 @@ from equidyn.errors import ConfigError, DataError, optional_packages
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.steps.measure_run import load_run
 from equidyn.steps.run import Run, checkpoints_in
-from equidyn.training import checkpoint
 
 with optional_packages():
     from ase import Atoms
@@ -39,8 +38,7 @@ def calculator(run: str, dataset: str | None = None, weights: str = "live", doub
     loaded, _ = load_run(Path(run), None if dataset is None else Path(dataset))
     if loaded.settings["task"] != "forces":
         raise ConfigError(f"{run}: task {loaded.settings['task']!r}, expected forces")
-    saved = checkpoint.load(checkpoints_in(Path(run) / "checkpoints", loaded.settings)[-1])
-    loaded.model.load_state_dict(saved[weights])
+    loaded.take(checkpoints_in(Path(run) / "checkpoints", loaded.settings)[-1], weights)
     return RunCalculator(loaded, double)
 
 

@@ -37,10 +37,11 @@ from equidyn.results.claims.rows import percent_text
 from equidyn.results.columns import DECOMPOSITION
 from equidyn.steps import decompose, train
 from equidyn.steps.measured import Measured
-from equidyn.steps.measurement import Plan
+from equidyn.steps.measurement import Measurement, Plan
 from equidyn.steps.run import Run, load, read_settings
-from equidyn.training import checkpoint, loop
+from equidyn.training import checkpoint
 from equidyn.training.execution import WARM
+from equidyn.training.trainer import Trainer
 
 FEWEST = 10  # steps: with less a run is not worth a row
 LEAST_CHECKPOINTS = 3
@@ -115,7 +116,10 @@ def run_in_time(
         except (EquidynError, RuntimeError) as error:  # out of memory, say: the others go on
             failed.append(settings["run"])
             traceback.print_exc()
-            lines.append(f"| {settings['run']} | failed: {' '.join(str(error).split())[:150]}" + " |" * 7)
+            lines.append(
+                f"| {settings['run']} | failed: {' '.join(str(error).split())[:150]}"
+                + " |" * (len(COLUMNS) - 1)
+            )
         write_text(out / "summary.md", _summary(lines, time.monotonic() - started, found[0]["device"]))
     print(_summary(lines, time.monotonic() - started, found[0]["device"]), flush=True)
     if failed:
@@ -127,7 +131,7 @@ def _line(results: Path, settings: dict, out: Path, share: float, steps: int | N
     timed = _Timed(results, settings, out)
     planned = timed.plan(share, steps)
     if planned is None:
-        return f"| {settings['run']} | not run: no time for {FEWEST} steps" + " |" * 7
+        return f"| {settings['run']} | not run: no time for {FEWEST} steps" + " |" * (len(COLUMNS) - 1)
     return timed.run(planned)
 
 
@@ -154,7 +158,7 @@ def files_of(results: Path, settings: dict) -> list[Path]:
     return [data / f"{settings['dataset']}.h5", *grids]
 
 
-def settled(trainer: loop.Trainer, n: int = TIMED) -> None:
+def settled(trainer: Trainer, n: int = TIMED) -> None:
     """Take the n steps that are timed so often that nothing is recorded or compiled any more when they
     are.
     """
@@ -168,6 +172,15 @@ def settled(trainer: loop.Trainer, n: int = TIMED) -> None:
                     return
         if before and before == trainer.passes.seen:  # all of them were replayed
             return
+
+
+def _cost_of_last(measurement: Measurement) -> float:
+    """What measuring the last checkpoint costs, in units of any other."""
+    last, other = (
+        sum(len(plan.conditions) * len(plan.rotations.drawn) for plan in measurement.plans(is_last))
+        for is_last in (True, False)
+    )
+    return last / other
 
 
 def grids_made(data: Path, grids: Path | None = None) -> tuple[Path, Path | None]:
@@ -208,12 +221,16 @@ class _Timed:
             print(f"{self.work}: of other settings, data, code, torch or device: discarded", flush=True)
         shutil.rmtree(self.work, ignore_errors=True)
         began, training = time.monotonic(), self.settings["training"]
-        step, measuring = self._time_steps(), self._time_measuring()
+        step = self._time_steps()
+        measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
+        measuring = self._time_measuring(measurement)
         share = max(0.0, share - (time.monotonic() - began))
         n = max(LEAST_CHECKPOINTS, min(training["n_checkpoints"], int(MEASURING * share / measuring)))
         storing = self._time_storing()
         step += storing * step / KEEP_EVERY  # resume states, by the way
-        fit = max(0, int(MARGIN * (share - (n - 1 + self._last()) * measuring - n * storing) / step))
+        fit = max(
+            0, int(MARGIN * (share - (n - 1 + _cost_of_last(measurement)) * measuring - n * storing) / step)
+        )
         planned = Planned(steps or min(fit, training["steps"]), n, step, measuring, share)
         print(
             f"{self.name}: {step:.4f} s a step, {measuring:.2f} s a checkpoint; {fit} steps fit in "
@@ -228,7 +245,7 @@ class _Timed:
     def _time_steps(self) -> float:
         """Mean seconds of steps, on a copy of the model."""
         model = copy.deepcopy(self.loaded.model).train()
-        trainer = loop.Trainer(model, self.loaded.task, self.settings["training"], 0, self.name)
+        trainer = Trainer(model, self.loaded.task, self.settings["training"], 0, self.name)
         settled(trainer)
         with contextlib.closing(trainer.draws().of_steps(0, TIMED)) as drawn:
             began = self._now()
@@ -236,10 +253,8 @@ class _Timed:
                 trainer.advance(step, parts)
             return (self._now() - began) / TIMED
 
-    def _time_measuring(self) -> float:
+    def _time_measuring(self, measurement: Measurement) -> float:
         """Seconds of a checkpoint, from its first condition and live weights."""
-        measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
-        self._measurement = measurement
         saved = {"step": 0, "live": copy.deepcopy(self.loaded.model.state_dict())}
         plan = Plan("live", measurement.main, self.loaded.task.conditions[:1])
         list(measurement.rows(saved, plan))  # warm-up, and what is made once
@@ -247,15 +262,6 @@ class _Timed:
         list(measurement.rows(saved, plan))
         of_all = len(self.loaded.task.conditions) * len(measurement.plans(last=False))
         return max(1e-3, (self._now() - began) * of_all)
-
-    def _last(self) -> float:
-        """What the last checkpoint costs, in units of any other."""
-        measurement = self._measurement
-        units = [
-            sum(len(plan.conditions) * len(plan.rotations.drawn) for plan in measurement.plans(last))
-            for last in (True, False)
-        ]
-        return units[0] / units[1]
 
     def _time_storing(self) -> float:
         """Seconds to write weights, averages and moments."""
@@ -291,7 +297,7 @@ class _Timed:
             torch.cuda.reset_peak_memory_stats()
 
         def measure(path: Path) -> None:
-            step = int(path.stem.removeprefix("step_"))
+            step = checkpoint.step_of(path)
             rows[step] = measured.rows(path, step == planned.steps)
             tables.write_table(self.out / f"{self.name}.csv", sum(rows.values(), []), list(DECOMPOSITION))
             print(f"{self.name}: measured step {step}", flush=True)
@@ -349,7 +355,7 @@ def _summary(lines: list[str], seconds: float, device: str) -> str:
     head = (
         f"{name}, torch {torch.__version__}, {date.today().isoformat()}, commit {commit()}, {seconds:.0f} s"
     )
-    return "\n".join([head, "", f"| {' | '.join(COLUMNS)} |", "|---" * 8 + "|", *lines, ""])
+    return "\n".join([head, "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *lines, ""])
 
 
 def _read(path: Path) -> dict:

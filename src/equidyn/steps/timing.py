@@ -18,7 +18,7 @@ from equidyn.device import hardware
 from equidyn.results.columns import TIMING
 from equidyn.results.tables import write_table
 from equidyn.steps.run import Run, load, read_settings
-from equidyn.training.loop import Trainer
+from equidyn.training.trainer import Trainer
 
 ROUNDS = 9
 TURN = 1.0  # s of training and of predictions per turn, no more than training takes; at least one of each

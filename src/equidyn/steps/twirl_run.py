@@ -14,7 +14,7 @@ from equidyn.symmetry import groups
 from equidyn.symmetry.averaging import losses_of_means
 from equidyn.symmetry.decomposition import ItemSums, accumulate, ratio_interval, summarise
 from equidyn.symmetry.expected_loss import SIZES, expected
-from equidyn.symmetry.measure import Batch, chunks, twisted_predictions
+from equidyn.symmetry.measure import Batch, chunks, twisted_by
 
 AT_ONCE = 4  # items whose predictions in all poses are held in memory
 
@@ -94,10 +94,7 @@ def _cut(batch: Batch, rotations: torch.Tensor):
 
 def _of_few(run: Run, few: Batch, rotations: torch.Tensor, order: int | None):
     """Sums of the decomposition, and losses of means by size, of some items; on the CPU."""
-    twisted = twisted_predictions(
-        lambda inputs: run.task.predict(run.model, inputs), few, run.task.actions, run.task.output, rotations
-    )
-    stack = torch.stack(list(twisted))  # (n_rotations, n_items, ...)
+    stack = torch.stack(list(twisted_by(run.task, run.model, few, rotations)))  # (n_rotations, n_items, ...)
     losses = losses_of_means(stack, few.target, few.mask)
     sums = accumulate(stack, few.target, few.mask, order)
     return sums, {n: loss.cpu() for n, loss in losses.items()}

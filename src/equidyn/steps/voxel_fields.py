@@ -4,7 +4,6 @@ from pathlib import Path
 
 from equidyn.analysis import voxel_fields as analysis
 from equidyn.steps.run import checkpoints_in, load, read_settings
-from equidyn.training import checkpoint
 
 N_ITEMS = 8  # at most
 
@@ -17,8 +16,7 @@ def voxel_fields(
     run = load(settings, data, grids, threads, min(N_ITEMS, settings["measure"]["n_items"]))
     paths, stages, recalls = checkpoints_in(checkpoints, settings), {}, {}
     for path in dict.fromkeys((paths[len(paths) // 2], paths[-1])):
-        saved = checkpoint.load(path)
-        run.model.load_state_dict(saved["live"])
-        stages[saved["step"]] = analysis.fields(run.model, run.task, run.task.held_out(run.model)[0])
-        recalls[saved["step"]] = analysis.recall(run.model, run.task)
+        step = run.take(path)
+        stages[step] = analysis.fields(run.model, run.task, run.task.held_out(run.model)[0])
+        recalls[step] = analysis.recall(run.model, run.task)
     analysis.write(out, stages, recalls)

@@ -6,6 +6,7 @@ number of plain forward passes and the memory that of one of them, whatever the 
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -99,6 +100,15 @@ def twisted_predictions(
         yield from output.inverse(rotation, prediction.to(torch.float64)).split(len(prediction) // n)
 
 
+def twisted_by(
+    task: Any, model: torch.nn.Module, batch: Batch, rotations: torch.Tensor
+) -> Iterable[torch.Tensor]:
+    """``twisted_predictions`` of a model, by a task that has ``predict``, ``actions`` and ``output``."""
+    return twisted_predictions(
+        lambda inputs: task.predict(model, inputs), batch, task.actions, task.output, rotations
+    )
+
+
 def _check_prediction(found: object, n_items: int) -> None:
     if isinstance(found, torch.Tensor) and found.ndim and len(found) == n_items:
         return
@@ -159,12 +169,8 @@ def measure(
     >>> f"{found.percent:.1f} % [{found.percent_lo:.1f}, {found.percent_hi:.1f}]"
     '66.7 % [66.7, 66.7]'
     """
-    off = (
-        (rotations @ rotations.mT - torch.eye(3, dtype=rotations.dtype, device=rotations.device))
-        .abs()
-        .max()
-        .item()
-    )
+    one = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    off = (rotations @ rotations.mT - one).abs().max().item()
     if not off < ORTHOGONAL:
         raise ArgumentError(f"measure: rotations are not orthogonal, R Rᵀ differs from 1 by {off:.2g}")
     return measure_losses(model, predict, batches, actions, output, rotations, {"": loss}, group_order)[""]

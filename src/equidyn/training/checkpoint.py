@@ -33,6 +33,16 @@ def load(path: str | Path) -> Any:
         raise DataError(f"{path}: {reason}; delete it and rerun the rule `train`") from error
 
 
+def name_of(step: int, last: int) -> str:
+    """File name of the checkpoint of a step, in the order of steps; ``last`` is the training's last one."""
+    return f"step_{step:0{len(str(last))}d}.pt"
+
+
+def step_of(path: Path) -> int:
+    """The step whose checkpoint a file is, see ``name_of``."""
+    return int(path.stem.removeprefix("step_"))
+
+
 def steps_of(training: dict) -> list[int]:
     """Steps with a checkpoint: at most ``n_checkpoints`` from ``checkpoints_from`` (0) to ``steps``, evenly
     spaced in log(10 + step), both ends included, each once.
@@ -46,10 +56,7 @@ def steps_of(training: dict) -> list[int]:
     >>> steps_of(dict(steps=1000, n_checkpoints=5))
     [0, 22, 90, 309, 1000]
     """
-    first, last, n = (
-        training.get("checkpoints_from", defaults.CHECKPOINTS_FROM),
-        training["steps"],
-        training["n_checkpoints"],
-    )
+    first = training.get("checkpoints_from", defaults.CHECKPOINTS_FROM)
+    last, n = training["steps"], training["n_checkpoints"]
     growth = (10 + last) / (10 + first)
     return sorted({round((10 + first) * growth ** (i / (n - 1))) - 10 for i in range(n)})
