@@ -11,8 +11,9 @@ import torch
 from scipy.stats import t as student_t
 
 from equidyn.symmetry.actions import Action, Vector
-from equidyn.symmetry.decomposition import ItemSums, accumulate
+from equidyn.symmetry.decomposition import accumulate
 from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_by
+from equidyn.symmetry.sums import ItemSums
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,9 @@ import torch
 
 from equidyn.errors import ArgumentError
 from equidyn.symmetry.actions import Action
-from equidyn.symmetry.decomposition import (
-    Decomposition,
-    ItemSums,
-    accumulate,
-    finite_factor,
-    summarise,
-    valid,
-)
+from equidyn.symmetry.decomposition import Decomposition, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval, chunks, rotate, twisted_predictions
+from equidyn.symmetry.sums import ItemSums, finite_factor, valid
 
 TERMS = ("twirled", "equivariance")
 

@@ -12,8 +12,9 @@ import torch
 from equidyn.analysis.curvature import Block
 from equidyn.errors import ArgumentError
 from equidyn.symmetry.actions import Action
-from equidyn.symmetry.decomposition import ItemSums, accumulate, summarise
+from equidyn.symmetry.decomposition import accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval, chunks, twisted_predictions
+from equidyn.symmetry.sums import ItemSums
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 
 from equidyn.errors import ArgumentError
-from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.measure import Batch
+from equidyn.symmetry.sums import valid
 
 
 class Predictor(Protocol):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from equidyn.probe.poses import Poses
-from equidyn.symmetry.decomposition import finite_factor
+from equidyn.symmetry.sums import finite_factor
 
 if TYPE_CHECKING:
     from ase import Atoms

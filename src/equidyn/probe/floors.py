@@ -10,8 +10,8 @@ from equidyn.probe.heldout import HeldOut
 from equidyn.probe.poses import Poses
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed
-from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.measure import Batch, rotate
+from equidyn.symmetry.sums import valid
 
 FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 2  # items whose predictions are compared; poses of them
 

@@ -23,9 +23,10 @@ from equidyn.probe.records import SUMS, Record
 from equidyn.probe.result import Result
 from equidyn.probe.rows import About, beside_the_mean, broken_at_the_identity, row_of
 from equidyn.symmetry.actions import Action, Scalar
-from equidyn.symmetry.decomposition import ItemSums, accumulate, valid
+from equidyn.symmetry.decomposition import accumulate
 from equidyn.symmetry.measure import Batch, chunks, twisted_predictions
 from equidyn.symmetry.quadrature import accumulate_weighted
+from equidyn.symmetry.sums import ItemSums, valid
 
 
 @dataclass(frozen=True)

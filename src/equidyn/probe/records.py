@@ -10,7 +10,7 @@ import torch
 
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
-from equidyn.symmetry.decomposition import ItemSums
+from equidyn.symmetry.sums import ItemSums
 
 PARTIAL = ("code", "opened")
 SUMS = ("count", "total", "equivariance", "zero", "power", "within")  # fields of ItemSums, one item

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from equidyn.probe.verdicts import last_digits, rounding_limit, verdict
-from equidyn.symmetry.decomposition import ItemSums, ratio_interval, summarise
+from equidyn.symmetry.decomposition import ratio_interval, summarise
 from equidyn.symmetry.limits import EXACT
+from equidyn.symmetry.sums import ItemSums
 
 NAN = float("nan")
 

@@ -10,8 +10,8 @@ from equidyn.baselines.mean_density import MeanDensity, WienerFilter
 from equidyn.baselines.pair_potential import PairPotential
 from equidyn.baselines.rescaled_input import RescaledInput
 from equidyn.data.select import subset
-from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.measure import Batch
+from equidyn.symmetry.sums import valid
 from equidyn.tasks.protocol import Task
 
 N_FIT = 5000  # training items that a baseline is fitted to, at most: its few numbers are known by then

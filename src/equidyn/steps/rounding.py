@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.measure import Batch
+from equidyn.symmetry.sums import valid
 
 Twisted = Callable[[Batch], Iterable[torch.Tensor]]
 

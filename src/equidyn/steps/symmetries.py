@@ -20,9 +20,10 @@ from equidyn.steps.measure_run import load_last
 from equidyn.steps.rounding import in_double, rounding
 from equidyn.steps.run import Run
 from equidyn.symmetry import groups, transformations
-from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
+from equidyn.symmetry.decomposition import Decomposition, accumulate, summarise
 from equidyn.symmetry.limits import EXACT
 from equidyn.symmetry.measure import Batch, check_eval
+from equidyn.symmetry.sums import ItemSums
 from equidyn.symmetry.transformations import Transformation, twisted
 
 SHIFT = 3.0  # Å, of translations of atoms

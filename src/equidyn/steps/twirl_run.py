@@ -12,9 +12,10 @@ from equidyn.steps.measure_run import load_last
 from equidyn.steps.run import Run
 from equidyn.symmetry import groups
 from equidyn.symmetry.averaging import losses_of_means
-from equidyn.symmetry.decomposition import ItemSums, accumulate, ratio_interval, summarise
+from equidyn.symmetry.decomposition import accumulate, ratio_interval, summarise
 from equidyn.symmetry.expected_loss import SIZES, expected
 from equidyn.symmetry.measure import Batch, chunks, twisted_by
+from equidyn.symmetry.sums import ItemSums
 
 AT_ONCE = 4  # items whose predictions in all poses are held in memory
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import torch
 
 from equidyn.symmetry.actions import Action
-from equidyn.symmetry.decomposition import valid
 from equidyn.symmetry.expected_loss import SIZES
 from equidyn.symmetry.measure import rotate
+from equidyn.symmetry.sums import valid
 
 
 def averaged(

@@ -17,12 +17,14 @@ interval over clusters.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from scipy.stats import t as student_t
 
 from equidyn.errors import ArgumentError
+from equidyn.symmetry.convex import accumulate_convex
+from equidyn.symmetry.sums import ItemSums, check_rotations, finite, finite_factor, moments, per_item, valid
 
 
 @dataclass(frozen=True)
@@ -58,73 +60,28 @@ class Decomposition:
     plugin: "Decomposition | None" = None
 
 
-@dataclass
-class ItemSums:
-    """Per-item sums over the valid elements, each [n_items] float64; batches of items are joined with
-    ``join``.
-    """
-
-    count: torch.Tensor  # number of valid elements
-    total: torch.Tensor  # Σ L̂
-    equivariance: torch.Tensor  # Σ Ê
-    zero: torch.Tensor  # Σ ℓ(0, y)
-    power: torch.Tensor  # Σ mean_r ℓ(f_r, 0), of the squared loss Σ mean_r f_r²
-    within: torch.Tensor  # variance over the group of the item's summed loss
-    n_rotations: int
-    group_order: int | None = None  # of a finite group that was drawn from without replacement
-
-    def on_cpu(self) -> "ItemSums":
-        """The same, on the CPU."""
-        tensors = {name: value.cpu() for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return replace(self, **tensors)
-
-    @staticmethod
-    def join(parts: "list[ItemSums]") -> "ItemSums":
-        """One ItemSums from the ItemSums of consecutive batches."""
-        names = ("count", "total", "equivariance", "zero", "power", "within")
-        return ItemSums(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in names),
-            parts[0].n_rotations,
-            parts[0].group_order,
-        )
-
-
 def accumulate(
     twisted: Iterable[torch.Tensor],
     target: torch.Tensor,
     mask: torch.Tensor | None = None,
     group_order: int | None = None,
 ) -> ItemSums:
-    """Squared-loss sums of a batch of items in one pass over rotations (Welford, float64): memory of two
-    predictions.
+    """Squared-loss sums of a batch of items in one pass over rotations, see ``sums.moments``.
 
     Parameters are those of ``decompose``.
     """
     weight = valid(mask, target)
-    target, counts = finite(target, weight), weight > 0
-    axes = tuple(range(1, target.ndim))
-    per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
-    mean, spread = torch.zeros_like(target), torch.zeros_like(target)
-    losses, power, n = [], 0.0, 0
-    for prediction in twisted:
-        prediction = counted(prediction, target, counts)
-        n += 1
-        step = prediction - mean
-        mean = mean + step / n
-        spread = spread + step * (prediction - mean)
-        losses.append(per_item(weight * (prediction - target) ** 2))
-        power = power + per_item(weight * prediction**2)
-    _check_rotations(n, group_order)
-    factor = finite_factor(group_order)
-    losses = torch.stack(losses)  # (n, n_items)
-    require_finite(losses)
+    target = finite(target, weight)
+    found = moments(((prediction, 1.0) for prediction in twisted), target, weight > 0)
+    n, factor = len(found.losses), finite_factor(group_order)
+    check_rotations(n, group_order)
     return ItemSums(
         count=per_item(weight),
-        total=losses.mean(0),
-        equivariance=factor * per_item(weight * spread) / (n - 1),
-        zero=per_item(weight * target**2),
-        power=power / n,
-        within=factor * losses.var(0),
+        total=found.losses.mean(0),
+        equivariance=factor * per_item(found.spread) / (n - 1),
+        zero=per_item(target**2),
+        power=found.power / n,
+        within=factor * found.losses.var(0),
         n_rotations=n,
         group_order=group_order,
     )
@@ -256,51 +213,6 @@ def with_plugin(exact: ItemSums, plugin: ItemSums, clusters: torch.Tensor | None
     return Decomposition(**{**summarise(exact, clusters).__dict__, "plugin": summarise(plugin, clusters)})
 
 
-def accumulate_convex(
-    twisted: Iterable[torch.Tensor],
-    target: torch.Tensor,
-    mask: torch.Tensor | None,
-    group_order: int | None,
-    loss: Callable,
-) -> tuple[ItemSums, ItemSums]:
-    """Sums of a convex loss, (jackknifed, plug-in); parameters as in ``decompose``.
-
-    Holds all predictions of the batch.
-    """
-    counts = valid(mask, target)
-    target, counts = finite(target, counts), counts > 0
-    stack = torch.stack([counted(prediction, target, counts) for prediction in twisted])
-    require_finite(stack)
-    n = len(stack)
-    _check_rotations(n, group_order)
-    weight = valid(mask, loss(target, target))
-    axes = tuple(range(1, weight.ndim))
-
-    def per_item(prediction, to=target):
-        values = torch.where(weight > 0, loss(prediction, to), 0.0)
-        return values.sum(axes) if axes else values
-
-    nothing = torch.zeros_like(target)
-    losses = torch.stack([per_item(prediction) for prediction in stack])
-    mean = stack.mean(0)
-    plain = per_item(mean)
-    left_out = torch.stack([per_item((n * mean - prediction) / (n - 1)) for prediction in stack]).mean(0)
-    # Finite population: the variance of f̄ is S²/n (1 − n/|G|), and that of a mean of n − 1 exceeds it by
-    # S²/(n(n − 1)) whatever |G|.
-    shrink = 1.0 if group_order is None else (group_order - n) / group_order
-    corrected = plain + shrink * (n - 1) * (plain - left_out)
-    common = dict(
-        count=weight.sum(axes) if axes else weight,
-        total=losses.mean(0),
-        zero=per_item(nothing),
-        n_rotations=n,
-        group_order=group_order,
-        power=torch.stack([per_item(prediction, nothing) for prediction in stack]).mean(0),
-        within=finite_factor(group_order) * losses.var(0),
-    )
-    return tuple(ItemSums(equivariance=losses.mean(0) - value, **common) for value in (corrected, plain))
-
-
 def ratio_interval(
     numerator: torch.Tensor, denominator: torch.Tensor, clusters: torch.Tensor
 ) -> tuple[float, float, float, int]:
@@ -319,92 +231,3 @@ def ratio_interval(
     error = ((n - 1) / n * ((deleted - deleted.mean()) ** 2).sum()).sqrt().item()
     half = float(student_t.ppf(0.975, n - 1)) * error
     return percent, percent - half, percent + half, n
-
-
-def finite_factor(group_order: int | None) -> float:
-    """Variance over a group as a multiple of the sample variance of draws without replacement from it: (|G| −
-    1)/|G|; 1 for Haar draws (None).
-    """
-    return 1.0 if group_order is None else (group_order - 1) / group_order
-
-
-def valid(mask: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """1 where an element counts, else 0, in the shape of ``like``, float64; ``mask`` may lack
-    trailing axes.
-    """
-    if mask is None:
-        return torch.ones_like(like, dtype=torch.float64)
-    if (
-        mask.ndim > like.ndim
-        or any(m not in (1, s) for m, s in zip(mask.shape, like.shape))
-        or len(mask) != len(like)
-    ):
-        raise ArgumentError(
-            f"decomposition: mask has shape {list(mask.shape)}, expected the leading dimensions of "
-            f"{list(like.shape)}"
-        )
-    mask = mask.reshape(*mask.shape, *[1] * (like.ndim - mask.ndim))
-    return mask.to(device=like.device, dtype=torch.float64).expand(like.shape)
-
-
-def finite(target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The target in float64, zero where it does not count, so that what stands there does not matter.
-
-    Raises
-    ------
-    ArgumentError
-        NaN or infinity where it counts
-    """
-    target = torch.where(weight > 0, target.to(torch.float64), 0.0)
-    if not (good := torch.isfinite(target)).all():
-        raise ArgumentError(
-            f"decomposition: a target is not finite (NaN or infinity) where it counts, item {_first(~good)}"
-        )
-    return target
-
-
-def counted(prediction: torch.Tensor, target: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """A prediction in float64, zero where it does not count (``counts`` of the shape of the target is false).
-
-    Raises
-    ------
-    ArgumentError
-        another shape than the target's
-    """
-    if prediction.shape != target.shape:
-        raise ArgumentError(
-            f"decomposition: a twisted prediction has shape {list(prediction.shape)}, the target "
-            f"{list(target.shape)}"
-        )
-    return torch.where(counts, prediction.to(torch.float64), 0.0)
-
-
-def require_finite(predicted: torch.Tensor) -> None:
-    """Predictions, or their losses, [n_rotations, n_items, ...], asked once for all rotations, because the
-    answer has to be waited for.
-
-    Raises
-    ------
-    ArgumentError
-        NaN or infinity
-    """
-    if not (good := torch.isfinite(predicted)).all():
-        rotation, item = (~good).nonzero()[0, :2].tolist()
-        raise ArgumentError(
-            f"decomposition: a prediction is not finite (NaN or infinity) where it counts, item {item} in "
-            f"rotation {rotation}"
-        )
-
-
-def _first(bad: torch.Tensor) -> int:
-    """Number of the first item, counted from 0, with a bad element."""
-    return int(bad.reshape(len(bad), -1).any(1).nonzero()[0])
-
-
-def _check_rotations(n: int, group_order: int | None) -> None:
-    if n < 2:
-        raise ArgumentError(f"decomposition: {n} rotation(s), expected at least 2")
-    if group_order is not None and n > group_order:
-        raise ArgumentError(
-            f"decomposition: {n} rotations without replacement from a group of order {group_order}"
-        )

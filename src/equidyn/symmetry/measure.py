@@ -13,14 +13,9 @@ import torch
 from equidyn.errors import ArgumentError, UnknownNameError
 from equidyn.processes import ALONE, Processes
 from equidyn.symmetry.actions import Action
-from equidyn.symmetry.decomposition import (
-    Decomposition,
-    ItemSums,
-    accumulate,
-    accumulate_convex,
-    summarise,
-    with_plugin,
-)
+from equidyn.symmetry.convex import accumulate_convex
+from equidyn.symmetry.decomposition import Decomposition, accumulate, summarise, with_plugin
+from equidyn.symmetry.sums import ItemSums
 
 ORTHOGONAL = 1e-5  # by which R Rᵀ may differ from 1: float32 has some 1e-6
 

@@ -18,7 +18,7 @@ import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
 from equidyn.symmetry import groups
-from equidyn.symmetry.decomposition import ItemSums, counted, finite, require_finite, valid
+from equidyn.symmetry.sums import ItemSums, finite, moments, per_item, valid
 
 LEBEDEV = (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)  # degrees of directions that are kept
 GROUPS = {"cube": (groups.cube, 3), "icosahedron": (groups.icosahedron, 5)}
@@ -116,31 +116,18 @@ def accumulate_weighted(
     ValueError
         another number of predictions than weights
     """
-    weight_of = valid(mask, target)
-    target, counts = finite(target, weight_of), weight_of > 0
-    axes = tuple(range(1, target.ndim))
-    per_item = (lambda x: x.sum(axes)) if axes else (lambda x: x)
-    mean, spread = torch.zeros_like(target), torch.zeros_like(target)
-    losses, power, passed = [], 0.0, 0.0
-    for prediction, weight in zip(twisted, weights.tolist(), strict=True):
-        prediction = counted(prediction, target, counts)
-        passed += weight
-        step = prediction - mean
-        mean = mean + step * (weight / passed)
-        spread = spread + weight * step * (prediction - mean)
-        losses.append(per_item((prediction - target) ** 2))
-        power = power + weight * per_item(prediction**2)
-    losses = torch.stack(losses)  # (n, n_items)
-    require_finite(losses)
-    share = weights.to(losses)[:, None]
-    total = (share * losses).sum(0)
+    weight = valid(mask, target)
+    target = finite(target, weight)
+    found = moments(zip(twisted, weights.tolist(), strict=True), target, weight > 0)
+    share = weights.to(found.losses)[:, None]
+    total = (share * found.losses).sum(0)
     return ItemSums(
-        count=per_item(weight_of),
+        count=per_item(weight),
         total=total,
-        equivariance=per_item(spread),
+        equivariance=per_item(found.spread),
         zero=per_item(target**2),
-        power=power,
-        within=(share * (losses - total) ** 2).sum(0),
-        n_rotations=len(losses),
-        group_order=len(losses),  # a whole: nothing is left to chance
+        power=found.power,
+        within=(share * (found.losses - total) ** 2).sum(0),
+        n_rotations=len(found.losses),
+        group_order=len(found.losses),  # a whole: nothing is left to chance
     )

@@ -20,8 +20,9 @@ from equidyn.device import on_device
 from equidyn.errors import DataError
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
-from equidyn.symmetry.decomposition import Decomposition, ItemSums, accumulate, summarise
+from equidyn.symmetry.decomposition import Decomposition, accumulate, summarise
 from equidyn.symmetry.measure import Batch, check_eval
+from equidyn.symmetry.sums import ItemSums
 from equidyn.tasks.protocol import TrainsInParts, draws_of_symmetry, penalised, predicted
 
 TASK = {
