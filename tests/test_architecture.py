@@ -39,7 +39,7 @@ MAY_IMPORT = {  # room → rooms that it may import, beside itself and the subst
     "analysis": {"symmetry", "geometry", "guards"},
     "results": {"symmetry", "guards", "data"},
     "figures": {"results", "guards", "symmetry"},
-    "cost": {"results", "guards", "data", "geometry", "models", "training"},
+    "cost": {"symmetry", "results", "guards", "data", "geometry", "models", "training"},
     "probe": {"symmetry"},
     "lightning": {"probe"},
     "steps": {

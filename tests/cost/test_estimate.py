@@ -15,7 +15,7 @@ import yaml
 from common import REPOSITORY
 
 from equidyn import config as configuration
-from equidyn.cost import estimate, throughput
+from equidyn.cost import estimate, shapes, throughput
 from equidyn.download.table import read_table
 from equidyn.errors import DataError
 from equidyn.models import registry
@@ -78,11 +78,23 @@ def test_forwards_are_those_of_the_steps_that_make_them(smoke):
         trained,
         measured + times * run["measure"]["n_items"] * run["measure"]["n_rotations"],
     )
+    named, absent = copy.deepcopy(run), copy.deepcopy(run)
+    named["measure"]["self_conditioning_times"] = run["measure"]["times"]
+    del absent["measure"]["self_conditioning_times"]
+    assert estimate.forwards(absent) == estimate.forwards(named)  # absent: at all times
     forces = configuration.resolve_run(smoke, "forces")
     n = len(checkpoint.steps_of(forces["training"]))
     items, rotations = forces["measure"]["n_items"], forces["measure"]["n_rotations"]
     least = 2 * (n + 1) * items * rotations + 24 * items
     assert least < estimate.forwards(forces)[1] <= least + (2 * (n + 1) + 1) * 4 * items
+
+
+def test_the_default_config_is_estimated_before_its_data_are_made(monkeypatch):
+    """Its chains are cut into fragments with the seed of the config, and counted."""
+    monkeypatch.chdir(REPOSITORY)
+    rows = estimate.estimate(load("config"), TABLE)
+    (n_fragments,) = values(rows, of="dataset", name="backbones", quantity="items")
+    assert n_fragments > 1000 and len(values(rows, of="run", quantity="disk")) == len(load("config")["runs"])
 
 
 def test_estimate_is_additive_over_runs(smoke):
@@ -158,11 +170,11 @@ def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
     from equidyn.data import store
 
     arrays, _ = store.read(dataset)
-    shape = estimate.shape_of(smoke["datasets"]["molecules"], "forces", dataset)
+    shape = shapes.shape_of(smoke["datasets"]["molecules"], "forces", dataset)
     assert shape.items == len(arrays["energy"]) and math.isclose(
         shape.mean * shape.items, len(arrays["numbers"])
     )
-    assert sum(array.nbytes for array in arrays.values()) == estimate.dataset_bytes("forces", shape)
+    assert sum(array.nbytes for array in arrays.values()) == shapes.dataset_bytes("forces", shape)
     assert shape.longest <= smoke["datasets"]["molecules"]["max_atoms"] and "counted" in shape.basis
     (tmp_path / "molecules.h5").write_bytes(dataset.read_bytes())
     rows = estimate.estimate({**smoke, "runs": {"forces": smoke["runs"]["forces"]}}, [], data=tmp_path)
@@ -174,8 +186,8 @@ def test_datasets_that_exist_are_counted(smoke, dataset, tmp_path):
 
 def test_sizes_of_downloads_are_those_of_the_table_or_not_known():
     entry = dict(name="x", size=None, checksum=None, verified=True)
-    assert estimate.download_size(entry | {"size": 7}) == (7, "size that the table of datasets states")
-    quoted = estimate.download_size(entry | {"quoted": {"size": 9}})
+    assert shapes.download_size(entry | {"size": 7}) == (7, "size that the table of datasets states")
+    quoted = shapes.download_size(entry | {"quoted": {"size": 9}})
     assert quoted[0] == 9 and "quoted by others" in quoted[1] and "not confirmed" in quoted[1]
     for unknown in (
         None,
@@ -184,9 +196,9 @@ def test_sizes_of_downloads_are_those_of_the_table_or_not_known():
         entry | {"ids": ["1abc", "2abc"]},
         entry | {"ids_file": "x"},
     ):
-        size, basis = estimate.download_size(unknown)
+        size, basis = shapes.download_size(unknown)
         assert size is None and basis.startswith("not known")
-    assert "2 files" in estimate.download_size(entry | {"ids": ["1abc", "2abc"]})[1]
+    assert "2 files" in shapes.download_size(entry | {"ids": ["1abc", "2abc"]})[1]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +252,7 @@ def test_configs_of_the_real_datasets_are_valid(name):
     table = {row["name"] for row in yaml.safe_load((REPOSITORY / "resources/datasets.yaml").read_text())}
     for settings in config["datasets"].values():
         assert {*settings.get("download", []), *settings.get("held_out_download", [])} <= table
-    assert set(estimate.QUOTED) <= table
+    assert set(shapes.QUOTED) <= table
     for run in (expanded := configuration.expand(config)[0])["runs"]:
         named = configuration.resolve_run(expanded, run)["model"]
         with torch.device("meta"):

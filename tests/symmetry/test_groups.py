@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,17 @@ def test_per_item_draws():
     assert all(len({tuple(r.flatten().tolist()) for r in picks[:, i]}) == 24 for i in range(6))
     with pytest.raises(ValueError, match="expected 1 to 24"):
         groups.subset_per_item(groups.cube(), 25, 1, 0)
+
+
+def test_augmentation_turns_so_many_and_leaves_the_others():
+    """Those that are turned are turned as without the others, whatever the chance."""
+    every, some, none = (
+        groups.sometimes(2000, 3, chance, np.random.default_rng(5)) for chance in (1.0, 0.3, 0.0)
+    )
+    one = torch.eye(3, dtype=torch.float64).expand(2000, 3, 3)
+    left = (some == one).flatten(1).all(1)
+    assert torch.equal(every, groups.haar(2000, 3)) and torch.equal(none, one)
+    assert torch.equal(some[~left], every[~left]) and 0.25 < 1 - left.double().mean() < 0.35
 
 
 def test_euler_angles_are_not_haar():

@@ -6,21 +6,17 @@ was measured on, an assumed share of a peak that the caller names. An assumed ca
 ``LATENCY`` per kernel. Left out: loading, voxelizing, neighbour lists, optimizer, checkpoints, figures.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from equidyn.config import declared_tasks, origin, resolve_dataset, resolve_run
+from equidyn.cost.shapes import Shape, dataset_bytes, download_size, shape_of
 from equidyn.cost.throughput import FLOPS_PER_FORWARD, Cost, achieved, cost_of
 from equidyn.data import store
-from equidyn.data.generate import experimental_chains
-from equidyn.data.schema import KINDS
 from equidyn.declarations import own_tasks
 from equidyn.defaults import AVERAGE, EQUIVARIANCE_PENALTY
-from equidyn.guards import content_digest
+from equidyn.symmetry.limits import CUBE_ORDER, FLOOR_ITEMS, FLOOR_ROTATIONS
 from equidyn.training.checkpoint import steps_of
 
 LATENCY = 10e-6  # s per kernel on an assumed card: an assumption too
@@ -29,20 +25,7 @@ OVERHEAD = 310
 GRID_BYTES_PER_ATOM = (
     6400  # of compressed grids at 0.25 Å: measured, 12 drug-like molecules of 30 atoms on average
 )
-SELF_CONDITIONING_FORWARDS = 1
 
-# Items, mean and largest number of atoms or residues of published files, as quoted by others (pdb_small:
-# expected); used until the dataset file exists.
-QUOTED = {
-    "maceoff23_train": (951_005, 30, 150),
-    "maceoff23_test": (50_195, 30, 150),
-    "geom_drugs_train": (1_100_000, 44, 181),
-    "geom_drugs_val": (146_000, 44, 181),
-    "geom_drugs_test": (146_000, 44, 181),
-    "qm9": (133_885, 18, 29),
-    "rmd17": (1_000_000, 16, 24),
-    "pdb_small": (300, 153, 256),
-}
 # Peak memory of making a dataset, MiB of the parent and of a worker: the largest of benchmarks/convert.py,
 # seven sources, files of up to 2 GB, and of generated data.
 WORKERS = 2  # threads of the rule `dataset`
@@ -54,18 +37,6 @@ GENERATION, HELD = (
     (290, 120),
     8,
 )  # conformers and backbones are held whole: 5 to 8 times the dataset, measured; chains need 129 MiB in all
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Items of a dataset: how many (None: not known), rows (atoms, residues) per item, and how that
-    is known.
-    """
-
-    items: int | None
-    mean: float
-    longest: int
-    basis: str
 
 
 @dataclass(frozen=True)
@@ -87,81 +58,9 @@ class Assumed:
         )
 
 
-def shape_of(settings: dict, kind: str, file: Path | None = None) -> Shape:
-    """Items of a dataset: from its file where that exists, else from its settings, else as quoted for its
-    downloads. Fragments of chains are counted without making the dataset.
-    """
-    if (
-        file is not None and file.is_file() and content_digest.has_digest(file)
-    ):  # a dataset of an older version will be made again
-        with content_digest.open_checked(file, "dataset") as data:
-            lengths = data["offsets"][1:] - data["offsets"][:-1]
-        return Shape(len(lengths), float(lengths.mean()), int(lengths.max()), f"counted in {file}")
-    if settings["source"] == "conformers":
-        return Shape(
-            settings["n_conformers"],
-            0.7 * settings["max_atoms"],
-            settings["max_atoms"],
-            "mean atoms assumed 0.7 max_atoms",
-        )
-    if "chains" in settings and Path(settings["chains"]).is_file():
-        kept, _ = experimental_chains.fragments(experimental_chains.read(settings["chains"]), settings)
-        lengths = np.array([fragment.stop - fragment.start for fragment in kept] or [0])
-        basis = f"fragments of {settings['chains']}, counted"
-        return Shape(len(kept), float(lengths.mean()), int(lengths.max()), basis)
-    names = [*settings.get("download", []), *settings.get("held_out_download", [])]
-    if names and all(name in QUOTED for name in names):
-        quoted = [QUOTED[name] for name in names]
-        items = sum(q[0] for q in quoted)
-        return Shape(
-            items,
-            sum(q[0] * q[1] for q in quoted) / items,
-            max(q[2] for q in quoted),
-            f"items and lengths of {', '.join(names)} as quoted or expected, not counted",
-        )
-    if kind == "backbones":
-        low, high = settings["min_residues"], settings["max_residues"]
-        basis = "mean residues assumed in the middle of min_residues and max_residues"
-        unknown = (
-            f"{basis}; number of chains not known before they are read: none is quoted for "
-            f"{', '.join(names or settings.get('files', [settings['source']]))}"
-        )
-        return Shape(
-            settings.get("n_chains"), (low + high) / 2, high, basis if "n_chains" in settings else unknown
-        )
-    return Shape(None, 30, 150, "items not counted before the files are read; assumed 30 atoms, 150 at most")
-
-
-def download_size(entry: dict | None) -> tuple[int | None, str]:
-    """Bytes of a download, or None, and how they are known, from its entry of the table of datasets."""
-    if entry is None:
-        return None, "not known: no such entry in the table of datasets"
-    if "ids" in entry or "ids_file" in entry:
-        files = f"{len(entry['ids'])} files" if "ids" in entry else "the files of its list"
-        return None, f"not known: sizes of {files} are not in the table of datasets"
-    if entry["size"]:
-        return entry["size"], "size that the table of datasets states"
-    if size := (entry.get("quoted") or {}).get("size"):
-        return size, "size as quoted by others (table of datasets), not confirmed"
-    return None, "not known: the table of datasets neither states nor quotes a size"
-
-
 def checkpoint_bytes(cost: Cost) -> int:
     """Of one checkpoint: live and EMA weights in float32."""
     return 2 * (4 * cost.numbers + OVERHEAD * cost.tensors)
-
-
-def dataset_bytes(kind: str, shape: Shape) -> int | None:
-    """Of a dataset file, uncompressed; None where the number of items is not known."""
-    if shape.items is None:
-        return None
-    per = {"row": shape.items * shape.mean, "item": shape.items, "boundary": shape.items + 1}
-    return round(
-        sum(
-            per[key.per] * math.prod(key.trailing) * np.dtype(key.dtype).itemsize
-            for key in KINDS[kind].values()
-        )
-    )
 
 
 def forwards(settings: dict) -> tuple[float, int]:
@@ -171,19 +70,20 @@ def forwards(settings: dict) -> tuple[float, int]:
     training, measured, task = settings["training"], settings["measure"], settings["task"]
     penalised = training.get("equivariance_penalty", EQUIVARIANCE_PENALTY) > 0  # one more such pass
     per_item = (training.get("average", AVERAGE) + penalised) * FLOPS_PER_FORWARD
-    per_item += training.get("self_conditioning", 0) * SELF_CONDITIONING_FORWARDS if task == "flow" else 0
+    per_item += training.get("self_conditioning", 0) if task == "flow" else 0
     n_checkpoints = len(steps_of(training))
     items, rotations = measured["n_items"], measured["n_rotations"]
-    conditions = len(measured.get("times", [])) if task == "flow" else 1
-    floor = 4 * min(4, measured["batch_size"], items)  # the control, four items and four rotations
+    times = measured.get("times", [])
+    conditions = len(times) if task == "flow" else 1
+    floor = FLOOR_ROTATIONS * min(FLOOR_ITEMS, measured["batch_size"], items)  # the control
     passes = 2 * conditions * (items * rotations + floor)  # live and EMA weights
     last = (
         passes  # training items
-        + len(measured.get("self_conditioning_times", [])) * (items * (rotations + 1) + floor)
+        + len(measured.get("self_conditioning_times", times)) * (items * (rotations + 1) + floor)
         + 2 * items * measured.get("off_grid", 0)
     )
     if conditions == 1:
-        last += items * 24 + floor
+        last += items * CUBE_ORDER + floor
     return training["steps"] * training["batch_size"] * per_item, n_checkpoints * passes + last
 
 
@@ -204,8 +104,8 @@ def estimate(
     throughputs : see ``throughput.read``;  devices : of that table, to give hours on;  assumed : one more
         device
     data : folder of dataset files, which are counted where they exist
-    table : entries of the table of datasets by name (``catalogue.read_table``); without it every download is
-        of unknown size
+    table : entries of the table of datasets by name (``download.table.read_table``); without it every
+        download is of unknown size
 
     Raises
     ------
@@ -234,13 +134,18 @@ def _row(of, name, quantity, value, unit, basis, device=""):
     )
 
 
+def _of_structures(config: dict, name: str) -> dict:
+    """All settings of the dataset that the structures of another, or of itself, come from."""
+    return {"seed": config["seed"], **origin(config, name)}
+
+
 def _file(data, name):
     return None if data is None else data / f"{name}.h5"
 
 
 def _dataset_rows(config, name, kind, data):
     settings, file = resolve_dataset(config, name), _file(data, name)
-    shape = shape_of(origin(config, name), kind, file)
+    shape = shape_of(_of_structures(config, name), kind, file)
     yield _row("dataset", name, "items", shape.items, "1", shape.basis)
     if file is not None and file.is_file():
         yield _row("dataset", name, "disk", file.stat().st_size, "byte", f"size of {file}")
@@ -313,72 +218,77 @@ def _grid_bytes(box):
 
 def _run_rows(config, name, throughputs, devices, assumed, data):
     settings = resolve_run(config, name)
-    task, training, model = settings["task"], settings["training"], settings["model"]
+    task, training = settings["task"], settings["training"]
     if task not in own_tasks():
         basis = f"not estimated: the task {task} comes from outside the package"
         yield _row("run", name, "training", None, "hour", basis)
         return
-    dataset = origin(config, settings["dataset"])
+    dataset = _of_structures(config, settings["dataset"])
     shape = shape_of(dataset, own_tasks()[task].kind, _file(data, settings["dataset"]))
     box = dataset.get("voxels", {})
-    cost = cost_of(model, task, round(shape.mean), (len(box.get("elements", [])), box.get("grid", 0)))
-    label = model["import"] if "import" in model else f"{model['architecture']} {model['size']}"
+    channels, grid = len(box.get("elements", [])), box.get("grid", 0)
+    cost = cost_of(settings["model"], task, round(shape.mean), (channels, grid))
+    yield _row("run", name, "parameters", cost.parameters, "1", f"counted on {_label(settings)}")
+    yield from _storage_rows(name, training, cost)
+    host = _host_bytes(task, shape)
+    if task == "voxels" and host is not None:  # held-out grids, and the noise of those measured
+        host += _grid_bytes(box) * (dataset.get("n_held_out", shape.items) + settings["measure"]["n_items"])
+    yield _row("run", name, "memory, host", host, "byte", f"the dataset as the task holds it; {shape.basis}")
+    item = f"{grid}³ voxels" if task == "voxels" else f"{round(shape.mean)} rows ({shape.basis})"
+    yield from _work_rows(name, settings, cost, f"counted: forward FLOP of one item, {item}")
+    yield from _hour_rows(name, settings, cost, throughputs, devices, assumed)
 
-    def row(quantity, value, unit, basis, device=""):
-        return _row("run", name, quantity, value, unit, basis, device)
 
-    yield row("parameters", cost.parameters, "1", f"counted on {label}")
+def _label(settings: dict) -> str:
+    model = settings["model"]
+    return model["import"] if "import" in model else f"{model['architecture']} {model['size']}"
+
+
+def _batch(training: dict) -> int:
+    """Items of a forward pass."""
+    return min(training["batch_size"], training.get("micro_batch", training["batch_size"]))
+
+
+def _storage_rows(name: str, training: dict, cost: Cost) -> Iterator[dict]:
+    """Checkpoints on the disk, and what the device holds."""
     one, n = checkpoint_bytes(cost), len(steps_of(training))
-    yield row("checkpoint", one, "byte", "live and EMA weights in float32")
     moments = 1 if training["optimizer"] == "sgd" else 2
-    yield row(
-        "disk",
-        (n + 1) * one + (2 + moments) * 4 * cost.numbers,
-        "byte",
-        f"{n} checkpoints, the model, and while it trains the resume state",
-    )
-    state = (3 + moments) * 4 * cost.numbers
-    batch = min(training["batch_size"], training.get("micro_batch", training["batch_size"]))
+    disk = (n + 1) * one + (2 + moments) * 4 * cost.numbers
+    memory = (3 + moments) * 4 * cost.numbers + _batch(training) * cost.kept
+    yield _row("run", name, "checkpoint", one, "byte", "live and EMA weights in float32")
+    basis = f"{n} checkpoints, the model, and while it trains the resume state"
+    yield _row("run", name, "disk", disk, "byte", basis)
     basis = (
         f"weights, EMA, gradients, optimizer; {cost.kept / 2**20:.0f} MiB of activations per item, "
         f"counted in float32 with unfused attention"
     )
-    yield row("memory, device", state + batch * cost.kept, "byte", basis)
-    host = _host_bytes(task, shape)
-    if task == "voxels" and host is not None:  # held-out grids, and the noise of those measured
-        host += _grid_bytes(box) * (dataset.get("n_held_out", shape.items) + settings["measure"]["n_items"])
-    yield row("memory, host", host, "byte", f"the dataset as the task holds it; {shape.basis}")
+    yield _row("run", name, "memory, device", memory, "byte", basis)
+
+
+def _work_rows(name: str, settings: dict, cost: Cost, basis: str) -> Iterator[dict]:
+    """Operations of training and measuring."""
     trained, measured = forwards(settings)
-    per_item = "forward FLOP of one item, " + (
-        f"{box['grid']}³ voxels" if task == "voxels" else f"{round(shape.mean)} rows ({shape.basis})"
-    )
-    yield row(
-        "FLOP, training",
-        trained * cost.flops,
-        "1",
-        f"counted: {per_item}, x {FLOPS_PER_FORWARD} x batch x steps",
-    )
-    yield row(
-        "FLOP, decomposition", measured * cost.flops, "1", f"counted: {per_item}, x {measured} forwards"
-    )
+    of_steps = f"{basis}, x {FLOPS_PER_FORWARD} x batch x steps"
+    yield _row("run", name, "FLOP, training", trained * cost.flops, "1", of_steps)
+    of_passes = f"{basis}, x {measured} forwards"
+    yield _row("run", name, "FLOP, decomposition", measured * cost.flops, "1", of_passes)
+
+
+def _hour_rows(name, settings, cost, throughputs, devices, assumed) -> Iterator[dict]:
+    """Time on devices that something was measured on, and on an assumed card."""
+    work = dict(zip(("training", "decomposition"), forwards(settings)))
     for device in devices:
-        rate, basis = achieved(throughputs, device, task, label)
-        yield row("training", trained * cost.flops / rate / 3600, "hour", basis, device)
-        yield row("decomposition", measured * cost.flops / rate / 3600, "hour", basis, device)
-    if assumed is not None:
-        rate = assumed.peak * assumed.utilisation
-        calls, decompose_calls = trained / batch, measured / settings["measure"]["batch_size"]
-        for quantity, items, passes in (
-            ("training", trained, calls),
-            ("decomposition", measured, decompose_calls),
-        ):
-            yield row(
-                quantity,
-                max(items * cost.flops / rate, passes * cost.kernels * LATENCY) / 3600,
-                "hour",
-                assumed.basis,
-                f"{assumed.name}, assumed",
-            )
+        rate, basis = achieved(throughputs, device, settings["task"], _label(settings))
+        for quantity, items in work.items():
+            yield _row("run", name, quantity, items * cost.flops / rate / 3600, "hour", basis, device)
+    if assumed is None:
+        return
+    of_pass = dict(training=_batch(settings["training"]), decomposition=settings["measure"]["batch_size"])
+    for quantity, items in work.items():
+        computing = items * cost.flops / (assumed.peak * assumed.utilisation)
+        waiting = items / of_pass[quantity] * cost.kernels * LATENCY
+        hours = max(computing, waiting) / 3600
+        yield _row("run", name, quantity, hours, "hour", assumed.basis, f"{assumed.name}, assumed")
 
 
 def _host_bytes(task: str, shape: Shape) -> int | None:

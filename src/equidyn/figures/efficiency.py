@@ -64,7 +64,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
 
 def _condition(rows: list[dict], run: str) -> str:
     """Under which the agnostic network is farthest below the best baseline at its end."""
-    named = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+    named = tables.main_conditions(rows, run)
     return min(named, key=lambda c: tables.curve(rows, run, condition=c)[-1]["baseline_ratio"], default="")
 
 

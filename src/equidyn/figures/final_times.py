@@ -28,11 +28,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     markers.
     """
     names = tables.runs(rows)
-    times = [
-        c
-        for c in tables.conditions(rows, names[0])
-        if not c.endswith("sc") and all(c in tables.conditions(rows, run) for run in names)
-    ]
+    measured = [tables.main_conditions(rows, run) for run in names]
+    times = [c for c in measured[0] if all(c in of_run for of_run in measured)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 2.9))
     place, width = np.arange(len(times)), 0.8 / len(names)
     for k, run in enumerate(names):

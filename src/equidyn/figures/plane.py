@@ -52,7 +52,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
 
 def _ours(axis: Axes, rows: list[dict]) -> None:
     names = tables.runs(rows)
-    timed = [c for c in tables.conditions(rows, names[0]) if c and not c.endswith("sc")]
+    timed = [c for c in tables.main_conditions(rows, names[0]) if c]
     lines = [(names[0], c, c) for c in timed] or [(run, "", style.LABEL.get(run, run)) for run in names]
     colours = style.sequence(len(timed)) if timed else [style.colour(run) for run in names]
     markers = style.MARKERS if timed else [style.marker(run) for run in names]

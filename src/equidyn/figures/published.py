@@ -70,7 +70,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
 
 
 def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
-    conditions, task = [c for c in tables.conditions(rows, run) if not c.endswith("sc")], rows[0]["task"]
+    conditions, task = tables.main_conditions(rows, run), rows[0]["task"]
     colours = [style.colour(run)] if len(conditions) == 1 else style.sequence(len(conditions))
     _published(axis, task, paper, dict(zip(conditions, colours)))
     for condition, colour in zip(conditions, colours):

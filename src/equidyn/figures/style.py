@@ -6,6 +6,7 @@ hollow one does not.
 """
 
 import textwrap
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -17,11 +18,17 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from equidyn.declarations import own_tasks  # noqa: E402
+from equidyn.files import atomic_write  # noqa: E402
 from equidyn.results.labels import LABEL  # noqa: E402, F401
 from equidyn.results.verdicts import counted  # noqa: E402
 from equidyn.symmetry.limits import LEARNED  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
+KINDS = {
+    "svg": {"metadata": {"Date": None}},
+    "png": {"dpi": 200},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
 
 HOLLOW = f"hollow: does not count,\ninterval of the total not below {LEARNED:g} × best baseline"
 GREY = f"grey: does not count, interval of the total not below {LEARNED:g} × best baseline"
@@ -226,8 +233,10 @@ def nothing(text: str) -> Figure:
 
 
 def save(figure: Figure, stem: str) -> None:
-    """SVG, PNG (200 dpi) and PDF, without dates, so that the same table gives the same file."""
-    figure.savefig(f"{stem}.svg", metadata={"Date": None})
-    figure.savefig(f"{stem}.png", dpi=200)
-    figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None})
+    """SVG, PNG (200 dpi) and PDF, each whole or not at all, without dates, so that the same table gives the
+    same file.
+    """
+    for kind, how in KINDS.items():
+        with atomic_write(Path(f"{stem}.{kind}")) as path:
+            figure.savefig(path, format=kind, **how)
     plt.close(figure)

@@ -23,7 +23,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     numerical floor is in the legend.
     """
     run = tables.runs(rows)[0]
-    times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+    times = tables.main_conditions(rows, run)
     columns = min(4, len(times))
     figure, axes = plt.subplots(
         -(-len(times) // columns),

@@ -27,7 +27,7 @@ FAR = 20  # times our last step: the paper's points farther than that are left o
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with two rows of panels, a line per run; diamonds: the paper's 60M run."""
     names = tables.runs(rows)
-    times = [c for c in tables.conditions(rows, names[0]) if not c.endswith("sc")]
+    times = tables.main_conditions(rows, names[0])
     size = (style.WIDE, 3.9)
     figure, axes = plt.subplots(2, len(times), figsize=size, sharex=True, sharey="row", squeeze=False)
     last = FAR * max(r["step"] for r in rows)

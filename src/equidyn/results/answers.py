@@ -30,8 +30,7 @@ def answer(rows: list[dict], task: str) -> list[Part]:
     last = [
         tables.curve(rows, run, condition=condition)[-1]
         for run in tables.runs([r for r in rows if r["task"] == task])
-        for condition in tables.conditions(rows, run)
-        if not condition.endswith("sc")  # a second look at the same model
+        for condition in tables.main_conditions(rows, run)
     ]
     exact = [r for r in last if r["equivariance"] <= EXACT * r["floor"]]
     counting = [r for r in last if counted(r) and r not in exact]

@@ -19,7 +19,8 @@ from equidyn.results import tables
 from equidyn.results.claims.replicates import Point, mean_over_seeds, replicated
 from equidyn.results.claims.statistics import ratio_of_means
 from equidyn.results.verdicts import MIN_POINTS
-from equidyn.symmetry.expected_loss import CUBE_ORDER, SIZES, expected
+from equidyn.symmetry.expected_loss import SIZES, expected
+from equidyn.symmetry.limits import CUBE_ORDER
 
 AGNOSTIC, EQUIVARIANT, BETWEEN = ROLES = ("agnostic", "equivariant", "between")
 N_TRAIN = "training.n_train"  # the axis of data sizes

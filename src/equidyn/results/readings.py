@@ -12,7 +12,7 @@ def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dic
     """What the last rows of a task say, in words made from the tables alone."""
     curves = {}
     for run in tables.runs([r for r in rows if r["task"] == task]):
-        for condition in [c for c in tables.conditions(rows, run) if not c.endswith("sc")]:
+        for condition in tables.main_conditions(rows, run):
             curves[run, condition] = tables.curve(rows, run, condition=condition)
     lines = [_ends(curve) for curve in curves.values()] if task != "flow" else _beyond_linear(curves)
     lines.append(_rises(curves))

@@ -72,6 +72,11 @@ def conditions(rows: list[dict], run: str) -> list[str]:
     return list(dict.fromkeys(r["condition"] for r in rows if r["run"] == run))
 
 
+def main_conditions(rows: list[dict], run: str) -> list[str]:
+    """The same without those with self-conditioning (``t=0.8 sc``), which look at a model a second time."""
+    return [condition for condition in conditions(rows, run) if not condition.endswith("sc")]
+
+
 def runs(rows: list[dict]) -> list[str]:
     """Names of the runs, in order of appearance."""
     return list(dict.fromkeys(r["run"] for r in rows))

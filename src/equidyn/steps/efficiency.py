@@ -16,8 +16,7 @@ def write(decompositions: list[Path], timing: list[Path], comparisons: dict, poi
     """
     rows, times, found = tables.read(decompositions), tables.read(timing), []
     for name, comparison in comparisons.items():
-        for condition in tables.conditions(rows, comparison["agnostic"]):
-            if not condition.endswith("sc"):
-                made = efficiency.contenders(name, comparison, rows, points, times, condition)
-                found += efficiency.table(made, condition)
+        for condition in tables.main_conditions(rows, comparison["agnostic"]):
+            made = efficiency.contenders(name, comparison, rows, points, times, condition)
+            found += efficiency.table(made, condition)
     tables.write_table(out, found, list(EFFICIENCY))

@@ -17,10 +17,10 @@ from equidyn.steps.references import References
 from equidyn.steps.rounding import in_double, rounding
 from equidyn.symmetry import groups
 from equidyn.symmetry.decomposition import Decomposition
+from equidyn.symmetry.limits import FLOOR_ITEMS, FLOOR_ROTATIONS
 from equidyn.symmetry.measure import Batch, chunks, measure_losses, twisted_by
 from equidyn.tasks.protocol import Task
 
-FLOOR_ITEMS, FLOOR_ROTATIONS = 4, 4  # enough for the scale of rounding
 HELD_OUT, TRAINING = "held-out", "training"
 
 

@@ -1,6 +1,5 @@
 """What averaging a prediction over rotations gains: no torch, so that figures and claims may ask."""
 
-CUBE_ORDER = 24
 SIZES = (1, 2, 4, 8, 24)  # of averages that are measured, as far as there are rotations
 
 

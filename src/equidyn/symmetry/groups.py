@@ -7,12 +7,13 @@ same on every machine.
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from equidyn.errors import ArgumentError, UnknownNameError
-from equidyn.symmetry.expected_loss import CUBE_ORDER
+from equidyn.symmetry.limits import CUBE_ORDER
 
 SMALL = 1e-6  # radians, of turns that change every rounding and next to nothing else
 
@@ -64,6 +65,17 @@ def haar(n: int, seed: int | list[int]) -> torch.Tensor:
     if n < 0:
         raise ArgumentError(f"haar: n = {n}, expected a number of rotations >= 0")
     return from_quaternions(np.random.default_rng(seed).normal(size=(n, 4)))
+
+
+def sometimes(
+    n: int, seed: int, chance: float, rng: np.random.Generator, draw: Callable = haar
+) -> torch.Tensor:
+    """Augmentation: n rotations [n, 3, 3] as ``draw(n, seed)`` makes them, each with probability ``chance``,
+    which takes n numbers from ``rng``; else the identity.
+    """
+    rotations = draw(n, seed)
+    rotations[torch.from_numpy(rng.random(n) >= chance)] = torch.eye(3, dtype=rotations.dtype)
+    return rotations
 
 
 def haar_per_item(n_rotations: int, n_items: int, seed: int) -> torch.Tensor:

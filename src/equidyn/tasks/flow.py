@@ -154,10 +154,7 @@ class Flow(TrainsInParts):
             return np.random.default_rng([step_seed, k])
 
         drawn = looked_up(self._arrays, self.train[items], self.device, PLACES if few_shapes else 1)
-        rotation = groups.haar(len(items), step_seed)
-        rotation[torch.from_numpy(rng(1).random(len(items)) >= training["augment"])] = torch.eye(
-            3, dtype=torch.float64
-        )
+        rotation = groups.sometimes(len(items), step_seed, training["augment"], rng(1))
         longest = int(drawn["mask"].sum(1).max())  # the draws of a seed do not depend on more padding
         noise = torch.from_numpy(rng(2).normal(size=(len(items), longest, 3)))
         noise = F.pad(noise, (0, 0, 0, drawn["mask"].shape[1] - longest))

@@ -166,9 +166,8 @@ class Forces(TrainsInParts):
             drawn |= dict(weight=drawn["mask"].flatten()[atoms].float())
         drawn |= dict(atoms=atoms, scaled_energy=self.scaled_energy[chosen])
         if training["augment"] > 0:
-            rotation = groups.haar(len(items), step_seed)
-            keep = np.random.default_rng([step_seed, 1]).random(len(items)) >= training["augment"]
-            rotation[torch.from_numpy(keep)] = torch.eye(3, dtype=torch.float64)
+            chance = np.random.default_rng([step_seed, 1])
+            rotation = groups.sometimes(len(items), step_seed, training["augment"], chance)
             drawn |= dict(rotation=rotation)
         return drawn | draws_of_symmetry(self, len(items), step_seed)
 

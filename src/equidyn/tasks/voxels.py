@@ -112,10 +112,8 @@ class Voxels(TrainsInParts):
     def draw(self, items: torch.Tensor, step_seed: int, few_shapes: bool = False) -> dict:
         """Which atoms, and their rotations (with probability ``augment``) and shifts."""
         training, chance = self.settings["training"], np.random.default_rng([step_seed, 1])
-        rotation = SAMPLERS[training["sampler"]](len(items), step_seed)
-        rotation[torch.from_numpy(chance.random(len(items)) >= training["augment"])] = torch.eye(
-            3, dtype=torch.float64
-        )
+        sampler = SAMPLERS[training["sampler"]]
+        rotation = groups.sometimes(len(items), step_seed, training["augment"], chance, sampler)
         shift = torch.from_numpy(chance.uniform(-1, 1, (len(items), 3)) * training["shift"]).float()
         drawn = self._atoms(self.train[items.numpy()]) | dict(rotation=rotation, shift=shift, seed=step_seed)
         return drawn | draws_of_symmetry(self, len(items), step_seed)

@@ -14,7 +14,7 @@ import pytest
 from common import REPOSITORY
 
 from equidyn.config import validate
-from equidyn.cost import estimate
+from equidyn.cost import shapes
 from equidyn.data import store
 from equidyn.data.build import build
 from equidyn.data.generate import experimental_chains
@@ -210,10 +210,10 @@ def test_no_cluster_on_both_sides_and_none_is_cut(built, shipped):
 
 def test_the_estimate_counts_what_is_made(built):
     path, counts, arrays, _ = built
-    made, expected = (estimate.shape_of(SETTINGS, "backbones", file) for file in (path, None))
+    made, expected = (shapes.shape_of(SETTINGS, "backbones", file) for file in (path, None))
     assert (made.items, made.mean, made.longest) == (expected.items, expected.mean, expected.longest)
     assert made.items == counts["items"] and str(FILE) in expected.basis
-    absent = estimate.shape_of({**SETTINGS, "chains": "absent.npz"}, "backbones")
+    absent = shapes.shape_of({**SETTINGS, "chains": "absent.npz"}, "backbones")
     assert absent.items is None and absent.longest == 64
 
 

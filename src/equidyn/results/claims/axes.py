@@ -67,7 +67,7 @@ def c3_to_c6(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
         if claim not in PUBLISHED:
             continue
         found = []
-        for condition in [c for c in tables.conditions(rows, reference) if not c.endswith("sc")]:
+        for condition in tables.main_conditions(rows, reference):
             labelled = {label: curves_of(rows, runs, condition) for label, runs in members.items()}
             labelled = {label: curves for label, curves in labelled.items() if curves}
             if len(labelled) > 1:

@@ -229,7 +229,7 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
     for task in dict.fromkeys(r["task"] for r in rows):
         ends = []
         for run in [run for run in tables.runs([r for r in rows if r["task"] == task]) if run not in points]:
-            for condition in [c for c in tables.conditions(rows, run) if not c.endswith("sc")]:
+            for condition in tables.main_conditions(rows, run):
                 last = tables.curve(rows, run, condition=condition)[-1]
                 if counted(last) and last["equivariance"] > EXACT * last["floor"]:
                     ends.append(last)

@@ -28,10 +28,9 @@ def c10_compared(rows: list[dict], points: dict, comparisons: dict, timing: list
     found = []
     for name, comparison in comparisons.items():
         by_partner: dict[str, list[dict]] = {}
-        for condition in tables.conditions(rows, comparison["agnostic"]):
-            if not condition.endswith("sc"):
-                for row in _rows(name, comparison, rows, points, timing, condition):
-                    by_partner.setdefault(row.pop("partner"), []).append(row)
+        for condition in tables.main_conditions(rows, comparison["agnostic"]):
+            for row in _rows(name, comparison, rows, points, timing, condition):
+                by_partner.setdefault(row.pop("partner"), []).append(row)
         found += [of_times(rows_of) for rows_of in by_partner.values()]
     return found
 

@@ -77,7 +77,7 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     found, made = [], replicated(tables.runs(rows), points)
     own = {point.reference: point for point in made if point.own}
     for point in made:
-        conditions = [c for c in tables.conditions(rows, point.runs[0]) if not c.endswith("sc")]
+        conditions = tables.main_conditions(rows, point.runs[0])
         replicates = len(point.runs) >= MIN_POINTS
         if set(point.axes) <= {LENGTH} and not point.besides:
             for weights in ("live", "ema"):

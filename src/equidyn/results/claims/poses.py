@@ -79,8 +79,8 @@ def c2_poses(rows: list[dict], points: dict) -> list[dict]:
 
 def shared_conditions(rows: list[dict], members: dict[str, list[str]]) -> list[str]:
     """Those under which all runs of a group were measured, without self-conditioning."""
-    measured = [tables.conditions(rows, run) for runs in members.values() for run in runs]
-    return [c for c in measured[0] if not c.endswith("sc") and all(c in of_run for of_run in measured)]
+    measured = [tables.main_conditions(rows, run) for runs in members.values() for run in runs]
+    return [c for c in measured[0] if all(c in of_run for of_run in measured)]
 
 
 def _row(rows: list[dict], group: str, members: dict[str, list[str]], condition: str) -> dict:

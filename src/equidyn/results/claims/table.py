@@ -56,6 +56,6 @@ def claims(
 def _c2_of_run(rows: list[dict], run: str, paper: list[dict], n_seeds: int) -> list[dict]:
     """The one C2 row of a run; none for a control."""
     # self-conditioning on is a second look at the same model
-    times = [c for c in tables.conditions(rows, run) if not c.endswith("sc")]
+    times = tables.main_conditions(rows, run)
     found = [row for c in times for row in c2(tables.curve(rows, run, condition=c), paper, n_seeds)]
     return [of_times(found)] if found else []
