@@ -223,6 +223,22 @@ def test_a_forward_without_the_tasks_arguments_is_named():
         protocol.check(Net(), "forces", "my.net:Net")
 
 
+def test_a_forward_with_one_argument_is_called_by_its_name_too():
+    class Net(torch.nn.Module):
+        multiple = 1
+
+        def forward(self, x):
+            return x
+
+        def equivariant_control(self):
+            return self
+
+    from equidyn.models import protocol
+
+    with pytest.raises(ConfigError, match="forward takes x, without noisy"):
+        protocol.check(Net(), "voxels", "my.net:Net")
+
+
 def test_own_models_have_what_their_tasks_ask_for():
     from equidyn.models import protocol
 

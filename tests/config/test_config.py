@@ -67,6 +67,11 @@ def broken(path, value):
             5,
             "copies: 5, expected a divisor of batch_size = 32",
         ),
+        (
+            ("runs", "forces", "training", "warmup"),
+            5000,
+            "runs.forces.training.warmup: 5000, expected at most steps = 2400",
+        ),
         (("runs", "forces-raw", "training", "copies"), 4, "augment: 0.0 beside copies: 4, expected 1"),
         (
             ("comparisons",),
@@ -147,7 +152,7 @@ def test_a_device_that_was_asked_for_is_never_replaced(monkeypatch):
     assert resolve_run(CONFIG, "forces")["device"] == "auto"
 
 
-BASE = {"task": "forces", "dataset": "molecules", "training": {"steps": 7}}
+BASE = {"task": "forces", "dataset": "molecules", "training": {"steps": 70}}
 
 
 def matrix(**groups):
@@ -180,7 +185,7 @@ def test_a_matrix_expands_into_the_product_of_its_axes():
     assert (
         run["model"] == {"architecture": "escaip", "size": "small"}
         and run["seed"] == 1
-        and run["training"]["steps"] == 7
+        and run["training"]["steps"] == 70
         and "group" not in run
     )
     assert points["forces-size-small-1"] == {
@@ -188,7 +193,7 @@ def test_a_matrix_expands_into_the_product_of_its_axes():
         "axes": {"model.size": "small", "seed": 1},
         "reference": "forces",
         "reference_axes": {"model.size": "mini", "seed": 0},
-        "besides": {"training.steps": [7, CONFIG["defaults"]["forces"]["training"]["steps"]]},
+        "besides": {"training.steps": [70, CONFIG["defaults"]["forces"]["training"]["steps"]]},
     }
     assert expand(CONFIG) == (CONFIG, {})
     alone = {
@@ -241,7 +246,7 @@ def test_a_further_value_or_axis_leaves_the_settings_of_the_other_runs_alone():
         ({"base": {**BASE, "dynamics": {"grid": 4}}, "axes": {"seed": [1]}}, "dynamics"),
         (
             {"base": BASE, "axes": {"seed": [1]}, "reference": "forces"},
-            r"matrix.g: replicates of 'forces' with training.steps 7 \(there \d+\)",
+            r"matrix.g: replicates of 'forces' with training.steps 70 \(there \d+\)",
         ),
     ],
 )

@@ -87,6 +87,13 @@ def test_a_quadratic_model_gets_its_exact_mean_and_variance():
     assert many.var(0).sum().item() == pytest.approx(exact.equivariance.item(), rel=0.03)
 
 
+@pytest.mark.parametrize("degree", quadrature.LEBEDEV)
+def test_means_of_squares_are_not_negative(degree):
+    """Whatever the model, one far beyond the degree included: weights are not."""
+    rule = quadrature.lebedev(degree)
+    assert rule.degree == degree and (rule.weights > 0).all()
+
+
 def test_equal_weights_are_the_whole_group():
     generator = torch.Generator().manual_seed(0)
     stack = torch.randn(24, 5, 4, 3, generator=generator, dtype=torch.float64)

@@ -251,8 +251,13 @@ def test_resampling_is_the_grid_action_on_the_cube_and_keeps_noise_white():
 
 
 def test_off_grid_measurement_has_a_floor_of_interpolation(files, trained):
-    task = make(files)
-    control = task.off_grid(trained.equivariant_control(), 4, 0)
-    model = task.off_grid(trained, 4, 0)
-    assert 0 < control.equivariance < control.total and 0 < model.equivariance < model.total
-    assert model.n_rotations == 4 and model.n_items == 6
+    """A perfect denoiser's, whatever the noise: a blur lets interpolated noise through, which is no floor."""
+    task, noisier = make(files), make(files)
+    noisier.sigma = 3 * task.sigma
+    floor, model = task.off_grid_floor(4, 0), task.off_grid(trained, 4, 0)
+    assert 0 < floor.equivariance < floor.total and 0 < model.equivariance < model.total
+    assert model.n_rotations == floor.n_rotations == 4 and model.n_items == 6
+    assert noisier.off_grid_floor(4, 0).equivariance == floor.equivariance
+    blur = trained.equivariant_control()
+    assert noisier.off_grid(blur, 4, 0).equivariance > 4 * task.off_grid(blur, 4, 0).equivariance
+    assert floor.equivariance < task.off_grid(blur, 4, 0).equivariance

@@ -115,6 +115,46 @@ def test_muon_takes_each_parameter_once_and_no_embedding():
     assert {group["lr"] for part in together.parts for group in part.param_groups} == {0.5}
 
 
+@pytest.mark.parametrize("architecture", ["escaip", "rawdir"])
+def test_muon_leaves_inputs_and_heads_of_three_coordinates_alone(architecture):
+    """It makes the rows of a matrix orthogonal; those of a symmetric head are alike."""
+    model = registry.build(architecture, "tiny", 0)
+    together = optimizers.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
+    names = {id(p): name for name, p in model.named_parameters()}
+    taken = [
+        {names[id(p)] for group in part.param_groups for p in group["params"]} for part in together.parts
+    ]
+    assert "force.weight" in taken[1] and len(taken[0]) > 5
+    assert all(min(dict(model.named_parameters())[name].shape) > 3 for name in taken[0])
+
+
+class Normed(torch.nn.Module):
+    """A network with running statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.out(self.norm(x))
+
+
+def test_averaged_weights_have_the_running_statistics(tmp_path):
+    class Task:
+        n_train = 20
+
+        def training_loss(self, model, items, seed):
+            x = 5 + torch.randn(len(items), 3, generator=torch.Generator().manual_seed(seed % 1000))
+            return model(x).square().mean(), {}
+
+    loop.train(Normed(), Task(), TRAINING, tmp_path, "a", 0)
+    saved = checkpoint.load(tmp_path / "model.pt")
+    assert saved["live"]["norm.running_mean"].mean() > 1
+    for name in ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked"):
+        assert torch.equal(saved["ema"][name], saved["live"][name])
+    assert not torch.equal(saved["ema"]["out.weight"], saved["live"]["out.weight"])
+
+
 @pytest.mark.parametrize("make", [small_voxels, small_flow])
 def test_restart_equals_straight_run_for_the_other_tasks(make, tmp_path):
     task, architecture, training = make(tmp_path)

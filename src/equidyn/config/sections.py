@@ -112,7 +112,9 @@ class Training(Section):
     steps: Positive = Field(description="optimizer steps")
     batch_size: Positive = Field(description="items per step")
     micro_batch: Positive = Field(
-        ABSENT, description="items per forward and backward pass, where a batch does not fit the device"
+        ABSENT,
+        description="items per forward and backward pass, where a batch does not fit the device; of forces "
+        "each part is a mean over its own atoms, so that molecules weigh a little otherwise",
     )
     processes: Positive = Field(
         PROCESSES,

@@ -128,6 +128,7 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     _check_counts(place, settings, where, dataset)
     _check_rotations(place, settings, task)
     _check_copies(f"{place}.training", settings["training"])
+    _check_warmup(f"{place}.training", settings["training"])
     _check_average(f"{place}.training", settings["training"])
     _check_processes(f"{place}.training", settings["training"])
     _check_execution(f"{place}.training", settings["training"], settings["model"])
@@ -271,6 +272,14 @@ def _check_rotations(place: str, run: dict, task: Task) -> None:
             raise ConfigError(
                 f"{place}.{section}.n_rotations: {n}, expected at most {CUBE_ORDER}, those of the cube"
             )
+
+
+def _check_warmup(place: str, training: dict) -> None:
+    """A rate that is still rising when training ends never is the one that the config names."""
+    if training["warmup"] > training["steps"]:
+        raise ConfigError(
+            f"{place}.warmup: {training['warmup']}, expected at most steps = {training['steps']}"
+        )
 
 
 def _check_copies(place: str, training: dict) -> None:

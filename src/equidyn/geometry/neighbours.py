@@ -86,7 +86,8 @@ def bond_order(cosine: torch.Tensor, valid: torch.Tensor, l_max: int) -> torch.T
     """Bond-orientational order of degree 0 … l_max: [n, l_max + 1].
 
     The norm over m of the neighbour mean of Y_lm, by the addition theorem: Σ_m |⟨Y_lm⟩|² = (2l+1)/4π ·
-    ⟨P_l(cos θ_jk)⟩_jk. In float64, because the root of a cancelled sum would otherwise carry noise of 3e-4.
+    ⟨P_l(cos θ_jk)⟩_jk. In float64, because the root of a cancelled sum carries the root of its rounding;
+    where neighbours lie so that an order vanishes (CH4), that of float32 cosines leaves 4e-4.
 
     Parameters
     ----------

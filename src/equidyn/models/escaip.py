@@ -5,8 +5,10 @@ Only the force head breaks symmetry. For an edge (i, j) with invariant feature h
 
     d_ij = W (h_ij + FFN(h_ij)),  W ∈ R^{3×H};     F_i = m_i Σ_j d_ij ⊙ e_ij
 
-is equivariant for all inputs if and only if the three rows of W act alike. Shapes: b items, a atoms (padded),
-n atoms (flat), m neighbours, H hidden.
+is equivariant for all inputs if and only if the three rows of W act alike. An atom without neighbours has no
+edge and no force here; the authors' code gives it one along x to itself, which breaks symmetry too.
+
+Shapes: b items, a atoms (padded), n atoms (flat), m neighbours, H hidden.
 """
 
 import copy
@@ -169,6 +171,15 @@ def neighbour_mean(edge: torch.Tensor, g: dict[str, torch.Tensor]) -> torch.Tens
     return (edge * g["valid"][..., None]).sum(1) / g["valid"].sum(1, keepdim=True).clamp(min=1)
 
 
+def _cosines(direction: torch.Tensor) -> torch.Tensor:
+    """Between the directions [n, m, 3] of each atom: [n, m, m]. Never in bfloat16, whose rounding changes
+    with the pose: training would see an input that is not invariant.
+    """
+    kind = direction.device.type
+    with torch.autocast("cpu" if kind == "meta" else kind, enabled=False):
+        return direction @ direction.transpose(1, 2)
+
+
 class EScAIP(nn.Module):
     """Energies and direct forces; ``tied`` gives the force head a single row, the exactly equivariant
     control. Differences of its second and third row from the first begin ``row_spread`` times as large
@@ -243,7 +254,7 @@ class EScAIP(nn.Module):
         numbers, direction, distance, index, valid = flatten(
             numbers, positions, mask, neighbours, neighbour_mask, atoms
         )
-        cosine = direction @ direction.transpose(1, 2)  # (n, m, m)
+        cosine = _cosines(direction)  # (n, m, m)
         g = dict(
             numbers=numbers, neighbours=index, valid=valid, cosine=cosine,
             gaussians=gaussian_basis(distance, self.n_gaussians, self.cutoff),  # (n, m, ·)

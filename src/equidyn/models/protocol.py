@@ -95,7 +95,7 @@ def check(model: torch.nn.Module, task: str, where: str) -> None:
         return
     arguments = [name for name in inspect.signature(protocol.forward).parameters if name != "self"]
     found = inspect.signature(model.forward).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()) or len(arguments) == 1:
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()):
         return
     if missing := [name for name in arguments if name not in found]:
         raise ConfigError(

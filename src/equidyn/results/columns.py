@@ -71,7 +71,10 @@ DECOMPOSITION = {
         "1", "largest diagonal element of their mean gyration tensor over its trace: 1/3 if isotropic"
     ),
     "pose_fourth": Column("1", "mean Σ u_k⁴ of their longest axes u: 0.6 if isotropic, 1 along one axis"),
-    "floor": Column("loss", "equivariance error of an exactly equivariant control: rounding, interpolation"),
+    "floor": Column(
+        "loss",
+        "equivariance error of an exactly equivariant control: rounding; rows haar of voxels: interpolation",
+    ),
     "n_items": N_ITEMS,
     "n_rotations": N_ROTATIONS,
     "seconds": SECONDS,

@@ -173,15 +173,20 @@ def _above_zero(row: dict, n_tests: int) -> bool:
 
 
 def _off_grid(rows: list[dict]) -> list[str]:
-    """Haar rotations of the atoms beside what an exactly equivariant blur measures so."""
+    """Haar rotations of the atoms beside what a perfect denoiser measures so."""
     told = []
     for r in rows:
         if (r["task"], r["rotations"], r["weights"]) == ("voxels", "haar", "live"):
             alone = r["floor"] > r["equivariance"]
-            judged = "interpolation alone could make it" if alone else "more than interpolation makes"
+            judged = "interpolation alone could make it"
+            if not alone:
+                judged = (
+                    "more than interpolation of clean grids makes, but the noise, turned by interpolation, "
+                    "is no longer white, which a network may answer to"
+                )
             told.append(
                 f"{r['run']}, any rotation instead of the cube's: equivariance error "
-                f"{r['equivariance']:.2g}, but an exactly equivariant blur measures {r['floor']:.2g} "
+                f"{r['equivariance']:.2g}, where a perfect denoiser measures {r['floor']:.2g} "
                 f"that way: {judged} "
                 "(the paper's voxel runs level off at 4e-6 to 1e-5, on another grid)."
             )

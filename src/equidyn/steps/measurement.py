@@ -143,9 +143,9 @@ class Measurement:
         started = self.now()
         found = self.task.off_grid(self.model, n_rotations, seeds.ROTATIONS)
         seconds = self.now() - started
-        control = self.task.off_grid(self.model.equivariant_control(), n_rotations, seeds.ROTATIONS)
+        perfect = self.task.off_grid_floor(n_rotations, seeds.ROTATIONS)
         how = dict(condition="", items=HELD_OUT, weights="live", rotations="haar", loss="mse")
-        how |= dict(step=saved["step"], seconds=round(seconds, 3), floor=control.equivariance)
+        how |= dict(step=saved["step"], seconds=round(seconds, 3), floor=perfect.equivariance)
         return self._row(how | dict(baseline="zero"), found, None)
 
     def _items(self, condition: str, items: str) -> list[Batch]:

@@ -285,6 +285,12 @@ class _Timed:
         training |= dict(n_checkpoints=planned.n_checkpoints)
         if "checkpoints_from" in training:
             training["checkpoints_from"] = min(training["checkpoints_from"], planned.steps)
+        if training["warmup"] > planned.steps // 2:
+            print(
+                f"{self.name}: warm-up of {training['warmup']} steps is cut to half of {planned.steps}",
+                flush=True,
+            )
+            training["warmup"] = planned.steps // 2
         settings = {**self.settings, "training": training}
         config = self.work / "config.yaml"
         write_text(config, json.dumps(settings, indent=2) + "\n")

@@ -20,7 +20,9 @@ from equidyn.errors import ArgumentError, UnknownNameError
 from equidyn.symmetry import groups
 from equidyn.symmetry.sums import ItemSums, finite, moments, per_item, valid
 
-LEBEDEV = (3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)  # degrees of directions that are kept
+# Degrees of directions that are kept: not 13, 25 and 27, whose rules have negative weights, with which a mean
+# of squares can be negative.
+LEBEDEV = (3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31)
 GROUPS = {"cube": (groups.cube, 3), "icosahedron": (groups.icosahedron, 5)}
 
 

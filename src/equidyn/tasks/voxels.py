@@ -5,6 +5,8 @@ in units of the zero predictor's, which differs from the published sum over the 
 that Adam does not see.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -38,8 +40,7 @@ TASK = {
     "picture": "plane",
     "note": "Rotations are those of the cube, which act on a grid exactly: a lower bound for all of SO(3). "
     "Rows haar turn the atoms by any rotation and interpolate back; "
-    "what an exactly equivariant blur measures that way (floor / equivariance error) is interpolation, not "
-    "broken symmetry.",
+    "what a perfect denoiser measures that way (their floor) is interpolation, not broken symmetry.",
 }
 
 N_POWER = 512  # training molecules that the zero predictor's loss is taken from
@@ -216,46 +217,56 @@ class Voxels(TrainsInParts):
             )
         return self._trivial
 
-    @torch.no_grad()
     def off_grid(self, model: torch.nn.Module, n_rotations: int, seed: int) -> Decomposition:
         """Haar rotations: of the atoms before voxelizing, of the noise and back of the predictions by
         trilinear interpolation.
 
-        Interpolation is not exact, so this measures interpolation too: the same for an exactly equivariant
-        model is the floor. Noise is turned by interpolation and scaled to unit variance voxel by voxel
-        (neighbours stay correlated); where it would come from outside the box it is drawn anew, because a
-        network that sees clean corners sees something it was not trained on. Only voxels within g/2 − 1 of
-        the centre count, whose interpolation stays inside the box.
+        Interpolation is not exact, so this measures interpolation too, see ``off_grid_floor``. Noise is
+        turned by interpolation and scaled to unit variance voxel by voxel (neighbours stay correlated, which
+        a network may answer to); where it would come from outside the box it is drawn anew, because a network
+        that sees clean corners sees something it was not trained on. Only voxels within g/2 − 1 of the centre
+        count, whose interpolation stays inside the box.
         """
         check_eval(model)
+        return self._off_grid(
+            lambda noisy, clean: self.predict(model, dict(noisy=noisy)).float(), n_rotations, seed
+        )
+
+    def off_grid_floor(self, n_rotations: int, seed: int) -> Decomposition:
+        """The same of a perfect denoiser, which is exactly equivariant: it gives the grid of the turned
+        atoms. Its equivariance error is that of interpolating grids as sharp as clean ones.
+        """
+        return self._off_grid(lambda noisy, clean: clean, n_rotations, seed)
+
+    @torch.no_grad()
+    def _off_grid(self, denoise: Callable, n_rotations: int, seed: int) -> Decomposition:
+        """Of ``denoise(noisy, clean)``, both of the turned atoms."""
         data = self._frozen()
         rotations = groups.haar_per_item(n_rotations, len(data["item"]), seed)
         ball = _ball(self.shape["grid"]).to(self.device)  # (g, g, g)
         parts = []
         for rows in torch.arange(len(data["item"])).split(self.settings["measure"]["batch_size"]):
-            target, noise = data["grid"][rows].to(self.device), data["noise"][rows].to(self.device)
-
-            def twisted(rows=rows, noise=noise):
-                for k, rotation in enumerate(rotations[:, rows]):
-                    turned, spread = resample(noise, rotation)
-                    rim = np.stack(
-                        [
-                            np.random.default_rng([seed, int(row), k]).standard_normal(
-                                noise.shape[1:], dtype=np.float32
-                            )
-                            for row in rows
-                        ]
-                    )
-                    rim = torch.from_numpy(rim).to(noise)
-                    turned = torch.where(_outside(rotation, noise), rim, turned / spread)
-                    noisy = self.clean(data["item"][rows].numpy(), rotation) + self.sigma * turned
-                    yield resample(self.predict(model, dict(noisy=noisy)).float(), rotation.transpose(1, 2))[
-                        0
-                    ]
-
+            twisted = self._turned_and_back(denoise, rows, rotations[:, rows], seed)
+            target = data["grid"][rows].to(self.device)
             mask = ball.expand(len(rows), target.shape[1], *ball.shape)
-            parts.append(accumulate(twisted(), target, mask))
+            parts.append(accumulate(twisted, target, mask))
         return summarise(ItemSums.join(parts), data["cluster"])
+
+    def _turned_and_back(
+        self, denoise: Callable, rows: torch.Tensor, rotations: torch.Tensor, seed: int
+    ) -> Iterator[torch.Tensor]:
+        """Predictions for some held-out items [b, c, g, g, g], one per rotation of [n, b, 3, 3]."""
+        data = self._frozen()
+        noise = data["noise"][rows].to(self.device)
+        for k, rotation in enumerate(rotations):
+            turned, spread = resample(noise, rotation)
+            rngs = [np.random.default_rng([seed, row, k]) for row in rows.tolist()]
+            fresh = [rng.standard_normal(noise.shape[1:], dtype=np.float32) for rng in rngs]
+            rim = torch.from_numpy(np.stack(fresh)).to(noise)
+            turned = torch.where(_outside(rotation, noise), rim, turned / spread)
+            clean = self.clean(data["item"][rows].numpy(), rotation)
+            back, _ = resample(denoise(clean + self.sigma * turned, clean), rotation.transpose(1, 2))
+            yield back
 
 
 def _ball(grid: int) -> torch.Tensor:

@@ -112,8 +112,7 @@ def _begin(trainer: Trainer, resume: Resume) -> Progress:
 
 def _save_weights(trainer: Trainer, step: int, path: Path) -> Path:
     trainer.check()
-    weights = {"live": trainer.model.state_dict(), "ema": trainer.ema.state_dict()}
-    checkpoint.save(path, {"step": step, **weights})
+    checkpoint.save(path, {"step": step, **trainer.weights()})
     return path
 
 

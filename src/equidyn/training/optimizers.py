@@ -8,6 +8,8 @@ import torch
 
 from equidyn import defaults
 
+COORDINATES = 3
+
 
 class Together:
     """Optimizers of disjoint parameters that act as one."""
@@ -76,16 +78,18 @@ class AdamWithoutEps(torch.optim.Optimizer):
 
 def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimizer | Together:
     """AdamW (``AdamWithoutEps`` where eps is 0) without decay on vectors and embeddings, SGD with momentum
-    0.9, or Muon on matrices with AdamW on all else.
+    0.9, or Muon on the matrices between features with AdamW on all else.
 
-    Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both.
+    Muon's updates are scaled to AdamW's r.m.s., so that one learning rate serves both. As its author advises
+    (Jordan 2024) it leaves embeddings, inputs and heads alone: matrices that lead from or to at most three
+    coordinates, and those that no linear layer holds. It would make the rows of a head orthogonal to each
+    other, where a symmetric head has them alike.
     """
     plain = {id(p) for m in model.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     decay = [p for p in model.parameters() if p.ndim > 1 and id(p) not in plain]
     rest = [p for p in model.parameters() if p.ndim <= 1 or id(p) in plain]
-    matrices = [p for p in decay if p.ndim == 2] if settings["optimizer"] == "muon" else []
-    if matrices:
-        decay = [p for p in decay if p.ndim > 2]
+    matrices = _between_features(model) if settings["optimizer"] == "muon" else []
+    decay = [p for p in decay if all(p is not matrix for matrix in matrices)]
     parameters = [
         dict(params=decay, weight_decay=settings["weight_decay"]),
         dict(params=rest, weight_decay=0.0),
@@ -106,3 +110,9 @@ def optimizer_for(model: torch.nn.Module, settings: dict) -> torch.optim.Optimiz
         ),
         adamw,
     )
+
+
+def _between_features(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Weights of linear layers from more than three numbers to more than three."""
+    linear = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    return [weight for weight in linear if min(weight.shape) > COORDINATES]

@@ -126,6 +126,14 @@ class Trainer:
             torch._foreach_lerp_(*self._weights, 1 - decay)
         return self._row(step, rate, found, norm) if logged else None
 
+    def weights(self) -> dict[str, dict]:
+        """State of the model (``live``) and of its average (``ema``), which has the model's buffers: running
+        statistics are averages already.
+        """
+        for averaged, live in zip(self.ema.buffers(), self.model.buffers()):
+            averaged.copy_(live)
+        return {"live": self.model.state_dict(), "ema": self.ema.state_dict()}
+
     def check(self) -> None:
         """See ``Watch.check``."""
         self.watch.check(self.run, self.settings)
