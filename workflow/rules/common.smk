@@ -7,13 +7,14 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]  # also where another workflow includes this one
+# also where another workflow includes this one
+ROOT = Path(str(workflow.current_basedir)).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from equidyn import config as equidyn_config
 from equidyn.download.table import names as names_of_downloads
 from equidyn.errors import ConfigError, DataError
-from equidyn.figures.catalogue import figures_of
+from equidyn.figures.catalogue import DYNAMICS, HEAD, figures_of
 from equidyn.cost.requests import requests
 from equidyn.declarations import own_models, own_tasks
 from equidyn.provenance import code_digest
@@ -159,6 +160,11 @@ def grids_of(wildcards):
     return [f"{RESULTS}/data/{run['dataset']}/grids.h5"] if wanted else []
 
 
+def grids_option(wildcards, input):
+    """How a step is told of them."""
+    return f"--grids {input.grids}" if input.grids else ""
+
+
 def gpus(wildcards):
     """One where the config insists on CUDA, so that ``--resources gpu=N`` limits the jobs that run at once."""
     return int(config.get("device", "auto") == "cuda")
@@ -302,14 +308,10 @@ def extra_of_figure(wildcards):
     if figure.extra is None:
         return []
     runs = (RUNS_OF if figure.axes else SHOWN_OF)[wildcards.task]
-    makers = {
-        "gradients.csv": DYNAMIC_RUNS,
-        "curvature.csv": DYNAMIC_RUNS,
-        "landscape.h5": DYNAMIC_RUNS,
-        "head.csv": HEAD_RUNS,
-    }
-    made = [run for run in runs if run in makers.get(figure.extra, RUNS)]
-    return [f"{RESULTS}/runs/{run}/{figure.extra}" for run in made]
+    having = RUNS
+    if figure.extra in DYNAMICS:
+        having = HEAD_RUNS if figure.extra == HEAD else DYNAMIC_RUNS
+    return [f"{RESULTS}/runs/{run}/{figure.extra}" for run in runs if run in having]
 
 
 def comparisons_of(task):

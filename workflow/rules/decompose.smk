@@ -23,6 +23,6 @@ rule decompose:
         threads=lambda wildcards, threads: max(1, threads // processes_of(wildcards)),
         script=f"{SCRIPTS}/decompose.py",
         code=run_code("decompose.py"),
-        grids=lambda wildcards, input: f"--grids {input.grids}" if input.grids else "",
+        grids=grids_option,
     shell:
         "{params.python} {params.script:q} --config {input.config} --data {input.data} {params.grids} --checkpoints {input.checkpoints} --out {output} --code {params.code} --threads {params.threads} > {log} 2>&1"
