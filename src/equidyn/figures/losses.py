@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from equidyn.figures import style
 from equidyn.results import tables
-from equidyn.symmetry.limits import EXACT
+from equidyn.results.verdicts import exact
 
 FIGURES = [
     {
@@ -85,9 +85,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     floor = max(
         r["floor"] for curve in curves for r in curve
     )  # up to nine decades below: drawn it would flatten everything else, as would an exactly equivariant run
-    if above := [
-        r["equivariance"] for curve in curves for r in curve if r["equivariance"] > EXACT * r["floor"]
-    ]:
+    if above := [r["equivariance"] for curve in curves for r in curve if not exact(r)]:
         axes[0][0].set_ylim(bottom=min(above) / 2)
     notes = ["diamonds: the paper's 6M run on SPICE"] if "forces" in names else []
     notes += ["shaded: total at or above the zero predictor", f"numerical floor at most {floor:.0e}"]

@@ -38,13 +38,13 @@ ATOM = {
 OTHER = "#CC79A7", "pink"
 BOND = 1.2  # × the sum of covalent radii
 LENGTH = 1.6  # Å of the longest arrow of a panel
-EXACT = 1e-4  # eV/Å: a control's f − T
+NO_ARROW = 1e-4  # eV/Å: a control's f − T
 
 
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     """Figure with a row of three panels per run that has an f − T."""
     read = [_read(path) for path in extra]
-    shown = [m for m in read if np.abs(m["predicted"] - m["twirled"]).max() > EXACT] or read[:1]
+    shown = [m for m in read if np.abs(m["predicted"] - m["twirled"]).max() > NO_ARROW] or read[:1]
     size = (style.WIDE, 1.75 * len(shown) + 0.7)
     figure, axes = plt.subplots(len(shown), 3, figsize=size, squeeze=False, sharex=True, sharey=True)
     for panels, found in zip(axes, shown):

@@ -11,8 +11,8 @@ from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
 from equidyn.results.claims.plateau import published_paths
-from equidyn.results.verdicts import counted
-from equidyn.symmetry.limits import EXACT, LEARNED
+from equidyn.results.verdicts import counted, exact
+from equidyn.symmetry.limits import LEARNED
 
 FIGURES = [
     {
@@ -59,7 +59,7 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
     for colour, marker, (run, condition, label) in zip(colours, cycle(markers), lines):
         for weights, line in (("live", "-"), ("ema", "--")):
             curve = tables.curve(rows, run, condition=condition, weights=weights)
-            curve = [r for r in curve if r["equivariance"] > EXACT * r["floor"]]
+            curve = [r for r in curve if not exact(r)]
             if curve:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])

@@ -10,8 +10,8 @@ from equidyn.results import tables
 from equidyn.results.claims.plateau import published_changes, published_paths
 from equidyn.results.claims.rows import STATEMENTS, percent_text, range_text
 from equidyn.results.labels import LABEL
-from equidyn.results.verdicts import UNTESTABLE, counted
-from equidyn.symmetry.limits import EXACT, LEARNED
+from equidyn.results.verdicts import UNTESTABLE, counted, exact
+from equidyn.symmetry.limits import LEARNED
 
 AHEAD_PLACE = STATEMENTS["C11"][1]
 MANY = 6  # numbers in one sentence; of more, the lowest and the highest
@@ -32,11 +32,11 @@ def answer(rows: list[dict], task: str) -> list[Part]:
         for run in tables.runs([r for r in rows if r["task"] == task])
         for condition in tables.main_conditions(rows, run)
     ]
-    exact = [r for r in last if r["equivariance"] <= EXACT * r["floor"]]
-    counting = [r for r in last if counted(r) and r not in exact]
+    tied = [r for r in last if exact(r)]
+    counting = [r for r in last if counted(r) and r not in tied]
     told = [r for r in counting if r["percent_lo"] > 0]
     unsure = [r for r in counting if r not in told]
-    rest = [r for r in last if not counted(r) and r not in exact]
+    rest = [r for r in last if not counted(r) and r not in tied]
     parts = _numbers(told) if told else []
     if not counting and rest:
         parts = [Part("No percentage counts: no run learned enough to tell.")]
@@ -47,8 +47,8 @@ def answer(rows: list[dict], task: str) -> list[Part]:
         parts.append(Part("."))
     if rest and counting:
         parts.append(Part(f" Not learned enough to tell: {_names(rest)}."))
-    if exact:
-        parts.append(Part(f"{' ' * bool(parts)}Exactly equivariant, to rounding: {_names(exact)}."))
+    if tied:
+        parts.append(Part(f"{' ' * bool(parts)}Exactly equivariant, to rounding: {_names(tied)}."))
     return parts
 
 

@@ -355,7 +355,6 @@ TABLES = {  # by the name of the file
     "throughput.csv": THROUGHPUT,
     "metrics.csv": METRICS,
 }
-TEXT = {name for table in TABLES.values() for name, column in table.items() if column.text}
 
 
 def markdown() -> str:

@@ -4,8 +4,7 @@ from scipy.stats import t as student_t
 
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
-from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, within
-from equidyn.symmetry.limits import EXACT
+from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, exact, within
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -32,7 +31,7 @@ def _ends(curve: list[dict]) -> str:
         f"{last['run']}{', ' + last['condition'] if last['condition'] else ''}",
         last["total"] / last["zero_loss"],
     )
-    if last["equivariance"] <= EXACT * last["floor"]:
+    if exact(last):
         return f"{where}: exactly equivariant to rounding, at {ratio:.3g} × the zero-predictor loss."
     text = (
         f"{where}: {percent_text(last)} at "
@@ -109,7 +108,7 @@ def _rises(curves: dict) -> str:
     told = []
     for (run, condition), curve in curves.items():
         rows, worst = (
-            [r for r in curve if counted(r) and r["equivariance"] > EXACT * r["floor"]],
+            [r for r in curve if counted(r) and not exact(r)],
             (1.0, None, None),
         )
         for k, peak in enumerate(rows[1:], 1):

@@ -9,7 +9,7 @@ judged with the 95 % interval of the percentage.
 import math
 from dataclasses import dataclass
 
-from equidyn.symmetry.limits import LEARNED
+from equidyn.symmetry.limits import EXACT, LEARNED
 
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
@@ -24,6 +24,11 @@ HOLDS, DIP, FAILS, INCONCLUSIVE, UNTESTABLE, NOT_RUN = VERDICTS = (
     "not testable at this scale",
     "not run",
 )
+
+
+def exact(row: dict) -> bool:
+    """Whether a model's equivariance error is no more than rounding, so that it has nothing to learn."""
+    return row["equivariance"] <= EXACT * row["floor"]
 
 
 def counted(row: dict) -> bool:

@@ -141,12 +141,10 @@ def _row(claim, place, axis, labelled: dict[str, list[list[dict]]], paper, condi
         claim,
         judged,
         conditions,
-        ratio,
-        lo,
-        hi,
-        range_text(published, " % at the end"),
-        statement,
-        f"{where}, {task}",
+        (ratio, lo, hi),
+        paper=range_text(published, " % at the end"),
+        statement=statement,
+        place=f"{where}, {task}",
     )
 
 

@@ -55,7 +55,9 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
                 judged = UNTESTABLE
                 told.append("the ratio is the same for all molecules: that of weights, not of a landscape")
             conditions = "; ".join([*common, *told])
-            result.append(claim_row("C7", judged, conditions, *ours, paper_said, statement, where))
+            result.append(
+                claim_row("C7", judged, conditions, ours, paper=paper_said, statement=statement, place=where)
+            )
     return result
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from equidyn.results import tables
 from equidyn.results.claims.replicates import seeds_text
 from equidyn.results.claims.rows import (
+    STATEMENTS,
     against_text,
     claim_row,
+    percent_and_ends,
     place_of,
     poses_text,
     published_number,
@@ -22,12 +24,11 @@ from equidyn.results.verdicts import (
     WINDOW,
     counted,
     dip,
+    exact,
     first_step,
     within,
 )
-from equidyn.symmetry.limits import EXACT, LEARNED
-
-WINDOW_TEXT = "-".join(f"{step // 1000}k" for step in WINDOW)
+from equidyn.symmetry.limits import LEARNED
 
 
 def additive(rows: list[dict]) -> float:
@@ -48,18 +49,8 @@ def c1(rows: list[dict]) -> dict:
         f"exact by construction; largest relative gap over {len(rows)} rows as written, all of which have "
         f"a percentage"
     )
-    statement = "total loss = twirled error + equivariance error, measurable at every checkpoint"
-    return dict(
-        claim="C1",
-        statement=statement,
-        place="definition",
-        paper="exact",
-        ours=gap,
-        lo="",
-        hi="",
-        verdict=HOLDS if gap < 1e-12 else FAILS,
-        conditions=conditions,
-    )
+    verdict = HOLDS if gap < 1e-12 else FAILS
+    return claim_row("C1", verdict, conditions, (gap, "", ""), paper="exact")
 
 
 def _milestones(paper: list[dict], task: str, condition: str, quantity: str) -> list[float]:
@@ -94,23 +85,20 @@ def c2(curve: list[dict], paper: list[dict], n_seeds: int = 1) -> list[dict]:
     to learn. Its verdict is that of ``within``.
     """
     last = curve[-1]
-    if last["equivariance"] <= EXACT * last["floor"]:
+    if exact(last):
         return []
     span, beside = _published(last, paper)
     conditions = "; ".join(
         [_how(last, n_seeds), *_end(curve), _levels(curve, paper), *_lowest(curve), *beside]
     )
     return [
-        dict(
-            claim="C2",
-            statement=f"equivariance error falls to <= 2 % of held-out loss within {WINDOW_TEXT} steps",
-            place=f"percent curves, {last['task']}",
+        claim_row(
+            "C2",
+            within(curve),
+            conditions,
+            percent_and_ends(last),
             paper=span,
-            ours=last["percent"],
-            lo=last["percent_lo"],
-            hi=last["percent_hi"],
-            verdict=within(curve),
-            conditions=conditions,
+            place=f"{STATEMENTS['C2'][1]}, {last['task']}",
         )
     ]
 
@@ -211,7 +199,7 @@ def _beside(rows: list[dict], last: dict) -> str:
         if not curve:  # measured at other flow times
             continue
         end = curve[-1]
-        if end["step"] == last["step"] and end["equivariance"] <= EXACT * end["floor"]:
+        if end["step"] == last["step"] and exact(end):
             ratio = end["total"] / last["total"]
             return f"{run}, exactly equivariant, ends at {ratio:.3g} x its loss at that step, one seed each"
     return "no equivariant model was trained for as many steps"
@@ -231,7 +219,7 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
         for run in [run for run in tables.runs([r for r in rows if r["task"] == task]) if run not in points]:
             for condition in tables.main_conditions(rows, run):
                 last = tables.curve(rows, run, condition=condition)[-1]
-                if counted(last) and last["equivariance"] > EXACT * last["floor"]:
+                if counted(last) and not exact(last):
                     ends.append(last)
         if not ends:
             result.append(
@@ -260,9 +248,7 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
                 "C10",
                 UNTESTABLE,
                 conditions,
-                most["percent"],
-                most["percent_lo"],
-                most["percent_hi"],
+                percent_and_ends(most),
                 place=f"discussion, {task}",
             )
         )

@@ -79,7 +79,12 @@ def _row(agnostic: Contender, other: Contender, found: list[Contender], conditio
     ours = [value if not math.isnan(value) else "" for value in (ratio, lo, hi)]
     statement = f"{STATEMENT} (here {agnostic.run} over {other.run}: ratio of losses at equal training time)"
     return claim_row(
-        "C10", UNTESTABLE if why else verdict, "; ".join(told), *ours, "", statement, f"{PLACE}, {task}"
+        "C10",
+        UNTESTABLE if why else verdict,
+        "; ".join(told),
+        ours,
+        statement=statement,
+        place=f"{PLACE}, {task}",
     )
 
 

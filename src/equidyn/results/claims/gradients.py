@@ -65,12 +65,10 @@ def _row(paper, at: list[dict], used: list[list[dict]], kind: str, place: str, c
         "C8",
         judged,
         "; ".join(conditions),
-        r,
-        lo,
-        hi,
-        "" if published is None else f"{published:.3g}",
-        f"{STATEMENTS['C8'][0]} ({KINDS[kind]})",
-        f"{STATEMENTS['C8'][1]}, {task}",
+        (r, lo, hi),
+        paper="" if published is None else f"{published:.3g}",
+        statement=f"{STATEMENTS['C8'][0]} ({KINDS[kind]})",
+        place=f"{STATEMENTS['C8'][1]}, {task}",
     )
 
 

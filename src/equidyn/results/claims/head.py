@@ -17,7 +17,7 @@ from equidyn.results.claims.rows import (
 from equidyn.results.claims.statistics import correlation
 from equidyn.results.verdicts import AGREE, FAILS, HOLDS, INCONCLUSIVE, MIN_POINTS, UNTESTABLE
 
-EXACT = 1e-10  # relative gap of an identity in float64
+IDENTICAL = 1e-10  # relative gap of an identity in float64
 
 
 def c9(rows: list[dict], paper: list[dict], head: list[dict], points: dict | None = None) -> list[dict]:
@@ -63,11 +63,9 @@ def _slope_row(rows: list[dict], paper: list[dict], mine: dict[str, list[dict]])
         "C9",
         judged,
         "; ".join(conditions),
-        slope,
-        lo,
-        hi,
-        "" if theirs is None else f"slope {theirs:.3g} of its own points",
-        "the equivariance error falls with the variance of the force head, as steeply as published",
+        (slope, lo, hi),
+        paper="" if theirs is None else f"slope {theirs:.3g} of its own points",
+        statement="the equivariance error falls with the variance of the force head, as steeply as published",
     )
 
 
@@ -105,8 +103,8 @@ def replicates(lo: float, hi: float, published: float) -> str:
 
 def _exactness_row(mine: dict[str, list[dict]]) -> dict:
     """`holds` if the measured error (all rotations of the cube, no sampling error for a linear head) is the
-    quadratic form within ``EXACT``; else `does not hold here`. Where the rows of the head are equal, both are
-    nothing but rounding, and there is nothing to compare.
+    quadratic form within ``IDENTICAL``; else `does not hold here`. Where the rows of the head are equal, both
+    are nothing but rounding, and there is nothing to compare.
     """
     statement = "at fixed features the equivariance error is an exact quadratic form of the head's deviation"
     every = [r for table in mine.values() for r in table if r["quadratic_form"] > 0]
@@ -126,5 +124,5 @@ def _exactness_row(mine: dict[str, list[dict]]) -> dict:
             f"; from its first to its last, ln(error) changes by {change:.2f}, of which the features' part "
             f"is {features:.2f} and the head's {change - features:.2f}"
         )
-    judged = HOLDS if gap <= EXACT else FAILS
-    return claim_row("C9", judged, conditions, gap, paper="not stated", statement=statement)
+    judged = HOLDS if gap <= IDENTICAL else FAILS
+    return claim_row("C9", judged, conditions, (gap, "", ""), paper="not stated", statement=statement)

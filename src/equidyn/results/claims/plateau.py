@@ -52,9 +52,10 @@ from equidyn.results.verdicts import (
     UNTESTABLE,
     at_loss,
     counted,
+    exact,
     lowest_ratio,
 )
-from equidyn.symmetry.limits import EXACT, LEARNED
+from equidyn.symmetry.limits import LEARNED
 
 POSES = "dataset"  # of the axes: the question of ``claims.poses``
 LENGTH = "training.steps"  # of the axes: a longer path of the same run
@@ -104,7 +105,7 @@ def _joined(made: list[dict | None]) -> list[dict]:
 
 def path(curve: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """ln(total / zero predictor's) and ln(percent) at the steps that count."""
-    rows = [r for r in curve if counted(r) and r["percent"] > 0 and r["equivariance"] > EXACT * r["floor"]]
+    rows = [r for r in curve if counted(r) and r["percent"] > 0 and not exact(r)]
     x = np.log([r["total"] / r["zero_loss"] for r in rows])
     return x, np.log([r["percent"] for r in rows])
 
@@ -158,7 +159,7 @@ def _ahead(rows, paper, point: Point, condition: str, weights: str) -> dict | No
     task, verdict = curves[0][-1]["task"], below(*values[1:], AHEAD)
     published = published_changes(paper, task, condition)
     beside = range_text(published, " x as the loss halves") if weights == "live" else ""
-    return claim_row("C11", verdict, "; ".join(told), *ours, beside, STATEMENT, f"{PLACE}, {task}, {weights}")
+    return claim_row("C11", verdict, "; ".join(told), ours, paper=beside, place=f"{PLACE}, {task}, {weights}")
 
 
 def _path_text(curve: list[dict]) -> str:
@@ -229,7 +230,9 @@ def _lift(rows, point: Point, reference: Point, condition: str) -> dict | None:
     verdict = below(*values[1:], 1.0) if n_counting == len(ends) else UNTESTABLE
     ours = [value if not math.isnan(value) else "" for value in values]
     name, task = point_text(point), curves[0][-1]["task"]
-    return claim_row("C11", verdict, "; ".join(told), *ours, "", f"{name} {LIFTS}", f"what lifts it, {task}")
+    return claim_row(
+        "C11", verdict, "; ".join(told), ours, statement=f"{name} {LIFTS}", place=f"what lifts it, {task}"
+    )
 
 
 def _ends_text(name: str, curves, others) -> str:
@@ -298,4 +301,6 @@ def _learned(rows, point: Point, condition: str) -> dict | None:
     n_counting = sum(counted(held) for _, held in pairs)
     told += [f"{n_counting} of {len(pairs)} count at the end"]
     verdict = alike(ends[1], ends[2]) if n_counting == len(pairs) else UNTESTABLE
-    return claim_row("C11", verdict, "; ".join(told), *ends, "", LEARNED_TOO, f"training items, {task}")
+    return claim_row(
+        "C11", verdict, "; ".join(told), ends, statement=LEARNED_TOO, place=f"training items, {task}"
+    )

@@ -99,7 +99,7 @@ def _row(rows: list[dict], group: str, members: dict[str, list[str]], condition:
     n_counting = sum(p["counts"] for p in found)
     verdict = judged(values) if n_counting == len(found) else UNTESTABLE
     conditions += f"; {n_counting} of {len(found)} count at that loss"
-    return claim_row("C2", verdict, conditions, *ends, "", STATEMENT, f"training poses, {task}")
+    return claim_row("C2", verdict, conditions, ends, statement=STATEMENT, place=f"training poses, {task}")
 
 
 def judged(values: tuple[float, float, float]) -> str:

@@ -2,14 +2,20 @@
 numbers.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from equidyn.data.poses import SURE
 from equidyn.results import tables
-from equidyn.results.verdicts import counted
-from equidyn.symmetry.limits import EXACT
+from equidyn.results.verdicts import WINDOW, counted, exact
 
+WINDOW_TEXT = "-".join(f"{step // 1000}k" for step in WINDOW)
 STATEMENTS = {
+    "C1": ("total loss = twirled error + equivariance error, measurable at every checkpoint", "definition"),
+    "C2": (
+        f"equivariance error falls to <= 2 % of held-out loss within {WINDOW_TEXT} steps",
+        "percent curves",
+    ),
     "C3": ("robust to model size", "percent curves by model size, 1M to 400M"),
     "C4": ("robust to training-set size", "percent curves by training-set size, 500 to 1M"),
     "C5": ("robust to optimizer and learning rate", "percent curves by optimizer"),
@@ -33,6 +39,7 @@ STATEMENTS = {
     ),
 }
 MIN_CORRELATED = 5  # checkpoints
+NOTHING = ("", "", "")  # in place of a number and its interval
 
 
 def against_text(row: dict) -> str:
@@ -44,6 +51,11 @@ def against_text(row: dict) -> str:
             f"{row['baseline_ratio_hi']:.3f}] x {row['baseline']}"
         )
     return told
+
+
+def percent_and_ends(row: dict) -> tuple[float, float, float]:
+    """A percentage and the ends of its interval."""
+    return row["percent"], row["percent_lo"], row["percent_hi"]
 
 
 def percent_text(row: dict) -> str:
@@ -65,21 +77,27 @@ def claim_row(
     claim: str,
     verdict: str,
     conditions: str,
-    ours: float | str = "",
-    lo: float | str = "",
-    hi: float | str = "",
+    ours: Iterable[float | str] = NOTHING,
+    *,
     paper: object = "",
     statement: str | None = None,
     place: str | None = None,
 ) -> dict:
-    """A row of ``columns.CLAIMS``; statement and place are those of ``STATEMENTS`` unless given."""
-    known, where = STATEMENTS.get(claim, ("", ""))  # C1 and C2 say theirs
+    """A row of ``columns.CLAIMS``; statement and place are those of ``STATEMENTS`` unless given.
+
+    Parameters
+    ----------
+    ours : a number and the ends of its 95 % interval, empty texts for what there is not
+    paper : what was published
+    """
+    value, lo, hi = ours
+    known, where = STATEMENTS[claim]
     return dict(
         claim=claim,
         statement=statement or known,
         place=place or where,
         paper=paper,
-        ours=ours,
+        ours=value,
         lo=lo,
         hi=hi,
         verdict=verdict,
@@ -111,7 +129,7 @@ def counted_rows(rows: list[dict], run: str, condition: str) -> dict[float, dict
 def curves_of(rows: list[dict], runs: list[str], condition: str, **which: str) -> list[list[dict]]:
     """Curves (``which`` as of ``tables.curve``) of runs that have an equivariance to learn at their end."""
     curves = [tables.curve(rows, run, condition=condition, **which) for run in runs]
-    return [c for c in curves if c and c[-1]["equivariance"] > EXACT * c[-1]["floor"]]
+    return [c for c in curves if c and not exact(c[-1])]
 
 
 def groups_of(table: list[dict]) -> list[tuple[str, str]]:
