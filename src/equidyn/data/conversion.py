@@ -264,29 +264,28 @@ def _work(job) -> Shard:
     return _tallied(path, given, results, len(chunk))
 
 
-def _tallied(path, given, results, records) -> Shard:
+def _tallied(path: Path | None, given: Input, results: list[Item | Rejected], records: int) -> Shard:
     suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
-    example = None if first is None else [first.where, first.reason, first.detail, first.suspect]
     return Shard(
-        path,
-        given.name,
-        given.held_out,
-        records,
-        len(results),
-        sum(isinstance(r, Item) for r in results),
-        len(suspects),
-        leading,
-        example,
-        dict(Counter(r.suspect for _, r in suspects)),
+        path=path,
+        origin=given.name,
+        held_out=given.held_out,
+        records=records,
+        found=len(results),
+        items=sum(isinstance(r, Item) for r in results),
+        suspect=len(suspects),
+        leading=leading,
+        example=None if first is None else [first.where, first.reason, first.detail, first.suspect],
+        causes=dict(Counter(r.suspect for _, r in suspects)),
     )
 
 
-def _summary(path, given, records) -> Shard:
+def _summary(path: Path, given: Input, records: int) -> Shard:
     lists, _ = contents_of(path)  # all of it is read: damage may be anywhere
-    results: dict[int, Item | Rejected] = {row.place: Item(row.where, "", {}) for row in lists.items}
-    results |= {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
+    results: dict[int, Item | Rejected] = {row.place: row.item({}, {}) for row in lists.items}
+    results |= {row.place: row.rejected() for row in lists.rejected}
     return _tallied(path, given, [results[place] for place in sorted(results)], records)
 
 
