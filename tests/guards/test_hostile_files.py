@@ -207,7 +207,7 @@ def test_little_text_is_not_much_work(tmp_path, monkeypatch):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
     columns = "".join(f":{i}:R:999" for i in range(20_000))
     bomb = f"1\nenergy=-1 Properties=species:S:1:pos:R:3{columns}\nH 0 0 0\n"
-    assert extxyz.parse(("f, frame 1", bomb), {})[0].reason == "does not parse"
+    assert extxyz.parse(("f, frame 1", bomb), {"energy_unit": "eV"})[0].reason == "does not parse"
     assert molecules.constitution_of("C" * 50_000) is None
     assert geom.parse(("f", 1, "C" * 50_000, [b""]), {})[0].reason == "does not parse (RDKit)"
     crystal = np.stack(np.meshgrid(*[np.arange(9.0)] * 3), -1).reshape(-1, 3) * 1.5  # many rings

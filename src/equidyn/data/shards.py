@@ -32,6 +32,7 @@ class ListedItem(NamedTuple):
     graph: str
     alias: str
     figures: dict[str, float]
+    force_unit: float | None
 
     @classmethod
     def of(cls, place: int, item: Item) -> "ListedItem":
