@@ -57,10 +57,6 @@ class Ragged:
         """The rows of items that follow each other."""
         return slice(int(self.offsets[items[0]]), int(self.offsets[items[-1] + 1]))
 
-    def double(self) -> "Ragged":
-        """The same in float64."""
-        return Ragged(self.values.double(), self.offsets)
-
     @classmethod
     def mask(cls, offsets: np.ndarray) -> "Ragged":
         """Which rows are there: True, and False where padded."""

@@ -13,8 +13,6 @@ from torch import nn
 
 from equidyn.errors import ArgumentError
 from equidyn.models.layers import GroupNorm, Pointwise
-from equidyn.symmetry.actions import Grid
-from equidyn.symmetry.groups import cube
 
 # Width of level k is width · Π multipliers[:k + 1]; ``attention`` lists the levels that have it.
 PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=16, dropout=0.1)
@@ -174,22 +172,3 @@ class IsotropicBlur(nn.Module):
         """Grids [b, c, g, g, g] to blurred ones."""
         b, c, *grid = noisy.shape
         return F.conv3d(noisy.reshape(b * c, 1, *grid), self.kernel, padding=1).reshape(b, c, *grid)
-
-
-class Symmetrized(nn.Module):
-    """A model averaged over the 24 rotations of the cube: the exact twirl, at 24 times the cost."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Grids [b, c, g, g, g] to the mean of the model's over the 24 rotations, summed in float64."""
-        total = torch.zeros_like(noisy, dtype=torch.float64)
-        for rotation in cube():
-            total += Grid().inverse(rotation, self.model(Grid().apply(rotation, noisy)).to(torch.float64))
-        return (total / len(cube())).to(noisy.dtype)
-
-    def equivariant_control(self) -> nn.Module:
-        """That of the model inside."""
-        return self.model.equivariant_control()
