@@ -1,5 +1,6 @@
 import csv
 import gzip
+import itertools
 from pathlib import Path
 
 import ase
@@ -292,8 +293,11 @@ def test_real_files():
 def test_ragged_items_are_the_padded_ones():
     offsets = np.array([0, 2, 3, 7])
     for values in (np.arange(7, dtype=np.uint8), np.random.default_rng(0).normal(size=(7, 3))):
-        mask, ragged = padding.padding_mask(offsets), padding.Ragged(values, offsets)
-        whole = padding.padded(values, mask)
+        ragged, whole = padding.Ragged(values, offsets), torch.zeros(3, 4, *values.shape[1:])
+        whole, mask = whole.to(torch.from_numpy(values).dtype), torch.zeros(3, 4, dtype=torch.bool)
+        for item, (start, end) in enumerate(itertools.pairwise(offsets)):
+            whole[item, : end - start] = torch.from_numpy(values[start:end])
+            mask[item, : end - start] = True
         torch.testing.assert_close(ragged[torch.arange(3)], whole, rtol=0, atol=0)
         assert torch.equal(padding.Ragged.mask(offsets)[torch.arange(3)], mask)
         assert torch.equal(ragged[torch.tensor([1, 0])], whole[[1, 0], :2]) and len(ragged) == 3
