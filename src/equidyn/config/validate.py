@@ -348,6 +348,13 @@ def _check_files(place: str, dataset: dict) -> None:
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"
         raise ConfigError(f"{place}: {found}, expected exactly one of the two")
+    _check_split(place, dataset)
+    for sort in ("files", "download"):
+        _check_names(place, dataset, sort, f"held_out_{sort}")
+
+
+def _check_split(place: str, dataset: dict) -> None:
+    """That a split is published in one way at most, and drawn where it is not."""
     ways = ("held_out_files", "held_out_download", "split_list")
     published = [key for key in ways if key in dataset]
     if len(published) > 1:
@@ -363,12 +370,13 @@ def _check_files(place: str, dataset: dict) -> None:
             f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside "
             f"one of them"
         )
-    for sort in ("files", "download"):
-        sides = [
-            [os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")
-        ]
-        if twice := sorted(set(sides[0]) & set(sides[1])):
-            raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
-        for key, names in zip((sort, f"held_out_{sort}"), sides):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ConfigError(f"{place}.{key}: {twice} more than once, expected each file once")
+
+
+def _check_names(place: str, dataset: dict, key: str, held_out_key: str) -> None:
+    """That no file is named twice."""
+    names, held_out = ([os.path.normpath(name) for name in dataset.get(k, [])] for k in (key, held_out_key))
+    if twice := sorted(set(names) & set(held_out)):
+        raise ConfigError(f"{place}.{held_out_key}: {twice} also in {key}, expected other ones")
+    for k, found in ((key, names), (held_out_key, held_out)):
+        if twice := sorted({name for name in found if found.count(name) > 1}):
+            raise ConfigError(f"{place}.{k}: {twice} more than once, expected each file once")

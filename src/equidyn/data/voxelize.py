@@ -69,7 +69,20 @@ def voxelize_batch(
     if owner is not None and (positions.is_cuda or numba is None):
         return _torch(positions, channels, owner, (len(offsets) - 1, n_channels, grid, grid, grid), *settings)
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
-    n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)
+    shape = (len(offsets) - 1, n_channels, grid, grid, grid)
+    _check_atoms(positions, channels, offsets, n_channels)
+    if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
+        out = _usable(out, shape)
+        _fill_all(positions, channels, offsets, out, *settings)
+        return out
+    molecule = torch.repeat_interleave(torch.arange(shape[0]), offsets.diff()).to(positions.device)
+    return _torch(positions, channels, molecule, shape, *settings)
+
+
+def _check_atoms(
+    positions: torch.Tensor, channels: torch.Tensor, offsets: torch.Tensor, n_channels: int
+) -> None:
+    n_atoms = len(positions)
     if (
         positions.shape != (n_atoms, 3)
         or channels.shape != (n_atoms,)
@@ -88,31 +101,32 @@ def voxelize_batch(
         )
     if not torch.isfinite(positions).all():
         raise ArgumentError("voxelize: a position is not finite")
-    if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
-        if out is None:
-            out = torch.empty(shape)
-        elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
-            raise ArgumentError(
-                f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}"
-            )
-        atoms, owners, starts = (
-            positions.numpy().astype(np.float64),
-            channels.numpy().astype(np.int64),
-            offsets.numpy(),
+
+
+def _usable(out: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:
+    """The grids to fill: those that are given, if they are such."""
+    if out is None:
+        return torch.empty(shape)
+    if out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
+        raise ArgumentError(
+            f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}"
         )
-        framed = (resolution, radius, *_frame(grid, *settings))
-        threads = max(1, min(torch.get_num_threads(), shape[0]))
-        cuts = np.linspace(0, shape[0], threads + 1).astype(int)
-        parts = [
-            (atoms, owners, starts[a : b + 1], out.numpy()[a:b], *framed) for a, b in zip(cuts[:-1], cuts[1:])
-        ]
-        if threads == 1:
-            _fill(*parts[0])
-        else:  # threads of our own: numba's parallel loops take 15 s to compile
-            list(_pool(threads).map(lambda part: _fill(*part), parts))
-        return out
-    molecule = torch.repeat_interleave(torch.arange(shape[0]), offsets.diff()).to(positions.device)
-    return _torch(positions, channels, molecule, shape, *settings)
+    return out
+
+
+def _fill_all(positions, channels, offsets, out, resolution, radius) -> None:
+    """The fast path, in as many threads as torch has."""
+    atoms = positions.numpy().astype(np.float64)
+    owners = channels.numpy().astype(np.int64)
+    starts, grids = offsets.numpy(), out.numpy()
+    framed = (resolution, radius, *_frame(out.shape[-1], resolution, radius))
+    threads = max(1, min(torch.get_num_threads(), len(out)))
+    cuts = np.linspace(0, len(out), threads + 1).astype(int)
+    parts = [(atoms, owners, starts[a : b + 1], grids[a:b], *framed) for a, b in zip(cuts[:-1], cuts[1:])]
+    if threads == 1:
+        _fill(*parts[0])
+    else:  # threads of our own: numba's parallel loops take 15 s to compile
+        list(_pool(threads).map(lambda part: _fill(*part), parts))
 
 
 @functools.cache
