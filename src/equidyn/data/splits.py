@@ -25,11 +25,9 @@ from equidyn.data.schema import SPLITS
 from equidyn.defaults import LEAKS
 from equidyn.errors import DataError
 
-LEAKED, SURPLUS, UNLISTED = (
-    "molecule is also held out",
-    "held-out molecule beyond n_held_out",
-    "not in the list of the split",
-)
+LEAKED = "molecule is also held out"
+SURPLUS = "held-out molecule beyond n_held_out"
+UNLISTED = "not in the list of the split"
 # How lists are opened: names of files, which they hold, may be any bytes.
 CSV = dict(newline="", encoding="utf-8", errors="backslashreplace")
 SPILL = 200_000  # lines sorted in memory
@@ -196,17 +194,14 @@ class Lists:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.lines, self.spilled, self.items, self.clusters = (
-            [[] for _ in SPLITS],
-            [[] for _ in SPLITS],
-            [0] * len(SPLITS),
-            [set() for _ in SPLITS],
-        )
+        self.lines = [[] for _ in SPLITS]
+        self.spilled = [[] for _ in SPLITS]
+        self.items = [0] * len(SPLITS)
+        self.clusters = [set() for _ in SPLITS]
 
     def __enter__(self):
-        for left in self.folder.glob(
-            f"{SCRATCH}*"
-        ):  # of a killed conversion: the folder is locked, so that no other is at work
+        # of a killed conversion: the folder is locked, so that no other is at work
+        for left in self.folder.glob(f"{SCRATCH}*"):
             shutil.rmtree(left, ignore_errors=True)
         with ExitStack() as stack:
             temporary = stack.enter_context(files.atomic_write(self.folder / "split.csv"))

@@ -157,11 +157,9 @@ def _axis(u, grid, cutoff, scale, values):
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
     scale = np.float32((resolution / (WIDTH * radius)) ** 2)
-    x, y, z = (
-        np.empty(n_window + 1, np.float32),
-        np.empty(n_window + 1, np.float32),
-        np.empty(n_window + 1, np.float32),
-    )
+    x = np.empty(n_window + 1, np.float32)
+    y = np.empty(n_window + 1, np.float32)
+    z = np.empty(n_window + 1, np.float32)
     lanes = np.zeros(LANES, np.float32)
     for k in range(len(offsets) - 1):
         for c in range(out.shape[1]):  # a channel at a time: its atoms find it in cache, just cleared

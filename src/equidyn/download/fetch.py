@@ -143,10 +143,8 @@ def _explained(entry: dict, folder: str | Path) -> Iterator[None]:
     except Refused as error:
         text, cause = f"{title(entry)}: {target}: {error}; move it away to download it again", None
     except OSError as error:
-        text, cause = (
-            f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time",
-            error,
-        )
+        text = f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time"
+        cause = error
     except DataError as error:
         text, cause = str(error), error.__cause__
     raise DataError(text + table.doubt(entry)) from cause

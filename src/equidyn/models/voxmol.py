@@ -42,10 +42,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width_in, width_out, n_groups, dropout):
         super().__init__()
         self.norm1, self.conv1 = group_norm(width_in, n_groups), nn.Conv3d(width_in, width_out, 3, padding=1)
-        self.norm2, self.conv2 = (
-            group_norm(width_out, n_groups),
-            nn.Conv3d(width_out, width_out, 3, padding=1),
-        )
+        self.norm2 = group_norm(width_out, n_groups)
+        self.conv2 = nn.Conv3d(width_out, width_out, 3, padding=1)
         self.dropout = nn.Dropout(dropout)
         self.shortcut = Pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 

@@ -211,10 +211,8 @@ def _columns(parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[Record]:
-    records, nothing = (
-        [],
-        dict(labelled=heldout.labelled, worst=float("nan"), worst_rotation=[float("nan")] * 9),
-    )
+    records = []
+    nothing = dict(labelled=heldout.labelled, worst=float("nan"), worst_rotation=[float("nan")] * 9)
     for item, cluster in enumerate(clusters.tolist()):
         values = {key: getattr(sums, key)[item].item() for key in SUMS}
         one = {heldout.quantity: values | nothing}
