@@ -226,19 +226,12 @@ def _check_options(place: str, options: dict, declared: Model) -> None:
 def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
     """More items than there will be, found before anything is trained."""
     n_items, limits = run["measure"]["n_items"], []
-    if (
-        "n_held_out" in dataset and dataset.get("leaks") != "keep"
-    ):  # which may hold out blocks of frames, more of them
-        limits += [
-            (
-                f"{section}.n_items",
-                run[section]["n_items"],
-                f"{dataset_name}.n_held_out",
-                dataset["n_held_out"],
-            )
-            for section in ("measure", "dynamics")
-            if section in run
-        ]
+    # with leaks: keep blocks of frames may be held out, which are more
+    if "n_held_out" in dataset and dataset.get("leaks") != "keep":
+        other, limit = f"{dataset_name}.n_held_out", dataset["n_held_out"]
+        for section in ("measure", "dynamics"):
+            if section in run:
+                limits.append((f"{section}.n_items", run[section]["n_items"], other, limit))
     if "sample" in run:
         limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
     if "checkpoints_from" in run["training"]:
@@ -247,9 +240,8 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
     if "n_train" in run["training"]:
         copies = run["training"].get("copies", COPIES)
         batch, n_train = run["training"]["batch_size"], copies * run["training"]["n_train"]
-        limits.append(
-            ("training.batch_size", batch, "training.n_train" + " x copies" * (copies > 1), n_train)
-        )
+        other = "training.n_train x copies" if copies > 1 else "training.n_train"
+        limits.append(("training.batch_size", batch, other, n_train))
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
@@ -289,10 +281,8 @@ def _check_processes(place: str, training: dict) -> None:
     """Each needs a part of every batch."""
     n, size = training.get("processes", PROCESSES), training["batch_size"]
     if "micro_batch" in training:
-        fits, told = (
-            n <= (parts := math.ceil(size / training["micro_batch"])),
-            f"at most {parts}, the micro-batches",
-        )
+        parts = math.ceil(size / training["micro_batch"])
+        fits, told = n <= parts, f"at most {parts}, the micro-batches"
     else:
         fits, told = size % n == 0, f"a divisor of batch_size = {size}"
     if not fits:

@@ -270,9 +270,8 @@ def _molecules(cluster: np.ndarray, names: list, findings: Findings) -> tuple[np
     by_bonds = [i for i, (_, graph, _) in enumerate(names) if graph]
     n_by_bonds = int(np.isin(cluster, by_bonds).sum())
     text = f"{len(roots)} molecules or sequences, {n_by_bonds} of {len(cluster)} items known by their bonds"
-    text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make" * (
-        fewer > 0
-    )
+    if fewer > 0:
+        text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make"
     figures = {"items known by their bonds": n_by_bonds, "clusters": len(roots), "joined": fewer}
     verdict = "noted" if fewer > 0 else "passed"
     findings.add(Outcome("identity", verdict, "", len(cluster), text, figures))

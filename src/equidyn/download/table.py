@@ -171,10 +171,8 @@ def ids_of(entry: dict) -> list[str]:
     for number, line in enumerate(lines, 1):
         if word := line.split("#")[0].strip():
             if not PLAIN.match(entry["file"].replace("{id}", word)) or word in seen:
-                raise DataError(
-                    f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, "
-                    f"{expected}"
-                )
+                again = " for the second time" if word in seen else ""
+                raise DataError(f"{path}: line {number}: {word[:40]!r}{again}, {expected}")
             seen.add(word)
             ids.append(word)
     if not ids:
