@@ -53,7 +53,7 @@ def recall(model: torch.nn.Module, task: Any) -> str:
 
 def write(path: str | Path, stages: dict[int, dict[str, torch.Tensor]], recalls: dict[int, str]) -> None:
     """One HDF5 group per step, recall as its attribute; whole or not at all; raises DataError as
-    ``store.whole`` does.
+    ``files.atomic_write`` does.
     """
     with files.atomic_write(Path(path)) as temporary, content_digest.create(temporary) as file:
         for step, values in stages.items():

@@ -204,7 +204,7 @@ def estimate(
     throughputs : see ``throughput.read``;  devices : of that table, to give hours on;  assumed : one more
         device
     data : folder of dataset files, which are counted where they exist
-    table : entries of the table of datasets by name (``catalogue.read_table``); without it every download is
+    table : entries of the table of datasets by name (``table.read_table``); without it every download is
         of unknown size
 
     Raises

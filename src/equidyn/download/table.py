@@ -1,9 +1,7 @@
-"""The table of datasets and its lock file: where files come from, where they belong, and what they must be.
+"""The table of datasets: where files come from, where they belong, and what they must be.
 
-Nothing is fetched here.
-
-The driver of the workflow imports this module too, and need not have more than yaml installed: what needs
-more is imported where it is used.
+Nothing is fetched here. The driver of the workflow imports this module too, and need not have more than yaml
+installed.
 """
 
 import hashlib
