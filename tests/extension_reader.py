@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from equidyn.data.readers import label_checks
 from equidyn.data.readers.labels import Molecule, labelled
 from equidyn.data.readers.records import Reader, Rejected
 
@@ -33,4 +34,4 @@ def parse(record, settings):
     )
 
 
-reader = Reader("forces", records, parse)
+reader = Reader("forces", records, parse, check=label_checks.check)

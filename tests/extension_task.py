@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from equidyn.data import store
-from equidyn.data.padding import padded, padding_mask
+from equidyn.data.padding import Ragged
 from equidyn.data.select import held_out_items, one_per_cluster, subset, training_items
 from equidyn.results import tables
 from equidyn.symmetry.actions import Fixed, Vector
@@ -40,9 +40,11 @@ class Centres:
     def __init__(self, dataset, settings, device="cpu"):
         arrays, _ = store.read(dataset)
         self.device, self.settings = device, settings
-        self.mask = padding_mask(arrays["offsets"])
-        self.numbers = padded(arrays["numbers"], self.mask).float()
-        self.positions = padded(arrays["positions"], self.mask)
+        offsets = arrays["offsets"]
+        every = torch.arange(len(offsets) - 1)  # a large dataset would be padded batch by batch
+        self.mask = Ragged.mask(offsets)[every]
+        self.numbers = Ragged(arrays["numbers"], offsets)[every].float()
+        self.positions = Ragged(arrays["positions"], offsets)[every]
         self.cluster = torch.from_numpy(arrays["cluster"])
         chosen = training_items(arrays, dataset, settings["training"].get("n_train"))
         self.train, self.n_train = torch.from_numpy(chosen), len(chosen)

@@ -6,7 +6,8 @@ from equidyn.data.generate import conformers
 from equidyn.data.readers import registry
 
 EXTXYZ = registry.READERS["extxyz"]
-SETTINGS = dict(source="extxyz", energy_unit="eV", licence="x", n_held_out=2, seed=0)
+EV = {"energy_unit": "eV"}
+SETTINGS = dict(source="extxyz", licence="x", n_held_out=2, seed=0, **EV)
 MOLECULES = ("H2O", "CH4", "NH3", "CH3OH", "C2H6", "HCN", "C2H2", "H2CO")
 
 

@@ -49,7 +49,8 @@ def test_declarations_need_no_torch():
     [
         ("x = 1", "declares no task, model, figure or reader"),
         ("MODEL = dict(name='a')", "expected MODEL = "),
-        ("MODEL = {'name': 'a', 'task': 'forces'}", "expected MODEL = "),
+        ("MODEL = {'name': 'a', 'task': 'forces'}", "MODEL with no 'class'; expected MODEL = "),
+        ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A', 'graphs': 0}", "graphs 0, expected bool"),
         ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A'}\nclass A: pass", "no SIZES"),
         ("MODEL = {'name': 'a', 'task': 'forces', 'class': 'A'}\nSIZES = {'s': {}}", "no class 'A'"),
         ("MODEL = (", "not readable as Python"),
@@ -293,6 +294,40 @@ def test_arguments_of_a_model_are_those_of_its_class_and_of_what_kind_sizes_say(
         "class N:\n    def __init__(self, width, kind, norm=None, flag=False, rate=1.0): ...\n"
     )
     declared = model_in(file)
-    assert declared.arguments == dict(width=9, kind="silu", norm=None, flag=False, rate=1.0)
+    usual = {name: declared.usual(name) for name in declared.arguments}
+    assert usual == dict(width=9, kind="silu", norm=None, flag=False, rate=1.0)
     file.write_text(file.read_text().replace("rate=1.0", "**more"))
     assert model_in(file).arguments is None
+
+
+BLUR = """
+MODEL = {"name": "blur", "task": "voxels", "class": "Blur", "graphs": False}
+SIZES = {"three": dict(n_channels=3), "plain": {}}
+
+class Blur:
+    def __init__(self, n_channels=8): ...
+"""
+
+
+@pytest.mark.parametrize(
+    "model, training, message",
+    [
+        (dict(size="plain"), {}, None),
+        (dict(size="three", options=dict(n_channels=8)), {}, None),
+        (dict(size="three"), {}, "options.n_channels: 3, expected 8, the number of .*voxels.elements"),
+        (dict(size="plain", options=dict(n_channels=5)), {}, "options.n_channels: 5, expected 8"),
+        (dict(size="plain"), dict(execution="graphs"), "'graphs', expected eager or compiled for blur"),
+    ],
+)
+def test_models_outside_the_package_are_held_to_what_they_declare(tmp_path, model, training, message):
+    (tmp_path / "blur.py").write_text(BLUR)
+    config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    config["extensions"] = [str(tmp_path / "blur.py")]
+    config["runs"]["r"] = dict(
+        task="voxels", dataset="small-molecules", model=dict(architecture="blur", **model), training=training
+    )
+    if message is None:
+        validate(config)
+        return
+    with pytest.raises(ConfigError, match=f"runs.r.*{message}"):
+        validate(config)

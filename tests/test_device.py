@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from common import TRAINING
+from voxel_tools import voxelize
 
 from equidyn import tasks
 from equidyn.device import keep_freed_memory, processor
@@ -36,7 +37,6 @@ def test_cuda_agrees_with_the_cpu(dataset, tmp_path):
 
 @on_a_gpu
 def test_voxels_on_cuda_agree_with_the_cpu_with_tf32_off():
-    from equidyn.data.voxelize import voxelize
     from equidyn.device import resolve_device
 
     assert resolve_device("cuda") == "cuda" and not torch.backends.cudnn.allow_tf32

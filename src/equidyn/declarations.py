@@ -18,13 +18,13 @@ import ast
 import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from equidyn.errors import ConfigError, UnknownNameError
 
 PACKAGE = Path(__file__).parent
-FIELDS = ("name", "task", "class")
+OF_MODEL, OPTIONAL_OF_MODEL = {"name": str, "task": str, "class": str}, {"graphs": bool}
 EXPECTED = 'MODEL = {"name": …, "task": …, "class": …} and SIZES = {"…": dict(…)} at the top level'
 OF_FIGURE = {"name": str, "task": str, "caption": str, "claim": str}
 OPTIONAL = {"extra": str, "axes": list, "place": int, "comparisons": bool, "on_request": bool}
@@ -81,8 +81,9 @@ class Task:
 @dataclass(frozen=True)
 class Model:
     """A declared architecture: its task, its class in a file, the names of its sizes; ``arguments`` of the
-    class with a value that its sizes or defaults give them (None where that is no constant), None where the
-    source of the class does not say.
+    class with their defaults (None where there is none, or no constant), None where the source of the class
+    does not say; ``constants`` that each size gives them; whether CUDA ``graphs`` can hold it, which is so
+    unless it asks the host about its values.
     """
 
     name: str
@@ -91,6 +92,21 @@ class Model:
     sizes: tuple[str, ...]
     file: Path
     arguments: dict[str, object] | None = None
+    constants: dict[str, dict[str, object]] = field(default_factory=dict)
+    graphs: bool = True
+
+    def argument(self, name: str, size: str, options: dict) -> object:
+        """The value of an argument of the class in a size with further options; None where it has no such
+        argument or its source does not say.
+        """
+        if name not in (self.arguments or {}):
+            return None
+        return (self.arguments | self.constants[size] | options)[name]
+
+    def usual(self, name: str) -> object:
+        """A value that sizes or the default give an argument of the class; None where that is no constant."""
+        values = [self.arguments[name], *(size.get(name) for size in self.constants.values())]
+        return next((value for value in reversed(values) if value is not None), None)
 
     @property
     def module(self) -> str:
@@ -367,28 +383,35 @@ def _model(file: Path, tree: ast.Module) -> Model | None:
     if "MODEL" not in values:
         return None
     stated = _literal(values["MODEL"])
-    if not isinstance(stated, dict) or sorted(stated) != sorted(FIELDS):
+    if not isinstance(stated, dict):
         raise ConfigError(f"{file}: MODEL is {ast.unparse(values['MODEL'])}, expected {EXPECTED}")
+    if wrong := _wrong_keys(stated, OF_MODEL, OPTIONAL_OF_MODEL):
+        raise ConfigError(f"{file}: MODEL with {wrong}; expected {EXPECTED}")
     sizes = values.get("SIZES")
     keys = sizes.keys if isinstance(sizes, ast.Dict) else []
     names = tuple(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
     if not names or len(names) != len(keys):
         raise ConfigError(f"{file}: no SIZES with names in quotes, expected {EXPECTED}")
     class_name = _class_in(tree, stated["class"], file)
-    arguments = _arguments(tree, class_name)
-    if arguments is not None:
-        arguments |= {name: value for name, value in _sized(sizes).items() if name in arguments}
-    return Model(stated["name"], stated["task"], class_name, names, file, arguments)
+    return Model(
+        name=stated["name"],
+        task=stated["task"],
+        class_name=class_name,
+        sizes=names,
+        file=file,
+        arguments=_arguments(tree, class_name),
+        constants=dict(zip(names, map(_constants, sizes.values))),
+        graphs=stated.get("graphs", True),
+    )
 
 
-def _sized(sizes: ast.Dict) -> dict[str, object]:
-    """Constants that sizes give to arguments, by name."""
+def _constants(size: ast.expr) -> dict[str, object]:
+    """Constants that a size gives to arguments, by name."""
     pairs = []
-    for size in sizes.values:
-        if isinstance(size, ast.Call):  # dict(width=8)
-            pairs += [(word.arg, word.value) for word in size.keywords]
-        elif isinstance(size, ast.Dict):  # {"width": 8}
-            pairs += [(getattr(key, "value", None), value) for key, value in zip(size.keys, size.values)]
+    if isinstance(size, ast.Call):  # dict(width=8)
+        pairs = [(word.arg, word.value) for word in size.keywords]
+    elif isinstance(size, ast.Dict):  # {"width": 8}
+        pairs = [(getattr(key, "value", None), value) for key, value in zip(size.keys, size.values)]
     return {name: value.value for name, value in pairs if name and isinstance(value, ast.Constant)}
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from common import TRAINING
+from voxel_tools import voxelize
 
 from equidyn import tasks
 from equidyn.analysis import accuracy
-from equidyn.data.voxelize import voxelize
 from equidyn.models import registry
 
 

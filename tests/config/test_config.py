@@ -308,7 +308,7 @@ def test_bad_datasets_of_a_config_name_the_key(dataset, message):
 
 
 def test_tables_of_tasks_and_models_are_those_of_the_package():
-    from equidyn.config import sections, sources, validate
+    from equidyn.config import sections, sources
     from equidyn.data import generated
     from equidyn.data.readers.registry import READERS
     from equidyn.declarations import own_models, own_tasks
@@ -321,7 +321,8 @@ def test_tables_of_tasks_and_models_are_those_of_the_package():
         module = importlib.import_module(model.module)
         assert set(model.sizes) == set(module.SIZES) and hasattr(module, model.class_name)
     default = inspect.signature(VoxMol).parameters["n_channels"].default
-    assert default == importlib.import_module(validate.__module__).N_CHANNELS
+    assert own_models()["voxmol"].argument("n_channels", "7M", {}) == default
+    assert [model.name for model in own_models().values() if not model.graphs] == ["framed"]
     of_tasks = {source for task in tasks.values() for source in task.sources}
     assert of_tasks == set(READERS) | set(generated.SOURCES) == set(sources.SOURCES) - {"turned"}
     for task in tasks.values():

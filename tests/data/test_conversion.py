@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from labelled import EXTXYZ, SETTINGS
+from labelled import EV, EXTXYZ, SETTINGS
 
 from equidyn.data import build, conversion, store
 from equidyn.data.readers import extxyz, label_checks, records, registry
@@ -155,9 +155,9 @@ def packed(path, name, data):
 
 
 def test_containers_hold_the_same_items(many, tmp_path):
-    plain, _ = conversion.read(EXTXYZ, many)
+    plain, _ = conversion.read(EXTXYZ, many, EV)
     for path in packed(tmp_path, "many.xyz", many.read_bytes()):
-        items, rejected = conversion.read(EXTXYZ, path)
+        items, rejected = conversion.read(EXTXYZ, path, EV)
         assert not rejected and [i.cluster for i in items] == [i.cluster for i in plain], path
         assert all(np.array_equal(a.rows["forces"], b.rows["forces"]) for a, b in zip(items, plain))
     assert not (tmp_path.parent / "many.xyz").exists()
@@ -169,7 +169,7 @@ def test_what_was_readable_of_a_cut_file_is_kept(many, tmp_path, kind):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
     try:
-        items, rejected = conversion.read(EXTXYZ, path)
+        items, rejected = conversion.read(EXTXYZ, path, EV)
     except DataError as error:  # a zip without its directory, the first block of a bz2
         assert path.suffix in (".zip", ".bz2", ".xz") and path.name in str(error)
     else:
@@ -180,7 +180,7 @@ def test_members_of_one_name_are_all_read(many, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, warnings.catch_warnings(action="ignore"):
         for data in (many.read_bytes(), b"\n"):
             archive.writestr("many.xyz", data)
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.zip")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.zip", EV)
     assert len(items) == 80 and not rejected
 
 
@@ -188,14 +188,14 @@ def test_members_of_one_name_are_all_read(many, tmp_path):
 def test_other_compressions_are_refused_by_name(tmp_path, start):
     (tmp_path / "m.xyz.zst").write_bytes(start + b"and so on" * 9)
     with pytest.raises(DataError, match="m.xyz.zst: packed by .*, expected plain text.*.gz, .bz2, .xz"):
-        conversion.read(EXTXYZ, tmp_path / "m.xyz.zst")
+        conversion.read(EXTXYZ, tmp_path / "m.xyz.zst", EV)
 
 
 def test_archives_without_a_member_of_the_kind(tmp_path):
     packed(tmp_path, "notes.txt", b"no frames")
     for name in ("a.tar.gz", "a.tar.bz2", "a.zip"):
         with pytest.raises(DataError, match=f"{name}: no .xyz file in it"):
-            conversion.read(EXTXYZ, tmp_path / name)
+            conversion.read(EXTXYZ, tmp_path / name, EV)
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "a.tar.gz").read_bytes()[:8])
     with pytest.raises(DataError, match="cut.tar.gz: not readable"):
-        conversion.read(EXTXYZ, tmp_path / "cut.tar.gz")
+        conversion.read(EXTXYZ, tmp_path / "cut.tar.gz", EV)

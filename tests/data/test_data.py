@@ -1,5 +1,6 @@
 import csv
 import gzip
+import itertools
 from pathlib import Path
 
 import ase
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from common import REPOSITORY, SETTINGS
+from labelled import EV
 
 from equidyn.data import build, conversion, padding, store
 from equidyn.data.generate import conformers, molecule_lists
@@ -191,7 +193,7 @@ def _bohr(frame):
     ],
 )
 def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
-    items, rejected = conversion.read(EXTXYZ, extxyz(tmp_path, change))
+    items, rejected = conversion.read(EXTXYZ, extxyz(tmp_path, change), EV)
     assert (
         len(items) == 39
         and len(rejected) == 1
@@ -202,17 +204,17 @@ def test_a_bad_frame_is_rejected_with_its_reason(tmp_path, change, reason):
 
 def test_a_file_of_impossible_forces_is_refused(tmp_path):
     with pytest.raises(DataError, match="w.xyz: all .*frame 1: r.m.s. force"):
-        conversion.read(EXTXYZ, extxyz(tmp_path, scale=100))
+        conversion.read(EXTXYZ, extxyz(tmp_path, scale=100), EV)
 
 
 def test_unreadable_files(tmp_path):
     (tmp_path / "a.xyz").write_text("12\nfoo\nC 0 0\n")
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 broken")
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "a.xyz", EV)
     assert not items and [r.reason for r in rejected] == ["does not parse"]
     for reader, name in ((NPZ, "a.npz"), (NPZ, "gone.npz"), (EXTXYZ, "gone.xyz")):
         with pytest.raises(DataError, match=name):
-            conversion.read(reader, tmp_path / name)
+            conversion.read(reader, tmp_path / name, EV)
 
 
 def _npz(**changes):
@@ -243,7 +245,7 @@ def _npz(**changes):
 def test_bad_npz(tmp_path, changes, message):
     np.savez(tmp_path / "m.npz", **_npz(**changes))
     with pytest.raises(DataError, match=f"m.npz.*{message}"):
-        conversion.read(NPZ, tmp_path / "m.npz")
+        conversion.read(NPZ, tmp_path / "m.npz", {"energy_unit": "kcal/mol"})
 
 
 def test_npz_in_blocks_is_the_whole(tmp_path, monkeypatch):
@@ -276,7 +278,7 @@ def test_real_files():
         items, rejected = conversion.read(
             registry.READERS["extxyz"],
             REAL / f"3bpa_train_{name}.xyz",
-            {"energy_unit": "eV", "source": "extxyz"},
+            {"energy_unit": "eV"},
         )
         assert (
             len(items) == 500
@@ -284,17 +286,20 @@ def test_real_files():
             and len(items[0].rows["numbers"]) == 27
             and len({i.cluster for i in items}) == 1
         )
-    items, rejected = conversion.read(registry.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz")
+    items, rejected = conversion.read(registry.READERS["extxyz"], REAL / "3bpa_iso_atoms.xyz", EV)
     assert not items and {r.reason for r in rejected} == {"isolated atom"} and len(rejected) == 4
 
 
 def test_ragged_items_are_the_padded_ones():
     offsets = np.array([0, 2, 3, 7])
     for values in (np.arange(7, dtype=np.uint8), np.random.default_rng(0).normal(size=(7, 3))):
-        mask, ragged = padding.padding_mask(offsets), padding.Ragged(values, offsets)
-        whole = padding.padded(values, mask)
+        ragged, whole = padding.Ragged(values, offsets), torch.zeros(3, 4, *values.shape[1:])
+        whole, mask = whole.to(torch.from_numpy(values).dtype), torch.zeros(3, 4, dtype=torch.bool)
+        for item, (start, end) in enumerate(itertools.pairwise(offsets)):
+            whole[item, : end - start] = torch.from_numpy(values[start:end])
+            mask[item, : end - start] = True
         torch.testing.assert_close(ragged[torch.arange(3)], whole, rtol=0, atol=0)
         assert torch.equal(padding.Ragged.mask(offsets)[torch.arange(3)], mask)
         assert torch.equal(ragged[torch.tensor([1, 0])], whole[[1, 0], :2]) and len(ragged) == 3
         assert torch.equal(ragged[2], whole[2]) and torch.equal(ragged[1], whole[1, :1])
-        assert ragged[torch.tensor([1])].dtype == whole.dtype and ragged.double()[0].dtype == torch.float64
+        assert ragged[torch.tensor([1])].dtype == whole.dtype

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from voxel_tools import voxelize
 
-from equidyn.data.voxelize import fits, outside, voxelize, voxelize_batch
+from equidyn.data.voxelize import fits, outside, voxelize_batch
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid, Vector
 
@@ -14,8 +15,8 @@ def molecule(n=12, seed=0, spread=1.0):
     return torch.from_numpy(rng.normal(size=(n, 3)) * spread), torch.from_numpy(rng.integers(0, 3, n))
 
 
-def centres(offset=0.0):
-    axis = (torch.arange(24, dtype=torch.float64) - 11.5) * 0.25 + offset
+def centres():
+    axis = (torch.arange(24, dtype=torch.float64) - 11.5) * 0.25
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
 
 
@@ -45,34 +46,18 @@ def test_values_are_the_formula_up_to_the_cut():
     ).abs().max() < 5e-5
 
 
-def test_compatible_grid_has_the_published_offset():
-    """Sample points shifted by 0.15625 Å, values up to 0.1 % cut on one side; at 64 voxels they run from
-    -7.719 to +8.031 Å.
-    """
-    positions, channels = molecule()
-    published = voxelize(positions, channels, **BOX, compatible=True)
-    difference = (published - untruncated(positions, channels, centres(0.15625))).abs().max()
-    assert 1e-4 < difference < 1.1e-3
-    assert (published - voxelize(positions, channels, **BOX)).abs().max() > 0.1
-
-
-@pytest.mark.parametrize("compatible", [False, True])
-def test_torch_path_agrees_and_is_differentiable(compatible):
+def test_torch_path_agrees_and_is_differentiable():
     positions, channels = molecule(spread=2.5)
-    plain = voxelize(positions, channels, **BOX, compatible=compatible)
+    plain = voxelize(positions, channels, **BOX)
     moving = positions.clone().requires_grad_(True)
-    same = voxelize(moving, channels, **BOX, compatible=compatible)
+    same = voxelize(moving, channels, **BOX)
     assert (same - plain).abs().max() <= 1e-6
     weight = torch.linspace(0, 1, plain.numel()).reshape(plain.shape)
     (same * weight).sum().backward()
     step = torch.zeros_like(positions)
     step[4, 1] = 1e-3
     numeric = (
-        (
-            voxelize(positions + step, channels, **BOX, compatible=compatible)
-            - voxelize(positions - step, channels, **BOX, compatible=compatible)
-        )
-        * weight
+        (voxelize(positions + step, channels, **BOX) - voxelize(positions - step, channels, **BOX)) * weight
     ).double().sum() / 2e-3
     assert moving.grad[4, 1].item() == pytest.approx(numeric.item(), rel=1e-2)
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from voxel_tools import Symmetrized
 
 from equidyn.models import registry
-from equidyn.models.voxmol import SIZES, Symmetrized, VoxMol
+from equidyn.models.voxmol import SIZES, VoxMol
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid
 

@@ -1,5 +1,6 @@
 """Torch models and training loops: measured without a trace, and as the instrument itself would."""
 
+import argparse
 import csv
 import dataclasses
 import importlib.util
@@ -14,7 +15,7 @@ from probe.test_command import rows, run
 
 import equidyn
 from equidyn.errors import ArgumentError, EquidynError, MissingPackageError
-from equidyn.probe import measurement, models, verdicts
+from equidyn.probe import defaults, measurement, models, options, poses, verdicts
 from equidyn.probe.models import undisturbed
 from equidyn.probe.networks import checkpoints_of
 from equidyn.symmetry import groups
@@ -353,6 +354,20 @@ def test_a_model_may_change_its_inputs(actions):
 def test_typed_keyword_arguments_are_the_settings(module):
     fields = {f.name: f.type for f in dataclasses.fields(module.Settings) if f.name != "keys"}
     assert module.Options.__annotations__ == fields
+
+
+def test_defaults_of_the_command_are_those_of_the_settings():
+    parser = argparse.ArgumentParser()
+    options.add(parser)
+    asked, settings = vars(parser.parse_args([])), dataclasses.asdict(measurement.Settings())
+    both = asked.keys() & settings.keys()
+    assert {"rotations", "group", "quadrature", "seed", "batch_size"} <= both
+    assert {key: asked[key] for key in both} == {key: settings[key] for key in both}
+    assert defaults.QUADRATURE == poses.RANDOM
+    for described in (measurement.measure_calculator, equidyn.measure):
+        assert f"``rotations`` ({defaults.ROTATIONS} per" in described.__doc__
+        assert f"``limit_percent`` ({defaults.LIMIT_PERCENT:g}" in " ".join(described.__doc__.split())
+    assert f"``batch_size`` ({defaults.BATCH_SIZE}, " in measurement.measure_calculator.__doc__
 
 
 class Casting(torch.nn.Module):

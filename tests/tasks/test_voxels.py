@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 from common import REPOSITORY
+from voxel_tools import Symmetrized
 
 from equidyn import tasks
 from equidyn.data import grids
 from equidyn.data.build import build
 from equidyn.errors import DataError
 from equidyn.models import registry
-from equidyn.models.voxmol import Symmetrized
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Grid
 from equidyn.symmetry.decomposition import decompose

@@ -32,48 +32,60 @@ def expand(config: dict) -> tuple[dict, dict]:
         the group, or one of other settings whose replicates the group says it is
     """
     runs, points = dict(config.get("runs", {})), {}
-    groups = config.get("matrix", {})
-    for group, content in groups.items():
-        for axis, values in content["axes"].items():
-            if not values:
-                raise ConfigError(f"config, matrix.{group}.axes.{axis}: no values")
-        members = []
-        for values in itertools.product(*content["axes"].values()):
-            axes = dict(zip(content["axes"], values))
-            name = "-".join([group, *map(_readable, values)])
-            if name in runs:
-                owner = f"matrix.{points[name]['group']}" if name in points else "runs"
-                raise ConfigError(
-                    f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}"
-                )
-            runs[name] = merge(content["base"], *(_nested(axis, value) for axis, value in axes.items()))
-            points[name] = {"group": group, "axes": axes}
-            members.append(name)
-        for name in members:
-            points[name]["reference"] = content.get("reference", members[0])
+    for group, content in config.get("matrix", {}).items():
+        _write_out(group, content, runs, points)
     result = {**{key: value for key, value in config.items() if key != "matrix"}, "runs": runs}
     for name, point in points.items():
-        reference = point["reference"]
-        if reference not in runs:
-            raise ConfigError(
-                f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}"
-            )
-        task, own = runs[reference].get("task"), runs[name].get("task")
-        if task != own:
-            raise ConfigError(
-                f"config, matrix.{point['group']}: base.task is {own!r}, expected {task!r}, the task of its "
-                f"reference {reference!r}"
-            )
-        settings = overridden(result, reference)
+        _check_reference(point, name, runs)
+        settings = overridden(result, point["reference"])
         point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
         point["besides"] = _besides(overridden(result, name), settings, point["axes"])
-        if set(point["axes"]) <= {"seed"} and point["besides"]:
-            others = ", ".join(f"{key} {own} (there {its})" for key, (own, its) in point["besides"].items())
-            raise ConfigError(
-                f"config, matrix.{point['group']}: replicates of {reference!r} with {others}, expected "
-                "its own settings but for the seed"
-            )
+        _check_replicates(point)
     return result, points
+
+
+def _write_out(group: str, content: dict, runs: dict, points: dict) -> None:
+    """Add the runs of a group to ``runs``, and to ``points`` the group, axes and reference of each."""
+    for axis, values in content["axes"].items():
+        if not values:
+            raise ConfigError(f"config, matrix.{group}.axes.{axis}: no values")
+    members = []
+    for values in itertools.product(*content["axes"].values()):
+        axes = dict(zip(content["axes"], values))
+        name = "-".join([group, *map(_readable, values)])
+        if name in runs:
+            owner = f"matrix.{points[name]['group']}" if name in points else "runs"
+            raise ConfigError(f"config, matrix.{group}: the run {name!r} of {axes} exists already in {owner}")
+        runs[name] = merge(content["base"], *(_nested(axis, value) for axis, value in axes.items()))
+        points[name] = {"group": group, "axes": axes}
+        members.append(name)
+    for name in members:
+        points[name]["reference"] = content.get("reference", members[0])
+
+
+def _check_reference(point: dict, name: str, runs: dict) -> None:
+    """That the reference of a run is one, and of its task."""
+    reference = point["reference"]
+    if reference not in runs:
+        raise ConfigError(
+            f"config, matrix.{point['group']}.reference: {reference!r}, expected one of {sorted(runs)}"
+        )
+    task, own = runs[reference].get("task"), runs[name].get("task")
+    if task != own:
+        raise ConfigError(
+            f"config, matrix.{point['group']}: base.task is {own!r}, expected {task!r}, the task of its "
+            f"reference {reference!r}"
+        )
+
+
+def _check_replicates(point: dict) -> None:
+    """That runs which differ from their reference by the seed differ by nothing else."""
+    if set(point["axes"]) <= {"seed"} and point["besides"]:
+        others = ", ".join(f"{key} {own} (there {its})" for key, (own, its) in point["besides"].items())
+        raise ConfigError(
+            f"config, matrix.{point['group']}: replicates of {point['reference']!r} with {others}, expected "
+            "its own settings but for the seed"
+        )
 
 
 def _besides(settings: dict, reference: dict, axes: dict) -> dict[str, list]:

@@ -87,7 +87,8 @@ def _expected(error: dict) -> str:
 
 
 def _place(place: str, path: Iterable) -> str:
-    return ".".join([place] * bool(place) + [str(part) for part in path if part != ""]) or "top level"
+    before = [place] if place else []
+    return ".".join(before + [str(part) for part in path if part != ""]) or "top level"
 
 
 def keys_of(section: type[BaseModel]) -> dict:

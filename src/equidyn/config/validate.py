@@ -28,9 +28,6 @@ from equidyn.declarations import Model, Task
 from equidyn.defaults import AVERAGE, COPIES, EQUIVARIANCE_PENALTY, EXECUTION, LABELS, PROCESSES
 from equidyn.errors import ConfigError
 
-GRIDDED = ("voxmol", "cubenet")  # architectures with a number of channels of their own
-N_CHANNELS = 8  # of these by default
-UNRECORDED = ("framed",)  # architectures that no CUDA graph can hold: eigenvectors are checked on the host
 KINDS = {bool: "true or false", str: "text", (int, float): "a number"}  # in this order: true is an int
 RESOLVED = ("run", "device", "extension")  # what resolving adds to the keys of a run, or of its model
 
@@ -124,14 +121,14 @@ def _check_run(config: dict, name: str, tasks: dict[str, Task], models: dict[str
     check(complete, RUNS.get(task.name, OutsideRun), f"runs.{name}")
     where = f"datasets.{run['dataset']}"
     _check_fit(place, task, where, dataset, fitting_sources(config, task))
-    _check_model(place, settings, where, dataset, models)
+    _check_model(place, task, settings["model"], where, dataset, models)
     _check_counts(place, settings, where, dataset)
     _check_rotations(place, settings, task)
     _check_copies(f"{place}.training", settings["training"])
     _check_warmup(f"{place}.training", settings["training"])
     _check_average(f"{place}.training", settings["training"])
     _check_processes(f"{place}.training", settings["training"])
-    _check_execution(f"{place}.training", settings["training"], settings["model"])
+    _check_execution(f"{place}.training", settings["training"], settings["model"], models)
 
 
 def _check_comparison(config: dict, place: str, comparison: dict) -> None:
@@ -184,42 +181,44 @@ def _check_fit(place: str, task: Task, dataset_name: str, dataset: dict, fitting
         )
 
 
-def _check_model(place: str, run: dict, dataset_name: str, dataset: dict, known: dict) -> None:
+def _check_model(
+    place: str, task: Task, model: dict, dataset_name: str, dataset: dict, known: dict[str, Model]
+) -> None:
     """Task, dataset and model; what is imported from elsewhere is checked in the job, which has it."""
-    task, model = run["task"], run["model"]
     if "import" in model:
         return
-    fitting = {name: declared for name, declared in known.items() if declared.task == task}
+    fitting = {name: declared for name, declared in known.items() if declared.task == task.name}
     if model.get("architecture") not in fitting:
         raise ConfigError(
             f"{place}.model.architecture: {model.get('architecture')!r}, expected one of "
-            f"{', '.join(fitting)} for the task {task}"
+            f"{', '.join(fitting)} for the task {task.name}"
         )
-    sizes = fitting[model["architecture"]].sizes
-    if model.get("size") not in sizes:
+    declared, options = fitting[model["architecture"]], model.get("options", {})
+    if model.get("size") not in declared.sizes:
         raise ConfigError(
-            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(sizes)} for "
+            f"{place}.model.size: {model.get('size')!r}, expected one of {', '.join(declared.sizes)} for "
             f"{model['architecture']}"
         )
-    _check_options(f"{place}.model.options", model.get("options", {}), fitting[model["architecture"]])
-    if model["architecture"] in GRIDDED and (
-        n := model.get("options", {}).get("n_channels", N_CHANNELS)
-    ) != len(dataset["voxels"]["elements"]):
-        raise ConfigError(
-            f"{place}.model.options.n_channels: {n}, expected {len(dataset['voxels']['elements'])}, the "
-            f"number of {dataset_name}.voxels.elements"
-        )
+    _check_options(f"{place}.model.options", options, declared)
+    if task.grids:
+        n = declared.argument("n_channels", model["size"], options)
+        expected = len(dataset["voxels"]["elements"])
+        if n not in (None, expected):
+            raise ConfigError(
+                f"{place}.model.options.n_channels: {n}, expected {expected}, the number of "
+                f"{dataset_name}.voxels.elements"
+            )
 
 
 def _check_options(place: str, options: dict, declared: Model) -> None:
     """Arguments of the model's class, as far as its source says: their names, and the kind of value that
     sizes and defaults give them.
     """
-    arguments = declared.arguments
-    for name, value in options.items() if arguments is not None else ():
-        if name not in arguments:
-            raise ConfigError(f"{place}: {unknown_key(name, sorted(arguments))}")
-        expected = next((text for kind, text in KINDS.items() if isinstance(arguments[name], kind)), None)
+    for name, value in options.items() if declared.arguments is not None else ():
+        if name not in declared.arguments:
+            raise ConfigError(f"{place}: {unknown_key(name, sorted(declared.arguments))}")
+        usual = declared.usual(name)
+        expected = next((text for kind, text in KINDS.items() if isinstance(usual, kind)), None)
         found = next((text for kind, text in KINDS.items() if isinstance(value, kind)), None)
         if expected and found and found != expected:
             raise ConfigError(f"{place}.{name}: {value!r}, expected {expected}")
@@ -228,19 +227,12 @@ def _check_options(place: str, options: dict, declared: Model) -> None:
 def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> None:
     """More items than there will be, found before anything is trained."""
     n_items, limits = run["measure"]["n_items"], []
-    if (
-        "n_held_out" in dataset and dataset.get("leaks") != "keep"
-    ):  # which may hold out blocks of frames, more of them
-        limits += [
-            (
-                f"{section}.n_items",
-                run[section]["n_items"],
-                f"{dataset_name}.n_held_out",
-                dataset["n_held_out"],
-            )
-            for section in ("measure", "dynamics")
-            if section in run
-        ]
+    # with leaks: keep blocks of frames may be held out, which are more
+    if "n_held_out" in dataset and dataset.get("leaks") != "keep":
+        other, limit = f"{dataset_name}.n_held_out", dataset["n_held_out"]
+        for section in ("measure", "dynamics"):
+            if section in run:
+                limits.append((f"{section}.n_items", run[section]["n_items"], other, limit))
     if "sample" in run:
         limits.append(("sample.n_chains", run["sample"]["n_chains"], "measure.n_items", n_items))
     if "checkpoints_from" in run["training"]:
@@ -249,9 +241,8 @@ def _check_counts(place: str, run: dict, dataset_name: str, dataset: dict) -> No
     if "n_train" in run["training"]:
         copies = run["training"].get("copies", COPIES)
         batch, n_train = run["training"]["batch_size"], copies * run["training"]["n_train"]
-        limits.append(
-            ("training.batch_size", batch, "training.n_train" + " x copies" * (copies > 1), n_train)
-        )
+        other = "training.n_train x copies" if copies > 1 else "training.n_train"
+        limits.append(("training.batch_size", batch, other, n_train))
     for key, found, other, limit in limits:
         if found > limit:
             raise ConfigError(f"{place}.{key}: {found}, expected at most {other} = {limit}")
@@ -299,22 +290,21 @@ def _check_processes(place: str, training: dict) -> None:
     """Each needs a part of every batch."""
     n, size = training.get("processes", PROCESSES), training["batch_size"]
     if "micro_batch" in training:
-        fits, told = (
-            n <= (parts := math.ceil(size / training["micro_batch"])),
-            f"at most {parts}, the micro-batches",
-        )
+        parts = math.ceil(size / training["micro_batch"])
+        fits, told = n <= parts, f"at most {parts}, the micro-batches"
     else:
         fits, told = size % n == 0, f"a divisor of batch_size = {size}"
     if not fits:
         raise ConfigError(f"{place}.processes: {n}, expected {told}")
 
 
-def _check_execution(place: str, training: dict, model: dict) -> None:
+def _check_execution(place: str, training: dict, model: dict, known: dict[str, Model]) -> None:
     """A graph replays what it recorded: one batch in one part, and nothing that the host is asked about."""
     execution = training.get("execution", EXECUTION)
     if not execution.endswith("graphs"):
         return
-    if (name := model.get("architecture")) in UNRECORDED:
+    name = model.get("architecture")
+    if name in known and not known[name].graphs:
         raise ConfigError(f"{place}.execution: {execution!r}, expected eager or compiled for {name}")
     defaults = dict(processes=PROCESSES, average=AVERAGE, equivariance_penalty=EQUIVARIANCE_PENALTY)
     beside = [key for key, value in defaults.items() if training.get(key, value) != value]
@@ -357,6 +347,13 @@ def _check_files(place: str, dataset: dict) -> None:
     if ("files" in dataset) == ("download" in dataset):
         found = "both files and download" if "files" in dataset else "neither files nor download"
         raise ConfigError(f"{place}: {found}, expected exactly one of the two")
+    _check_split(place, dataset)
+    for sort in ("files", "download"):
+        _check_names(place, dataset, sort, f"held_out_{sort}")
+
+
+def _check_split(place: str, dataset: dict) -> None:
+    """That a split is published in one way at most, and drawn where it is not."""
     ways = ("held_out_files", "held_out_download", "split_list")
     published = [key for key in ways if key in dataset]
     if len(published) > 1:
@@ -372,12 +369,13 @@ def _check_files(place: str, dataset: dict) -> None:
             f"{place}.leaks: {dataset['leaks']!r} without any of {', '.join(ways)}, expected only beside "
             f"one of them"
         )
-    for sort in ("files", "download"):
-        sides = [
-            [os.path.normpath(name) for name in dataset.get(key, [])] for key in (sort, f"held_out_{sort}")
-        ]
-        if twice := sorted(set(sides[0]) & set(sides[1])):
-            raise ConfigError(f"{place}.held_out_{sort}: {twice} also in {sort}, expected other ones")
-        for key, names in zip((sort, f"held_out_{sort}"), sides):
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ConfigError(f"{place}.{key}: {twice} more than once, expected each file once")
+
+
+def _check_names(place: str, dataset: dict, key: str, held_out_key: str) -> None:
+    """That no file is named twice."""
+    names, held_out = ([os.path.normpath(name) for name in dataset.get(k, [])] for k in (key, held_out_key))
+    if twice := sorted(set(names) & set(held_out)):
+        raise ConfigError(f"{place}.{held_out_key}: {twice} also in {key}, expected other ones")
+    for k, found in ((key, names), (held_out_key, held_out)):
+        if twice := sorted({name for name in found if found.count(name) > 1}):
+            raise ConfigError(f"{place}.{k}: {twice} more than once, expected each file once")

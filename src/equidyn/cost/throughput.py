@@ -265,7 +265,7 @@ def measured_on_gpu(path: str | Path) -> list[dict]:
 def write(path: str | Path, rows: list[dict]) -> None:
     """The table with these rows added; a row of the same device, task and model is replaced.
 
-    Raises DataError as ``read`` and ``store.whole`` do.
+    Raises DataError as ``read`` and ``files.atomic_write`` do.
     """
     old = read(path) if Path(path).is_file() else []
     new = {

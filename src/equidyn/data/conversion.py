@@ -17,9 +17,10 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,46 +96,99 @@ def shards(
     _require(inputs)
     folder.mkdir(parents=True, exist_ok=True)
     findings = Findings(reader.kind) if findings is None else findings
-    pool = None
-    try:
-        with tqdm(desc="records", unit="", mininterval=5) as bar:
-            for number, given in enumerate(inputs):
-                if reader.aside:
-                    pool = pool or limits.pool_of(workers)
-                tally = Tally(given.name)
-                checks, pending = Checks(reader, given.name, settings, findings, pool), deque()
-                for index, (chunk, last) in enumerate(_chunks(given, reader, settings, pool)):
-                    job = (folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings)
-                    done = undamaged(job[0], partial(_summary, given=given, records=len(chunk)))
-                    if done is not None:
-                        pending.append(done)
-                    elif not reader.isolated and (workers == 1 or (pool is None and index == 0 and last)):
-                        pending.append(_work(job))  # not worth a process
-                    else:
-                        pool = pool or limits.pool_of(workers)
-                        pending.append(pool.submit(limits.bounded, limits.CPU_SECONDS, _work, job))
-                    bar.update(len(chunk))
-                    while pending and (len(pending) > 2 * workers or last or isinstance(pending[0], Shard)):
-                        shard = pending.popleft()
-                        shard = shard if isinstance(shard, Shard) else shard.result()
-                        yield shard  # before it may be refused, so that it can be listed
-                        tally.add(shard)
-                        checks.add(shard)
+    with closing(_Pool(workers)) as pool, tqdm(desc="records", unit="", mininterval=5) as bar:
+        for number, given in enumerate(inputs):
+            with _deaths_told(given):
+                aside = pool.started() if reader.aside else None
+                tally, checks = Tally(given.name), Checks(reader, given.name, settings, findings, aside)
+                chunks = _chunks(given, reader, settings, aside)
+                jobs = (
+                    (_Job(folder / f"{number:04d}-{index:07d}.npz", given, chunk, reader, settings), last)
+                    for index, (chunk, last) in enumerate(chunks)
+                )
+                for shard in _shards_of(jobs, pool, bar.update):
+                    yield shard  # before it may be refused, so that it can be listed
+                    tally.add(shard)
+                    checks.add(shard)
                 tally.close()
                 findings.add(tally.outcome())
                 findings.dropped.append(checks.close())
+
+
+class _Pool:
+    """Worker processes, which are started when the first is wanted."""
+
+    def __init__(self, workers: int):
+        self.workers = workers
+        self.pool: ProcessPoolExecutor | None = None
+
+    def started(self) -> ProcessPoolExecutor:
+        """The processes, from now on if not before."""
+        self.pool = self.pool or limits.pool_of(self.workers)
+        return self.pool
+
+    def close(self) -> None:
+        """End the processes, and what none of them has begun."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A chunk to parse, and the shard that it becomes."""
+
+    path: Path
+    given: Input
+    chunk: list
+    reader: Reader
+    settings: dict
+
+
+def _shards_of(
+    jobs: Iterator[tuple[_Job, bool]], pool: _Pool, update: Callable[[int], object]
+) -> Iterator[Shard]:
+    """Shards of the jobs of an input, in order; not many jobs are taken before their turn.
+
+    Parameters
+    ----------
+    jobs : with each, whether it is the last
+    update : is told the records of every job that was taken
+    """
+    pending: deque[Shard | Future] = deque()
+    for number, (job, last) in enumerate(jobs):
+        pending.append(_begun(job, pool, alone=number == 0 and last))
+        update(len(job.chunk))
+        while pending and (len(pending) > 2 * pool.workers or last or isinstance(pending[0], Shard)):
+            shard = pending.popleft()
+            yield shard if isinstance(shard, Shard) else shard.result()
+
+
+def _begun(job: _Job, pool: _Pool, alone: bool) -> Shard | Future:
+    """The shard of a job where there is one, or where it is made at once; else what will be it.
+
+    ``alone``: it is the only job of its input.
+    """
+    done = undamaged(job.path, partial(_summary, given=job.given, records=len(job.chunk)))
+    if done is not None:
+        return done
+    here = pool.workers == 1 or (alone and pool.pool is None)  # not worth a process
+    if here and not job.reader.isolated:
+        return _work(job)
+    return pool.started().submit(limits.bounded, limits.CPU_SECONDS, _work, job)
+
+
+@contextmanager
+def _deaths_told(given: Input) -> Iterator[None]:
+    """The end of a worker process is a DataError that says what it may come from."""
+    try:
+        yield
     except (BrokenProcessPool, MemoryError) as error:
         raise DataError(
             f"{given.name}: a worker process died while reading it, expected it to finish: out of memory "
-            f"(fewer workers "
-            f"need less), or a damaged or crafted record that ended the reader, asked for more than "
-            f"{limits.MEMORY >> 30} GiB or kept it busy for {limits.CPU_SECONDS} s. Finished shards are "
-            f"kept, and the "
-            "same command goes on after them"
+            f"(fewer workers need less), or a damaged or crafted record that ended the reader, asked for "
+            f"more than {limits.MEMORY >> 30} GiB or kept it busy for {limits.CPU_SECONDS} s. Finished "
+            f"shards are kept, and the same command goes on after them"
         ) from error
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
 
 
 def read(reader: Reader, path: str | Path, settings: dict | None = None) -> tuple[list[Item], list[Rejected]]:
@@ -256,37 +310,35 @@ def _place(record) -> str:
     return str(first)[:200]
 
 
-def _work(job) -> Shard:
+def _work(job: _Job) -> Shard:
     """Runs in a worker: parse a chunk, write its shard."""
-    path, given, chunk, reader, settings = job
-    results = _parse(chunk, reader, settings)
-    save(path, results, reader.kind)
-    return _tallied(path, given, results, len(chunk))
+    results = _parse(job.chunk, job.reader, job.settings)
+    save(job.path, results, job.reader.kind)
+    return _tallied(job.path, job.given, results, len(job.chunk))
 
 
-def _tallied(path, given, results, records) -> Shard:
+def _tallied(path: Path | None, given: Input, results: list[Item | Rejected], records: int) -> Shard:
     suspects = [(i, r) for i, r in enumerate(results) if isinstance(r, Rejected) and r.suspect]
     leading = next((k for k, (i, _) in enumerate(suspects) if i != k), len(suspects))
     first = suspects[0][1] if suspects else None
-    example = None if first is None else [first.where, first.reason, first.detail, first.suspect]
     return Shard(
-        path,
-        given.name,
-        given.held_out,
-        records,
-        len(results),
-        sum(isinstance(r, Item) for r in results),
-        len(suspects),
-        leading,
-        example,
-        dict(Counter(r.suspect for _, r in suspects)),
+        path=path,
+        origin=given.name,
+        held_out=given.held_out,
+        records=records,
+        found=len(results),
+        items=sum(isinstance(r, Item) for r in results),
+        suspect=len(suspects),
+        leading=leading,
+        example=None if first is None else [first.where, first.reason, first.detail, first.suspect],
+        causes=dict(Counter(r.suspect for _, r in suspects)),
     )
 
 
-def _summary(path, given, records) -> Shard:
+def _summary(path: Path, given: Input, records: int) -> Shard:
     lists, _ = contents_of(path)  # all of it is read: damage may be anywhere
-    results: dict[int, Item | Rejected] = {row.place: Item(row.where, "", {}) for row in lists.items}
-    results |= {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
+    results: dict[int, Item | Rejected] = {row.place: row.item({}, {}) for row in lists.items}
+    results |= {row.place: row.rejected() for row in lists.rejected}
     return _tallied(path, given, [results[place] for place in sorted(results)], records)
 
 

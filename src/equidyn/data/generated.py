@@ -110,10 +110,10 @@ def _molecules(settings: dict) -> tuple[list[tuple[str, str]], list[tuple[str, s
     return listed[:wanted], left + [(name, "too many atoms") for name in large]
 
 
-def _conformers(settings, workers, resume) -> Found:
+def _conformers(settings: dict, workers: int, resume: Path) -> Found:
     listed, left = _molecules(settings)
     labels = settings.get("labels", LABELS)
-    made, rejected = conformers.build(
+    made, failed = conformers.build(
         listed,
         settings["n_conformers"],
         settings["temperature"],
@@ -122,86 +122,84 @@ def _conformers(settings, workers, resume) -> Found:
         resume,
         labels,
     )
-    rejected = left + rejected
-    origin = settings.get("molecules", molecules_wheel.SOURCE)
-    source = f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {origin}"
-    first: dict[str | None, str] = {}  # a cluster is called by the first name of its constitution
-    clusters = [first.setdefault(molecules.constitution_of(smiles), name) for name, smiles in listed]
-    seen = Counter()
-    items = []
-    for cluster, numbers, positions, energy, forces in made:
-        name = listed[cluster][0]
-        item = Item(
-            f"{name}, conformer {seen[name]}",
-            clusters[cluster],
-            {"numbers": numbers, "positions": positions, "forces": forces},
-            {"energy": energy},
-        )
-        seen[name] += 1
-        items.append(item)
+    items, rejected = _items_of(made, listed), left + failed
     if not labels:
-        admitted = [
-            molecules.admit(item, {"voxels": settings["voxels"]} if "voxels" in settings else {})
-            for item in items
-        ]
-        rejected += [
-            (part(item.where), result.reason)
-            for item, result in zip(items, admitted)
-            if not isinstance(result, Item)
-        ]
-        items = [result for result in admitted if isinstance(result, Item)]
-    rows = {
-        name: [item.rows[name] for item in items]
-        for name in (("numbers", "positions", "forces") if labels else ("numbers", "positions"))
-    }
-    notes = {}
-    if labels:
-        squares, n = sum(float((f**2).sum()) for f in rows["forces"]), sum(f.size for f in rows["forces"])
-        notes["force_rms_eV_per_angstrom"] = round((squares / max(1, n)) ** 0.5, 4)
-    values = {"energy": [item.values["energy"] for item in items]} if labels else {}
-    where = [item.where for item in items]
-    kind = "forces" if labels else "molecules"
+        items, refused = _admitted(items, settings)
+        rejected += refused
+    columns = ("numbers", "positions", "forces") if labels else ("numbers", "positions")
+    rows = {name: [item.rows[name] for item in items] for name in columns}
+    origin = settings.get("molecules", molecules_wheel.SOURCE)
     return Found(
-        kind,
-        source,
-        "Apache-2.0 (generated)",
-        rows,
-        values,
-        [item.cluster for item in items],
-        where,
-        rejected,
-        notes=notes,
+        kind="forces" if labels else "molecules",
+        source=f"{'GFN2-xTB (tblite) on ETKDG' if labels else 'ETKDG'} conformers of {origin}",
+        licence="Apache-2.0 (generated)",
+        rows=rows,
+        items={"energy": [item.values["energy"] for item in items]} if labels else {},
+        clusters=[item.cluster for item in items],
+        where=[item.where for item in items],
+        rejected=rejected,
+        notes={"force_rms_eV_per_angstrom": _rms(rows["forces"])} if labels else {},
     )
 
 
-def _backbones(settings, workers, resume) -> Found:
+def _items_of(made: list[tuple], listed: list[tuple[str, str]]) -> list[Item]:
+    """Conformers as items, called by the (name, SMILES) of their molecules."""
+    first: dict[str | None, str] = {}  # a cluster is called by the first name of its constitution
+    clusters = [first.setdefault(molecules.constitution_of(smiles), name) for name, smiles in listed]
+    seen, items = Counter(), []
+    for molecule, numbers, positions, energy, forces in made:
+        name = listed[molecule][0]
+        where, cluster = f"{name}, conformer {seen[name]}", clusters[molecule]
+        rows = {"numbers": numbers, "positions": positions, "forces": forces}
+        items.append(Item(where, cluster, rows, {"energy": energy}))
+        seen[name] += 1
+    return items
+
+
+def _admitted(items: list[Item], settings: dict) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Items that readers of molecules would keep, and (molecule, reason) of the others."""
+    limits = {"voxels": settings["voxels"]} if "voxels" in settings else {}
+    kept, refused = [], []
+    for item in items:
+        result = molecules.admit(item, limits)
+        if isinstance(result, Item):
+            kept.append(result)
+        else:
+            refused.append((part(item.where), result.reason))
+    return kept, refused
+
+
+def _rms(forces: list[np.ndarray]) -> float:
+    squares, n = sum(float((f**2).sum()) for f in forces), sum(f.size for f in forces)
+    return round((squares / max(1, n)) ** 0.5, 4)
+
+
+def _backbones(settings: dict, workers: int, _resume: Path) -> Found:
     from equidyn.data.generate import backbones
 
     chains, attempts = backbones.build(
         settings["n_chains"], settings["min_residues"], settings["max_residues"], settings["seed"], workers
     )
-    rows = dict(
-        positions=chains,
-        residues=[np.full(len(c), 255) for c in chains],
-        breaks=[np.zeros(len(c)) for c in chains],
-    )
-    notes = {f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())}
-    names = [f"synthetic {i}".encode() for i in range(len(chains))]
+    names = [f"synthetic {i}" for i in range(len(chains))]
     return Found(
-        "backbones",
-        "synthetic C-alpha traces (no real protein)",
-        "Apache-2.0 (generated)",
-        rows,
-        {"name": names},
-        list(range(len(chains))),
-        [n.decode() for n in names],
-        [],
-        "chain",
-        notes=notes,
+        kind="backbones",
+        source="synthetic C-alpha traces (no real protein)",
+        licence="Apache-2.0 (generated)",
+        rows=dict(
+            positions=chains,
+            residues=[np.full(len(c), 255) for c in chains],
+            breaks=[np.zeros(len(c)) for c in chains],
+        ),
+        items={"name": [name.encode() for name in names]},
+        clusters=list(range(len(chains))),
+        where=names,
+        rejected=[],
+        split="chain",
+        notes={f"attempts discarded: {reason}": n for reason, n in sorted(attempts.items())},
     )
 
 
-def _chains(settings, workers, resume) -> Found:
+def _chains(settings: dict, _workers: int, _resume: Path) -> Found:
     from equidyn.data.generate import experimental_chains
     from equidyn.data.readers import sequence_clusters
 
@@ -214,19 +212,19 @@ def _chains(settings, workers, resume) -> Found:
     names = [f.name for f in kept]
     whole = sum(len(x) == len(chains.positions[f.chain]) for x, f in zip(positions, kept))
     return Found(
-        "backbones",
-        f"{chains.source}: {path}",
-        chains.licence,
-        dict(
+        kind="backbones",
+        source=f"{chains.source}: {path}",
+        licence=chains.licence,
+        rows=dict(
             positions=[(x - x.mean(0)).astype(np.float32) for x in positions],
             residues=[chains.residues[f.chain][f.start : f.stop] for f in kept],
             breaks=[np.zeros(len(x)) for x in positions],
         ),
-        {"name": [name.encode() for name in names]},
-        [first[label[f.chain]] for f in kept],
-        names,
-        rejected,
-        "sequence cluster",
+        items={"name": [name.encode() for name in names]},
+        clusters=[first[label[f.chain]] for f in kept],
+        where=names,
+        rejected=rejected,
+        split="sequence cluster",
         notes={"chains": len(chains.names), "taken whole": whole, "fragments": len(kept) - whole},
         attributes={"clusterer": sequence_clusters.clusterer(settings)},
     )

@@ -8,6 +8,7 @@ them back (benchmarks/cache.py).
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from equidyn import files
@@ -47,45 +48,14 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
     """
     arrays, attributes = store.read(dataset, "molecules")
     box = geometry(attributes, dataset)
-    shape = dict(
-        n_channels=len(box["elements"]), grid=box["grid"], resolution=box["resolution"], radius=box["radius"]
-    )
-    offsets, positions = arrays["offsets"], arrays["positions"]
-    channels = channel_of(box["elements"])[arrays["numbers"]]
-    whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
-    held_out = arrays["split"] == 1
-    items = np.flatnonzero(held_out & whole)
-    _, first = np.unique(arrays["cluster"][items], return_index=True)  # one structure per molecule
-    items = np.sort(items[first])
-    cut = outside(positions, offsets, box["grid"], box["resolution"])
-    counts = {
-        "held-out structures": int(held_out.sum()),
-        "held-out that do not fit in every orientation": int((held_out & ~whole).sum()),
-        "molecules kept": len(items),
-        "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()),
-        "training atoms outside the box": int(cut[~held_out].sum()),
-    }
+    items, counts = _chosen(arrays, box)
     if not len(items):
         raise DataError(
             f"{dataset}: no held-out molecule lies in a box of {box['grid'] * box['resolution']} Å in "
             f"every orientation; {counts}"
         )
     with files.atomic_write(Path(out)) as temporary, content_digest.create(temporary) as file:
-        chunk = (1, shape["n_channels"], *[box["grid"]] * 3)
-        grids = file.create_dataset(
-            "grid",
-            (len(items), *chunk[1:]),
-            "float32",
-            chunks=chunk,
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-        for k, item in enumerate(items):
-            rows = slice(offsets[item], offsets[item + 1])
-            grids[k] = voxelize_batch(positions[rows], channels[rows], [0, rows.stop - rows.start], **shape)[
-                0
-            ].numpy()
+        _write_grids(file, arrays, items, box)
         file["item"], file["cluster"] = items, arrays["cluster"][items]
         file["noise_seed"] = np.random.default_rng(attributes["split_seed"]).integers(0, 2**62, len(items))
         file.attrs.update(
@@ -96,6 +66,44 @@ def build(dataset: str, out: str, code: str = "") -> dict[str, int]:
             counts=json.dumps(counts),
         )
     return counts
+
+
+def _chosen(arrays: dict[str, np.ndarray], box: dict) -> tuple[np.ndarray, dict[str, int]]:
+    """Held-out items that lie in the box in every orientation, one per molecule; and counts."""
+    offsets, positions, held_out = arrays["offsets"], arrays["positions"], arrays["split"] == 1
+    whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
+    items = np.flatnonzero(held_out & whole)
+    _, first = np.unique(arrays["cluster"][items], return_index=True)
+    items = np.sort(items[first])
+    cut = outside(positions, offsets, box["grid"], box["resolution"])
+    return items, {
+        "held-out structures": int(held_out.sum()),
+        "held-out that do not fit in every orientation": int((held_out & ~whole).sum()),
+        "molecules kept": len(items),
+        "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()),
+        "training atoms outside the box": int(cut[~held_out].sum()),
+    }
+
+
+def _write_grids(file: h5py.File, arrays: dict[str, np.ndarray], items: np.ndarray, box: dict) -> None:
+    """The grids of items, one after the other, as ``grid``."""
+    shape = {name: box[name] for name in ("grid", "resolution", "radius")}
+    shape["n_channels"] = len(box["elements"])
+    channels, offsets = channel_of(box["elements"])[arrays["numbers"]], arrays["offsets"]
+    one = (shape["n_channels"], *[box["grid"]] * 3)
+    grids = file.create_dataset(
+        "grid",
+        (len(items), *one),
+        "float32",
+        chunks=(1, *one),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+    for k, item in enumerate(items):
+        start, end = offsets[item], offsets[item + 1]
+        atoms = arrays["positions"][start:end], channels[start:end]
+        grids[k] = voxelize_batch(*atoms, [0, end - start], **shape)[0].numpy()
 
 
 def read(path: str | None) -> dict[str, np.ndarray]:

@@ -57,10 +57,6 @@ class Ragged:
         """The rows of items that follow each other."""
         return slice(int(self.offsets[items[0]]), int(self.offsets[items[-1] + 1]))
 
-    def double(self) -> "Ragged":
-        """The same in float64."""
-        return Ragged(self.values.double(), self.offsets)
-
     @classmethod
     def mask(cls, offsets: np.ndarray) -> "Ragged":
         """Which rows are there: True, and False where padded."""
@@ -97,24 +93,3 @@ def gathered(arrays: Mapping[str, Ragged], found: dict[str, torch.Tensor]) -> di
     return dict(mask=there) | {
         k: found[k] if k in found else v.take(places, there) for k, v in arrays.items()
     }
-
-
-def padding_mask(offsets: np.ndarray) -> torch.Tensor:
-    """Which rows of padded items are there: bool [n_items, longest], from offsets [n_items + 1]."""
-    lengths = np.diff(offsets)
-    return torch.from_numpy(np.arange(lengths.max())[None, :] < lengths[:, None])
-
-
-def padded(values: np.ndarray, mask: torch.Tensor) -> torch.Tensor:
-    """Flat rows [n_rows, ...] as items [n_items, longest, ...], zero where ``mask`` is false.
-
-    Examples
-    --------
-    >>> padded(np.array([1, 2, 3]), padding_mask(np.array([0, 1, 3])))
-    tensor([[1, 0],
-            [2, 3]])
-    """
-    values = torch.from_numpy(values)
-    items = torch.zeros(*mask.shape, *values.shape[1:], dtype=values.dtype)
-    items[mask] = values
-    return items

@@ -1,7 +1,7 @@
 """Shards: the parsed chunks of a file on disk, each whole or absent."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,14 @@ from equidyn.data.schema import KINDS
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
 
+ARRAYS = ("rows", "values")  # fields of an item that stand in the shard's arrays
+LISTED = tuple(field.name for field in fields(Item) if field.name not in ARRAYS)
+
 
 class ListedItem(NamedTuple):
-    """What a shard's list says of an item; ``place`` is its place among all results."""
+    """What a shard's list says of an item: its fields but for ``ARRAYS``, ``place`` among all results, and
+    number of rows.
+    """
 
     place: int
     where: str
@@ -27,16 +32,36 @@ class ListedItem(NamedTuple):
     graph: str
     alias: str
     figures: dict[str, float]
+    force_unit: float | None
+
+    @classmethod
+    def of(cls, place: int, item: Item) -> "ListedItem":
+        """The row of an item."""
+        listed = {name: getattr(item, name) for name in LISTED}
+        return cls(place=place, length=len(item.rows["positions"]), **listed)
+
+    def item(self, rows: dict[str, np.ndarray], values: dict) -> Item:
+        """The item of this row, with its arrays."""
+        return Item(rows=rows, values=values, **{name: getattr(self, name) for name in LISTED})
 
 
 class ListedRejection(NamedTuple):
-    """What a shard's list says of a rejection; ``place`` as in ``ListedItem``."""
+    """What a shard's list says of a rejection: its fields, and ``place`` as in ``ListedItem``."""
 
     place: int
     where: str
     reason: str
     detail: str = ""
     suspect: str = ""
+
+    @classmethod
+    def of(cls, place: int, rejected: Rejected) -> "ListedRejection":
+        """The row of a rejection."""
+        return cls(place, **{field.name: getattr(rejected, field.name) for field in fields(Rejected)})
+
+    def rejected(self) -> Rejected:
+        """The rejection of this row."""
+        return Rejected(**{field.name: getattr(self, field.name) for field in fields(Rejected)})
 
 
 @dataclass
@@ -92,23 +117,8 @@ def save(path: Path, results: list[Item | Rejected], kind: str) -> None:
     empty = {name: np.zeros((0, *key.trailing), key.dtype) for name, key in keys.items()}
     arrays = {name: stack[key.per](columns[name]) if items else empty[name] for name, key in keys.items()}
     lists = {
-        "items": [
-            ListedItem(
-                i,
-                r.where,
-                r.cluster,
-                len(r.rows["positions"]),
-                r.bare,
-                r.notes,
-                r.copy,
-                r.labels,
-                r.graph,
-                r.alias,
-                r.figures,
-            )
-            for i, r in items
-        ],
-        "rejected": [ListedRejection(i, r.where, r.reason, r.detail, r.suspect) for i, r in rejected],
+        "items": [ListedItem.of(place, item) for place, item in items],
+        "rejected": [ListedRejection.of(place, one) for place, one in rejected],
     }
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, meta=np.frombuffer(json.dumps(lists).encode(), dtype=np.uint8), **arrays)
@@ -136,24 +146,12 @@ def _lists(file) -> Lists:
 def load(path: Path, kind: str) -> list[Item | Rejected]:
     """Results of a shard, as ``save`` got them."""
     lists, arrays = contents_of(path)
-    results = {row.place: Rejected(row.where, row.reason, row.detail, row.suspect) for row in lists.rejected}
+    results = {row.place: row.rejected() for row in lists.rejected}
     start = 0
     for k, listed in enumerate(lists.items):
         end = start + listed.length
         rows = {name: arrays[name][start:end] for name, key in KINDS[kind].items() if key.per == "row"}
         values = {name: arrays[name][k] for name in arrays if name not in rows}
-        item = Item(
-            listed.where,
-            listed.cluster,
-            rows,
-            values,
-            listed.bare,
-            listed.notes,
-            listed.copy,
-            listed.labels,
-            listed.graph,
-            listed.alias,
-            listed.figures,
-        )
-        results[listed.place], start = item, end
+        results[listed.place] = listed.item(rows, values)
+        start = end
     return [results[i] for i in sorted(results)]

@@ -25,11 +25,9 @@ from equidyn.data.schema import SPLITS
 from equidyn.defaults import LEAKS
 from equidyn.errors import DataError
 
-LEAKED, SURPLUS, UNLISTED = (
-    "molecule is also held out",
-    "held-out molecule beyond n_held_out",
-    "not in the list of the split",
-)
+LEAKED = "molecule is also held out"
+SURPLUS = "held-out molecule beyond n_held_out"
+UNLISTED = "not in the list of the split"
 # How lists are opened: names of files, which they hold, may be any bytes.
 CSV = dict(newline="", encoding="utf-8", errors="backslashreplace")
 SPILL = 200_000  # lines sorted in memory
@@ -138,43 +136,55 @@ def _published(out, cluster, keys, settings, held_out, frames) -> Split:
     if leaks == "drop":
         reason[~held_out & np.isin(cluster, leaked)] = REASONS.index(LEAKED)
     keep = reason == 0
-    for side, text in ((held_out, "held out"), (~held_out, "to train on")):
-        if not (side & keep).any():
-            hint = (
-                f"; all {side.sum()} items are of held-out molecules "
-                "(leaks: keep would let them pass, and say so)"
-                if (side & ~keep).any()
-                else ""
-            )
-            raise DataError(
-                f"{out}: no items {text}, expected some on either side of a published split{hint}"
-            )
-    split, label = held_out[keep].astype(np.uint8), "published"
-    if (
-        frames and leaks == "keep" and n is not None and len(names) < n
-    ):  # the same few molecules on both sides: blocks are the unit of intervals
-        found = np.empty(len(split), np.int64)
-        for side, size in (
-            (0, max(1, (split == 0).sum() // (4 * n))),
-            (1, max(1, (split == 1).sum() // n)),
-        ):  # n whole blocks are held out at least
-            items = np.flatnonzero(split == side)
-            found[items] = side * len(split) + np.arange(len(items)) // size
+    _require_sides(out, held_out, keep)
+    split, found = held_out[keep].astype(np.uint8), cluster[keep]
+    if frames and leaks == "keep" and n is not None and len(names) < n:
+        # the same few molecules on both sides: blocks are the unit of intervals
+        found = _blocks(split, n)
         keys = {c: f"frames block {i}" for i, c in enumerate(np.unique(found))}
-    else:
-        found = cluster[keep]
-    appeared, first, inverse = np.unique(found, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first))
-    by_number = appeared[np.argsort(first)]
+    number, original = _numbered(found)
     return Split(
         keep,
         reason,
-        order[inverse],
+        number,
         split,
-        lambda i: keys[int(by_number[i])],
-        label,
+        lambda i: keys[int(original[i])],
+        "published",
         {"leaks": len(leaked) if leaks == "keep" else 0},
     )
+
+
+def _require_sides(out: str, held_out: np.ndarray, keep: np.ndarray) -> None:
+    """Raises DataError where a side of a published split has no items left."""
+    for side, text in ((held_out, "held out"), (~held_out, "to train on")):
+        if (side & keep).any():
+            continue
+        hint = ""
+        if side.any():
+            hint = (
+                f"; all {side.sum()} items are of held-out molecules "
+                "(leaks: keep would let them pass, and say so)"
+            )
+        raise DataError(f"{out}: no items {text}, expected some on either side of a published split{hint}")
+
+
+def _blocks(split: np.ndarray, n: int) -> np.ndarray:
+    """Blocks of consecutive items of either side, as clusters int64 [n kept]; n whole ones are held out at
+    least.
+    """
+    found = np.empty(len(split), np.int64)
+    trained, held_out = np.flatnonzero(split == 0), np.flatnonzero(split == 1)
+    for side, items, n_blocks in ((0, trained, 4 * n), (1, held_out, n)):
+        size = max(1, len(items) // n_blocks)
+        found[items] = side * len(split) + np.arange(len(items)) // size
+    return found
+
+
+def _numbered(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters [n] numbered by first appearance, and what each number stands for."""
+    appeared, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return np.argsort(order)[inverse], appeared[order]
 
 
 class Lists:
@@ -184,17 +194,14 @@ class Lists:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.lines, self.spilled, self.items, self.clusters = (
-            [[] for _ in SPLITS],
-            [[] for _ in SPLITS],
-            [0] * len(SPLITS),
-            [set() for _ in SPLITS],
-        )
+        self.lines = [[] for _ in SPLITS]
+        self.spilled = [[] for _ in SPLITS]
+        self.items = [0] * len(SPLITS)
+        self.clusters = [set() for _ in SPLITS]
 
     def __enter__(self):
-        for left in self.folder.glob(
-            f"{SCRATCH}*"
-        ):  # of a killed conversion: the folder is locked, so that no other is at work
+        # of a killed conversion: the folder is locked, so that no other is at work
+        for left in self.folder.glob(f"{SCRATCH}*"):
             shutil.rmtree(left, ignore_errors=True)
         with ExitStack() as stack:
             temporary = stack.enter_context(files.atomic_write(self.folder / "split.csv"))

@@ -46,7 +46,7 @@ class _Chosen:
     first: np.ndarray  # int64 [n], the item that each is a copy of, or itself
     same_labels: np.ndarray  # bool [n], as that item
     leaked: np.ndarray  # bool [n], whether that item is held out and this one is not
-    copied: dict[int, str]  # items that have copies; where they are, once they are listed
+    copied: frozenset[int]  # items that have copies
 
 
 def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> dict[str, int]:
@@ -64,8 +64,10 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     reader, reasons, notes = reader_of(settings), Counter(), Counter()
     findings = Findings(reader.kind, settings.get("accept", ()))
     inputs = conversion.inputs(reader, settings)
-    listed = settings.get("split_list")
-    sides, sha256 = splits.read_list(listed["file"], listed.get("sha256")) if listed else (None, "")
+    split_list = settings.get("split_list")
+    sides, sha256 = (
+        splits.read_list(split_list["file"], split_list.get("sha256")) if split_list else (None, "")
+    )
     resume = folder / "resume" / conversion.inputs_digest(settings, inputs, code)
     read = []  # shards, also those of a file that is refused
     try:
@@ -82,7 +84,7 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
     split, lengths = chosen.split, found.lengths[chosen.split.keep]
     _say_unit(findings, split.label, reader.unit)
     attributes = _attributes(settings, reader, paths, split, code) | (
-        {"split_list_sha256": sha256} if listed else {}
+        {"split_list_sha256": sha256} if split_list else {}
     )
     with (
         rejections(folder) as rejected,
@@ -93,12 +95,13 @@ def convert(settings: dict, out: str, code: str, workers: int, folder: Path) -> 
         file["cluster"][...], file["split"][...] = split.cluster, split.split
         rotations = poses.draw(poses_of(settings), len(lengths), settings["seed"])
         writer = _Writer(file, lists, reader.kind, split, short, notes, rotations)
-        start = 0
+        start, originals = 0, {}
         for shard in found.shards:
-            items, arrays, rejected_rows = _contents(shard)
-            _reject(rejected, reasons, rejected_rows + _dropped(items, start, chosen))
-            writer.add(shard, items, arrays, split.keep[start : start + len(items)])
-            start += len(items)
+            listed, arrays = contents_of(shard.path)
+            originals |= _originals(listed.items, start, chosen)
+            _reject(rejected, reasons, listed.rejected + _dropped(listed.items, start, chosen, originals))
+            writer.add(shard, listed.items, arrays, split.keep[start : start + len(listed.items)])
+            start += len(listed.items)
     findings.records(reasons, notes, writer.items + reasons.total())
     findings.add(copies.nearest(out, settings["seed"]))
     findings.write(folder)
@@ -154,22 +157,17 @@ def _first_rejected(read: list[conversion.Shard]) -> str:
 
 def _compared(findings: Findings) -> dict[str, int]:
     """What labels were compared with, for the counts that a conversion prints."""
-    passed = [o for o in findings.outcomes if o.check in ("xtb", "energy-forces")]
     if findings.kind != "forces":
         return {}
+    xtb, energies = (
+        [outcome for outcome in findings.outcomes if outcome.check == check]
+        for check in ("xtb", "energy-forces")
+    )
+    aligned, pairs = sum(o.figures.get("aligned", 0) for o in xtb), sum(o.items for o in energies)
     return {
-        "items compared with GFN2-xTB": sum(o.figures.get("aligned", 0) for o in passed),
-        "pairs of frames whose energies were compared with their forces": sum(
-            o.items for o in passed if o.check == "energy-forces"
-        ),
+        "items compared with GFN2-xTB": aligned,
+        "pairs of frames whose energies were compared with their forces": pairs,
     }
-
-
-def _contents(
-    shard: conversion.Shard,
-) -> tuple[list[ListedItem], dict[str, np.ndarray], list[ListedRejection]]:
-    lists, arrays = contents_of(shard.path)
-    return lists.items, arrays, lists.rejected
 
 
 class _Writer:
@@ -272,9 +270,8 @@ def _molecules(cluster: np.ndarray, names: list, findings: Findings) -> tuple[np
     by_bonds = [i for i, (_, graph, _) in enumerate(names) if graph]
     n_by_bonds = int(np.isin(cluster, by_bonds).sum())
     text = f"{len(roots)} molecules or sequences, {n_by_bonds} of {len(cluster)} items known by their bonds"
-    text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make" * (
-        fewer > 0
-    )
+    if fewer > 0:
+        text += f"; frames of one molecule with different bonds: {fewer} fewer than bonds alone make"
     figures = {"items known by their bonds": n_by_bonds, "clusters": len(roots), "joined": fewer}
     verdict = "noted" if fewer > 0 else "passed"
     findings.add(Outcome("identity", verdict, "", len(cluster), text, figures))
@@ -357,7 +354,7 @@ def _choose(
     )
     keep = np.zeros(len(once), bool)
     keep[once], reason[once] = split.keep, split.reason
-    copied = dict.fromkeys(first[first != np.arange(len(first))].tolist(), "")
+    copied = frozenset(first[first != np.arange(len(first))].tolist())
     same = found.labels[first] == found.labels
     leaked = held_out[first] & ~held_out
     return _Chosen(replace(split, keep=keep, reason=reason), first, same, leaked, copied)
@@ -377,21 +374,31 @@ def _firsts(copy: np.ndarray, belongs: np.ndarray, held_out: np.ndarray, by_side
     return first
 
 
-def _dropped(items: list[ListedItem], start: int, chosen: _Chosen) -> list[ListedRejection]:
-    """Rejections for the items of a shard that are not kept; the first of them is item ``start`` of all."""
+def _originals(items: list[ListedItem], start: int, chosen: _Chosen) -> dict[int, str]:
+    """Where those items of a shard are that have copies; the first of the shard is item ``start`` of all."""
+    return {i: item.where for i, item in enumerate(items, start) if i in chosen.copied}
+
+
+def _dropped(
+    items: list[ListedItem], start: int, chosen: _Chosen, originals: dict[int, str]
+) -> list[ListedRejection]:
+    """Rejections for the items of a shard that are not kept; the first of them is item ``start`` of all.
+
+    ``originals`` are those of this shard and all before it: where the original of a copy comes after it, it
+    is not named.
+    """
     rows, split = [], chosen.split
     for i, item in enumerate(items, start):
-        if i in chosen.copied:
-            chosen.copied[i] = item.where
         if split.keep[i]:
             continue
-        if chosen.first[i] != i:
-            original = chosen.copied[int(chosen.first[i])]
-            reason = OTHER_LABELS if not chosen.same_labels[i] else DUPLICATE
-            reason = COPY_HELD_OUT if chosen.leaked[i] else reason
-            rows.append(ListedRejection(item.place, item.where, reason, f"of {original}" if original else ""))
-        else:
+        original = int(chosen.first[i])
+        if original == i:
             rows.append(ListedRejection(item.place, item.where, splits.REASONS[split.reason[i]]))
+            continue
+        reason = OTHER_LABELS if not chosen.same_labels[i] else DUPLICATE
+        reason = COPY_HELD_OUT if chosen.leaked[i] else reason
+        detail = f"of {originals[original]}" if original < i else ""
+        rows.append(ListedRejection(item.place, item.where, reason, detail))
     return rows
 
 

@@ -4,8 +4,7 @@ An atom at distance d from a voxel centre occupies it by exp(−d²/(0.93 r)²);
 1 − Π(1 − o). Voxel centres are (i − (g−1)/2)·resolution, so the grid's centre is the origin, and an atom is
 cut off at |Δ| < 3 r along each axis (12³ voxels at the published 0.25 Å and r = 0.5 Å; the largest value cut
 is 3e-5). Both are symmetric, so a cube rotation of the atoms is a permutation of the voxels.
-``compatible=True`` reproduces the published grid instead: its centre is off by 0.156 Å and its support runs
-from −4 to +6 voxels; derived for 0.25 Å.
+In the published grid, of 0.25 Å, the centre is off by 0.156 Å and the support runs from −4 to +6 voxels.
 
 The fast path (numba, CPU) fills the output molecule by molecule, each grid while it is in cache, with no
 other memory; the torch path does the same on any device and is differentiable in the positions.
@@ -32,45 +31,6 @@ LANES = 16  # voxels of a row that the fast path treats at once; the published w
 ONE = np.float32(1)
 
 
-def voxelize(
-    positions: Any,
-    channels: Any,
-    *,
-    n_channels: int,
-    grid: int,
-    resolution: float,
-    radius: float,
-    compatible: bool = False,
-) -> torch.Tensor:
-    """Occupancy grid of one molecule.
-
-    Parameters
-    ----------
-    positions : [n_atoms, 3] Å;  channels : [n_atoms] integers below n_channels;  grid : voxels per edge
-    resolution : voxel edge in Å;  radius : atomic radius in Å;  compatible : the published offset and support
-
-    Returns
-    -------
-    float32 [n_channels, grid, grid, grid], axes x, y, z; differentiable if positions require a gradient
-
-    Raises
-    ------
-    ArgumentError
-        shapes, channels out of range, or positions that are not finite
-    """
-    positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
-    return voxelize_batch(
-        positions,
-        channels,
-        [0, len(positions)],
-        n_channels=n_channels,
-        grid=grid,
-        resolution=resolution,
-        radius=radius,
-        compatible=compatible,
-    )[0]
-
-
 def voxelize_batch(
     positions: Any,
     channels: Any,
@@ -80,27 +40,49 @@ def voxelize_batch(
     grid: int,
     resolution: float,
     radius: float,
-    compatible: bool = False,
     out: torch.Tensor | None = None,
     owner: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Occupancy grids of several molecules; molecule k owns atoms offsets[k] to offsets[k + 1], which may be
     none.
 
-    Parameters are those of ``voxelize``; ``out`` (float32, contiguous, CPU) receives the result of the fast
-    path. ``owner`` [n_atoms], on the device of the positions, is each atom's molecule: with it a GPU is not
-    waited for, and values that would be refused must not occur.
+    Parameters
+    ----------
+    positions : [n_atoms, 3] Å;  channels : [n_atoms] integers below n_channels;  grid : voxels per edge
+    resolution : voxel edge in Å;  radius : atomic radius in Å
+    out : float32, contiguous, on the CPU; receives the result of the fast path
+    owner : [n_atoms], on the device of the positions, each atom's molecule: with it a GPU is not waited for,
+        and values that would be refused must not occur
 
     Returns
     -------
-    float32 [n_molecules, n_channels, grid, grid, grid] on the device of positions
+    float32 [n_molecules, n_channels, grid, grid, grid] on the device of positions, axes x, y, z;
+    differentiable if positions require a gradient
+
+    Raises
+    ------
+    ArgumentError
+        shapes, channels out of range, or positions that are not finite
     """
     positions, channels = torch.as_tensor(positions), torch.as_tensor(channels)
-    settings = (resolution, radius, compatible)
+    settings = (resolution, radius)
     if owner is not None and (positions.is_cuda or numba is None):
         return _torch(positions, channels, owner, (len(offsets) - 1, n_channels, grid, grid, grid), *settings)
     offsets = torch.as_tensor(offsets, dtype=torch.int64).cpu()
-    n_atoms, shape = len(positions), (len(offsets) - 1, n_channels, grid, grid, grid)
+    shape = (len(offsets) - 1, n_channels, grid, grid, grid)
+    _check_atoms(positions, channels, offsets, n_channels)
+    if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
+        out = _usable(out, shape)
+        _fill_all(positions, channels, offsets, out, *settings)
+        return out
+    molecule = torch.repeat_interleave(torch.arange(shape[0]), offsets.diff()).to(positions.device)
+    return _torch(positions, channels, molecule, shape, *settings)
+
+
+def _check_atoms(
+    positions: torch.Tensor, channels: torch.Tensor, offsets: torch.Tensor, n_channels: int
+) -> None:
+    n_atoms = len(positions)
     if (
         positions.shape != (n_atoms, 3)
         or channels.shape != (n_atoms,)
@@ -119,31 +101,32 @@ def voxelize_batch(
         )
     if not torch.isfinite(positions).all():
         raise ArgumentError("voxelize: a position is not finite")
-    if numba is not None and positions.device.type == "cpu" and not positions.requires_grad:
-        if out is None:
-            out = torch.empty(shape)
-        elif out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
-            raise ArgumentError(
-                f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}"
-            )
-        atoms, owners, starts = (
-            positions.numpy().astype(np.float64),
-            channels.numpy().astype(np.int64),
-            offsets.numpy(),
+
+
+def _usable(out: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:
+    """The grids to fill: those that are given, if they are such."""
+    if out is None:
+        return torch.empty(shape)
+    if out.shape != shape or out.dtype != torch.float32 or not out.is_contiguous():
+        raise ArgumentError(
+            f"voxelize: out is {out.dtype} {list(out.shape)}, expected contiguous float32 {list(shape)}"
         )
-        framed = (resolution, radius, *_frame(grid, *settings))
-        threads = max(1, min(torch.get_num_threads(), shape[0]))
-        cuts = np.linspace(0, shape[0], threads + 1).astype(int)
-        parts = [
-            (atoms, owners, starts[a : b + 1], out.numpy()[a:b], *framed) for a, b in zip(cuts[:-1], cuts[1:])
-        ]
-        if threads == 1:
-            _fill(*parts[0])
-        else:  # threads of our own: numba's parallel loops take 15 s to compile
-            list(_pool(threads).map(lambda part: _fill(*part), parts))
-        return out
-    molecule = torch.repeat_interleave(torch.arange(shape[0]), offsets.diff()).to(positions.device)
-    return _torch(positions, channels, molecule, shape, *settings)
+    return out
+
+
+def _fill_all(positions, channels, offsets, out, resolution, radius) -> None:
+    """The fast path, in as many threads as torch has."""
+    atoms = positions.numpy().astype(np.float64)
+    owners = channels.numpy().astype(np.int64)
+    starts, grids = offsets.numpy(), out.numpy()
+    framed = (resolution, radius, *_frame(out.shape[-1], resolution, radius))
+    threads = max(1, min(torch.get_num_threads(), len(out)))
+    cuts = np.linspace(0, len(out), threads + 1).astype(int)
+    parts = [(atoms, owners, starts[a : b + 1], grids[a:b], *framed) for a, b in zip(cuts[:-1], cuts[1:])]
+    if threads == 1:
+        _fill(*parts[0])
+    else:  # threads of our own: numba's parallel loops take 15 s to compile
+        list(_pool(threads).map(lambda part: _fill(*part), parts))
 
 
 @functools.cache
@@ -151,12 +134,8 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)  # starting one takes as long as a batch of small grids
 
 
-def _frame(grid: int, resolution: float, radius: float, compatible: bool) -> tuple[float, float, int]:
-    """Index of the origin in voxel units, cut-off in voxels (< 0: the published window), number of candidate
-    voxels per axis.
-    """
-    if compatible:
-        return grid / 2 - 1 - resolution / 2, -1.0, 11
+def _frame(grid: int, resolution: float, radius: float) -> tuple[float, float, int]:
+    """Index of the origin in voxel units, cut-off in voxels, number of candidate voxels per axis."""
     cutoff = 3 * radius / resolution - 1e-4  # an atom exactly between two choices must not depend on rounding
     return (grid - 1) / 2, cutoff, 2 * math.ceil(cutoff) + 1
 
@@ -166,11 +145,9 @@ def _compiled(**options):
 
 
 @_compiled(inline="always")
-def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
+def _axis(u, grid, cutoff, scale, values):
     """Window of one axis: fills ``values`` and returns (first index, number)."""
-    start = int(math.floor(u + start_offset)) - 4 if cutoff < 0 else int(math.ceil(u - cutoff))
-    stop = start + 11 if cutoff < 0 else int(math.floor(u + cutoff)) + 1
-    start, stop = max(start, 0), min(stop, grid)
+    start, stop = max(int(math.ceil(u - cutoff)), 0), min(int(math.floor(u + cutoff)) + 1, grid)
     for i in range(start, stop):
         values[i - start] = math.exp(-((i - u) ** 2) * scale)
     return start, stop - start
@@ -180,11 +157,9 @@ def _axis(u, grid, start_offset, cutoff, n_window, scale, values):
 def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff, n_window):
     grid = out.shape[2]
     scale = np.float32((resolution / (WIDTH * radius)) ** 2)
-    x, y, z = (
-        np.empty(n_window + 1, np.float32),
-        np.empty(n_window + 1, np.float32),
-        np.empty(n_window + 1, np.float32),
-    )
+    x = np.empty(n_window + 1, np.float32)
+    y = np.empty(n_window + 1, np.float32)
+    z = np.empty(n_window + 1, np.float32)
     lanes = np.zeros(LANES, np.float32)
     for k in range(len(offsets) - 1):
         for c in range(out.shape[1]):  # a channel at a time: its atoms find it in cache, just cleared
@@ -193,15 +168,9 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
             for a in range(offsets[k], offsets[k + 1]):
                 if channels[a] != c:
                     continue
-                x0, nx = _axis(
-                    positions[a, 0] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, x
-                )
-                y0, ny = _axis(
-                    positions[a, 1] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, y
-                )
-                z0, nz = _axis(
-                    positions[a, 2] / resolution + origin, grid, resolution / 2, cutoff, n_window, scale, z
-                )
+                x0, nx = _axis(positions[a, 0] / resolution + origin, grid, cutoff, scale, x)
+                y0, ny = _axis(positions[a, 1] / resolution + origin, grid, cutoff, scale, y)
+                z0, nz = _axis(positions[a, 2] / resolution + origin, grid, cutoff, scale, z)
                 if nx <= 0 or ny <= 0 or nz <= 0:
                     continue
                 if nz <= LANES <= grid:  # a row of constant length, padded with zeros: one vector operation
@@ -221,15 +190,16 @@ def _fill(positions, channels, offsets, out, resolution, radius, origin, cutoff,
                                 row[m] += xy * z[m] * (ONE - row[m])
 
 
-def _torch(positions, channels, molecule, shape, resolution, radius, compatible):
+def _torch(positions, channels, molecule, shape, resolution, radius):
     """Same on any device and differentiable; the product over atoms is a sum of logarithms."""
     grid = shape[-1]
-    origin, cutoff, n_window = _frame(grid, resolution, radius, compatible)
+    origin, cutoff, n_window = _frame(grid, resolution, radius)
     u = positions.to(torch.float64) / resolution + origin  # (n, 3)
-    start = torch.floor(u.detach() + resolution / 2) - 4 if compatible else torch.ceil(u.detach() - cutoff)
-    index = start.long()[..., None] + torch.arange(n_window, device=u.device)  # (n, 3, w)
+    index = torch.ceil(u.detach() - cutoff).long()[..., None] + torch.arange(
+        n_window, device=u.device
+    )  # (n, 3, w)
     delta = index - u[..., None]
-    inside = (index >= 0) & (index < grid) & ((delta.detach().abs() <= cutoff) if not compatible else True)
+    inside = (index >= 0) & (index < grid) & (delta.detach().abs() <= cutoff)
     values = torch.where(inside, torch.exp(-(delta**2) * (resolution / (WIDTH * radius)) ** 2), 0.0).float()
     occupancy = torch.einsum("ni,nj,nk->nijk", values[:, 0], values[:, 1], values[:, 2]).clamp(max=1 - 1e-7)
     index = index.clamp(0, grid - 1)

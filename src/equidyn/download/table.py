@@ -1,9 +1,7 @@
-"""The table of datasets and its lock file: where files come from, where they belong, and what they must be.
+"""The table of datasets: where files come from, where they belong, and what they must be.
 
-Nothing is fetched here.
-
-The driver of the workflow imports this module too, and need not have more than yaml installed: what needs
-more is imported where it is used.
+Nothing is fetched here. The driver of the workflow imports this module too, and need not have more than yaml
+installed.
 """
 
 import hashlib
@@ -171,10 +169,8 @@ def ids_of(entry: dict) -> list[str]:
     for number, line in enumerate(lines, 1):
         if word := line.split("#")[0].strip():
             if not PLAIN.match(entry["file"].replace("{id}", word)) or word in seen:
-                raise DataError(
-                    f"{path}: line {number}: {word[:40]!r}{' for the second time' * (word in seen)}, "
-                    f"{expected}"
-                )
+                again = " for the second time" if word in seen else ""
+                raise DataError(f"{path}: line {number}: {word[:40]!r}{again}, {expected}")
             seen.add(word)
             ids.append(word)
     if not ids:

@@ -57,14 +57,12 @@ class Transfer:
     """
 
     def __init__(self, entry, url, part, known, stall, progress, proxy=None):
-        self.entry, self.url, self.part, self.known, self.stall, self.progress = (
-            entry,
-            url,
-            part,
-            known,
-            stall,
-            progress,
-        )
+        self.entry = entry
+        self.url = url
+        self.part = part
+        self.known = known
+        self.stall = stall
+        self.progress = progress
         self.note = Path(f"{part.name}.json")
         self.ranges, self.proxy = True, proxy  # ranges until the server refuses one
 

@@ -13,10 +13,8 @@ def centred(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 NEAREST = 0.1  # nm, where distance bins begin
-DISTOGRAM_BINS, DISTOGRAM_FARTHEST = (
-    64,
-    1.0,
-)  # of the distogram that models predict; nm, where its last bin begins
+DISTOGRAM_BINS = 64  # of the distogram that models predict
+DISTOGRAM_FARTHEST = 1.0  # nm, where its last bin begins
 
 
 def distance_bins(x: torch.Tensor, bins: int, farthest: float) -> torch.Tensor:

@@ -16,14 +16,12 @@ import zlib
 from pathlib import Path
 
 PIECE = 1 << 20  # bytes
-GZIP, BZIP2, XZ, ZIP, HDF5, PICKLE = (
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ\x00",
-    b"PK",
-    b"\x89HDF\r\n\x1a\n",
-    b"\x80",
-)
+GZIP = b"\x1f\x8b"
+BZIP2 = b"BZh"
+XZ = b"\xfd7zXZ\x00"
+ZIP = b"PK"
+HDF5 = b"\x89HDF\r\n\x1a\n"
+PICKLE = b"\x80"
 BEGINS = {
     ".gz": GZIP,
     ".tgz": GZIP,

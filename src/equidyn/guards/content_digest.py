@@ -34,7 +34,7 @@ def write_digest(path: Path) -> None:
     Raises
     ------
     DataError
-        a file without room for it: not made by ``creating`` or with another ``userblock_size``
+        a file without room for it: not made by ``create`` or with another ``userblock_size``
     """
     with open(path, "r+b") as file:
         file.seek(BLOCK)

@@ -98,11 +98,9 @@ class _Machine:
     def __init__(self, file: _Bounded):
         self.file = file
         self.stack, self.marks = [], []  # values; heights of the stack at open marks
-        self.kept, self.batch, self.next = (
-            {},
-            {},
-            0,
-        )  # memo: strings and names; molecules and bytes of the batch; number of the next entry
+        self.kept = {}  # of the memo: strings and names
+        self.batch = {}  # of the memo: molecules and bytes of the batch
+        self.next = 0  # number of the memo's next entry
         self.kept_size = self.size = 0  # estimated bytes of the memo's strings; of everything
 
     def run(self) -> Iterator:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from equidyn.errors import ArgumentError
+from equidyn.models.unet import Layers, UNet
 from equidyn.symmetry.groups import cube
 
 MODEL = {"name": "cubenet", "task": "voxels", "class": "CubeUNet"}
@@ -138,7 +139,7 @@ class Stage(nn.Module):
         return x + self.out(y.reshape(x.shape))
 
 
-class CubeUNet(nn.Module):
+class CubeUNet(UNet):
     """Noisy grid [b, n_channels, g, g, g] to the estimate of the clean one; ``width`` fields at the first
     level, Π multipliers[:k + 1] times as many at level k.
     """
@@ -146,32 +147,18 @@ class CubeUNet(nn.Module):
     equivariant = True
 
     def __init__(self, width, multipliers, attention, blocks, field, n_channels=8):
-        super().__init__()
-        widths = []
-        for multiplier in multipliers:
-            widths.append(multiplier * (widths[-1] if widths else width))
-        self.multiple, self.n_channels = 2 ** (len(widths) - 1), n_channels
-        self.stem = OrbitConv(n_channels, width, "grid", field)
-        self.down, self.up, skips, current = nn.ModuleList(), nn.ModuleList(), [width], width
-        for level, wide in enumerate(widths):
-            for _ in range(blocks):
-                self.down.append(Stage(current, wide, field, level in attention))
-                current = wide
-                skips.append(current)
-            if level < len(widths) - 1:
-                self.down.append(OrbitConv(current, current, field, field, kernel=2, stride=2))
-                skips.append(current)
-        self.middle = nn.Sequential(
-            Stage(current, current, field, True), Stage(current, current, field, False)
-        )
-        for level, wide in reversed(list(enumerate(widths))):
-            for target in [wide] * blocks + [widths[level - 1] if level > 0 else width]:
-                self.up.append(Stage(current + skips.pop(), target, field, level in attention))
-                current = target
-            if level > 0:
-                self.up.append(OrbitConv(current, current, field, field, 4, 2, transposed=True))
         n = permutations(field).shape[1]
-        self.norm, self.out = FieldNorm(current, n), OrbitConv(current, n_channels, field, "grid")
+        layers = Layers(
+            stem=lambda wide: OrbitConv(n_channels, wide, "grid", field),
+            stage=lambda width_in, width_out, with_attention: Stage(
+                width_in, width_out, field, with_attention
+            ),
+            halve=lambda wide: OrbitConv(wide, wide, field, field, kernel=2, stride=2),
+            double=lambda wide: OrbitConv(wide, wide, field, field, 4, 2, transposed=True),
+            norm=lambda wide: FieldNorm(wide, n),
+            out=lambda wide: OrbitConv(wide, n_channels, field, "grid"),
+        )
+        super().__init__(layers, width, multipliers, attention, blocks, n_channels)
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Estimate of the clean grids [b, n_channels, g, g, g] (occupancy) from noisy ones of that shape.
@@ -181,20 +168,8 @@ class CubeUNet(nn.Module):
         ArgumentError
             another number of channels, or an edge that the levels do not divide
         """
-        if noisy.shape[1] != self.n_channels or noisy.shape[-1] % self.multiple:
-            raise ArgumentError(
-                f"cubenet: grid {list(noisy.shape)}, expected {self.n_channels} channels "
-                f"(model.options.n_channels) and edges that are multiples of {self.multiple}"
-            )
-        x = self.stem(noisy.contiguous(memory_format=torch.channels_last_3d))
-        skips = [x]
-        for layer in self.down:
-            x = layer(x)
-            skips.append(x)
-        x = self.middle(x)
-        for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], 1)) if isinstance(layer, Stage) else layer(x)
-        return self.out(F.silu(self.norm(x)))
+        self.check(noisy, "cubenet")
+        return self.run(noisy.contiguous(memory_format=torch.channels_last_3d))
 
     def equivariant_control(self) -> "CubeUNet":
         """A copy: the network is its own control."""

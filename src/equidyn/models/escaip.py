@@ -130,10 +130,8 @@ class Block(nn.Module):
         self.attention = NeighbourAttention(hidden, heads)
         self.norm_node = RMSNorm(hidden)
         self.norm_node2, self.norm_edge2 = RMSNorm(hidden), RMSNorm(hidden)
-        self.ffn_node, self.ffn_edge = (
-            feed_forward(hidden, dropout=dropout),
-            feed_forward(hidden, dropout=dropout),
-        )
+        self.ffn_node = feed_forward(hidden, dropout=dropout)
+        self.ffn_edge = feed_forward(hidden, dropout=dropout)
 
     def forward(
         self, node: torch.Tensor, edge: torch.Tensor, g: dict[str, torch.Tensor]
@@ -156,10 +154,8 @@ class Readout(nn.Module):
     def __init__(self, hidden, dropout):
         super().__init__()
         self.norm_node, self.norm_edge = RMSNorm(hidden), RMSNorm(hidden)
-        self.ffn_node, self.ffn_edge = (
-            feed_forward(hidden, dropout=dropout),
-            feed_forward(hidden, dropout=dropout),
-        )
+        self.ffn_node = feed_forward(hidden, dropout=dropout)
+        self.ffn_edge = feed_forward(hidden, dropout=dropout)
 
     def forward(self, node: torch.Tensor, edge: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Nodes [n, H] and edges [n, m, H], as the output reads them."""
@@ -206,12 +202,10 @@ class EScAIP(nn.Module):
     ):
         super().__init__()
         self.equivariant = tied
-        self.cutoff, self.n_neighbours, self.n_gaussians, self.l_max = (
-            cutoff,
-            n_neighbours,
-            n_gaussians,
-            l_max,
-        )
+        self.cutoff = cutoff
+        self.n_neighbours = n_neighbours
+        self.n_gaussians = n_gaussians
+        self.l_max = l_max
         embedding = dict(
             n_gaussians=n_gaussians,
             distance_width=distance_width,

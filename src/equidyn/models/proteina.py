@@ -23,12 +23,10 @@ from equidyn.geometry.pairs import DISTOGRAM_BINS, distance_bins
 from equidyn.models.layers import LayerNorm, attention, normalised, sum_of_rows
 
 INDEX_WIDTH, TIME_WIDTH = 128, 256
-RELATIVE_BINS, SC_BINS, XT_BINS, FARTHEST = (
-    127,
-    128,
-    64,
-    3.0,
-)  # the last bin of x_sc and x_t begins at FARTHEST nm
+RELATIVE_BINS = 127
+SC_BINS = 128
+XT_BINS = 64
+FARTHEST = 3.0  # nm, where the last bin of x_sc and x_t begins
 
 _FULL = dict(conditioning=512, registers=10)
 MODEL = {"name": "proteina", "task": "flow", "class": "Proteina"}
@@ -48,10 +46,8 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, width, conditioning):
         super().__init__()
-        self.norm, self.norm_condition = (
-            LayerNorm(width, elementwise_affine=False),
-            nn.LayerNorm(conditioning),
-        )
+        self.norm = LayerNorm(width, elementwise_affine=False)
+        self.norm_condition = nn.LayerNorm(conditioning)
         self.scale, self.shift = nn.Linear(conditioning, width), nn.Linear(conditioning, width, bias=False)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor, spread: Callable = lambda y: y) -> torch.Tensor:
@@ -80,10 +76,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width, multiplier):
         super().__init__()
-        self.up, self.down = (
-            nn.Linear(width, 2 * multiplier * width, bias=False),
-            nn.Linear(multiplier * width, width, bias=False),
-        )
+        self.up = nn.Linear(width, 2 * multiplier * width, bias=False)
+        self.down = nn.Linear(multiplier * width, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., D] to [..., D]."""
@@ -100,11 +94,9 @@ class PairBiasAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm, self.norm_q, self.norm_k = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.gate, self.out = (
-            nn.Linear(width, 3 * width, bias=False),
-            nn.Linear(width, width),
-            nn.Linear(width, width),
-        )
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.gate = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
         self.norm_pair, self.to_bias = nn.LayerNorm(pair), nn.Linear(pair, heads, bias=False)
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -123,16 +115,12 @@ class Layer(nn.Module):
 
     def __init__(self, width, heads, pair, conditioning):
         super().__init__()
-        self.norm, self.attention, self.scale = (
-            AdaptiveNorm(width, conditioning),
-            PairBiasAttention(width, heads, pair),
-            OutputScale(width, conditioning),
-        )
-        self.norm2, self.transition, self.scale2 = (
-            AdaptiveNorm(width, conditioning),
-            SwiGLU(width, 4),
-            OutputScale(width, conditioning),
-        )
+        self.norm = AdaptiveNorm(width, conditioning)
+        self.attention = PairBiasAttention(width, heads, pair)
+        self.scale = OutputScale(width, conditioning)
+        self.norm2 = AdaptiveNorm(width, conditioning)
+        self.transition = SwiGLU(width, 4)
+        self.scale2 = OutputScale(width, conditioning)
 
     def forward(self, x: torch.Tensor, c: torch.Tensor, bias: torch.Tensor, spread: Callable) -> torch.Tensor:
         """Tokens x [b, N, D] under the conditioning c and a bias [b, h, N, N] of attention's logits."""
@@ -166,10 +154,8 @@ class PairUpdate(nn.Module):
         super().__init__()
         hidden = min(pair, 196)
         self.norm, self.outer = nn.LayerNorm(width), nn.Linear(width, 2 * pair, bias=False)
-        self.outgoing, self.incoming = (
-            TriangleMultiplication(pair, hidden, True),
-            TriangleMultiplication(pair, hidden, False),
-        )
+        self.outgoing = TriangleMultiplication(pair, hidden, True)
+        self.incoming = TriangleMultiplication(pair, hidden, False)
         self.transition = nn.Sequential(
             nn.LayerNorm(pair), nn.Linear(pair, 2 * pair), nn.ReLU(), nn.Linear(2 * pair, pair)
         )

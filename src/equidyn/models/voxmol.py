@@ -11,12 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.errors import ArgumentError
 from equidyn.models.layers import GroupNorm, Pointwise
-from equidyn.symmetry.actions import Grid
-from equidyn.symmetry.groups import cube
+from equidyn.models.unet import Layers, UNet
 
-# Width of level k is width · Π multipliers[:k + 1]; ``attention`` lists the levels that have it.
+# ``width`` and ``multipliers`` as in ``unet``; ``attention`` lists the levels that have it.
 PUBLISHED = dict(multipliers=(1, 2, 2, 4), attention=(2, 3), blocks=2, n_groups=16, dropout=0.1)
 MODEL = {"name": "voxmol", "task": "voxels", "class": "VoxMol"}
 SIZES = {
@@ -44,10 +42,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width_in, width_out, n_groups, dropout):
         super().__init__()
         self.norm1, self.conv1 = group_norm(width_in, n_groups), nn.Conv3d(width_in, width_out, 3, padding=1)
-        self.norm2, self.conv2 = (
-            group_norm(width_out, n_groups),
-            nn.Conv3d(width_out, width_out, 3, padding=1),
-        )
+        self.norm2 = group_norm(width_out, n_groups)
+        self.conv2 = nn.Conv3d(width_out, width_out, 3, padding=1)
         self.dropout = nn.Dropout(dropout)
         self.shortcut = Pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 
@@ -86,7 +82,7 @@ class Stage(nn.Module):
         return self.attention(self.block(x))
 
 
-class VoxMol(nn.Module):
+class VoxMol(UNet):
     """Noisy grid [b, n_channels, g, g, g] to the estimate of the clean one, no final activation; g a multiple
     of 2^(levels − 1).
     """
@@ -95,34 +91,18 @@ class VoxMol(nn.Module):
     memory_formats = {"cpu": torch.channels_last_3d, "cuda": torch.contiguous_format}
 
     def __init__(self, width, multipliers, attention, blocks, n_groups, dropout, n_channels=8):
-        super().__init__()
-        widths, settings = [], dict(n_groups=n_groups, dropout=dropout)
-        for multiplier in multipliers:
-            widths.append(multiplier * (widths[-1] if widths else width))
-        self.multiple = 2 ** (len(widths) - 1)
-        self.stem = nn.Conv3d(n_channels, width, 3, padding=1)
-        self.down, self.up, skips, current = nn.ModuleList(), nn.ModuleList(), [width], width
-        for level, wide in enumerate(widths):
-            for _ in range(blocks):
-                self.down.append(Stage(current, wide, **settings, attention=level in attention))
-                current = wide
-                skips.append(current)
-            if level < len(widths) - 1:
-                self.down.append(nn.Conv3d(current, current, 3, stride=2, padding=1))
-                skips.append(current)
-        self.middle = nn.Sequential(
-            Stage(current, current, **settings, attention=True),
-            Stage(current, current, **settings, attention=False),
+        def stage(width_in: int, width_out: int, with_attention: bool) -> Stage:
+            return Stage(width_in, width_out, n_groups, dropout, with_attention)
+
+        layers = Layers(
+            stem=lambda wide: nn.Conv3d(n_channels, wide, 3, padding=1),
+            stage=stage,
+            halve=lambda wide: nn.Conv3d(wide, wide, 3, stride=2, padding=1),
+            double=lambda wide: nn.ConvTranspose3d(wide, wide, 4, stride=2, padding=1),
+            norm=lambda wide: group_norm(wide, n_groups),
+            out=lambda wide: nn.Conv3d(wide, n_channels, 3, padding=1),
         )
-        for level, wide in reversed(list(enumerate(widths))):
-            for target in [wide] * blocks + [
-                widths[level - 1] if level > 0 else width
-            ]:  # the last block of a level changes width
-                self.up.append(Stage(current + skips.pop(), target, **settings, attention=level in attention))
-                current = target
-            if level > 0:
-                self.up.append(nn.ConvTranspose3d(current, current, 4, stride=2, padding=1))
-        self.norm, self.out = group_norm(current, n_groups), nn.Conv3d(current, n_channels, 3, padding=1)
+        super().__init__(layers, width, multipliers, attention, blocks, n_channels)
         self.to(memory_format=self.memory_formats["cpu"])
 
     def forward(self, noisy: torch.Tensor) -> torch.Tensor:
@@ -133,26 +113,11 @@ class VoxMol(nn.Module):
         ArgumentError
             another number of channels, or an edge that the levels do not divide
         """
-        if noisy.shape[1] != self.stem.in_channels or noisy.shape[-1] % self.multiple:
-            raise ArgumentError(
-                f"voxmol: grid {list(noisy.shape)}, expected {self.stem.in_channels} channels "
-                f"(model.options.n_channels) and edges that are multiples of {self.multiple}"
-            )
+        self.check(noisy, "voxmol")
         if len(noisy) == 1 and noisy.device.type == "cpu":
             # torch's convolutions of a single small grid take a path that is five times slower
-            return self._run(noisy.expand(2, -1, -1, -1, -1))[:1]
-        return self._run(noisy)
-
-    def _run(self, noisy: torch.Tensor) -> torch.Tensor:
-        x = self.stem(noisy)
-        skips = [x]
-        for layer in self.down:
-            x = layer(x)
-            skips.append(x)
-        x = self.middle(x)
-        for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], 1)) if isinstance(layer, Stage) else layer(x)
-        return self.out(F.silu(self.norm(x)))
+            return self.run(noisy.expand(2, -1, -1, -1, -1))[:1]
+        return self.run(noisy)
 
     def equivariant_control(self) -> nn.Module:
         """An isotropic blur: exactly equivariant under the cube group, in this model's dtype and on its
@@ -174,22 +139,3 @@ class IsotropicBlur(nn.Module):
         """Grids [b, c, g, g, g] to blurred ones."""
         b, c, *grid = noisy.shape
         return F.conv3d(noisy.reshape(b * c, 1, *grid), self.kernel, padding=1).reshape(b, c, *grid)
-
-
-class Symmetrized(nn.Module):
-    """A model averaged over the 24 rotations of the cube: the exact twirl, at 24 times the cost."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Grids [b, c, g, g, g] to the mean of the model's over the 24 rotations, summed in float64."""
-        total = torch.zeros_like(noisy, dtype=torch.float64)
-        for rotation in cube():
-            total += Grid().inverse(rotation, self.model(Grid().apply(rotation, noisy)).to(torch.float64))
-        return (total / len(cube())).to(noisy.dtype)
-
-    def equivariant_control(self) -> nn.Module:
-        """That of the model inside."""
-        return self.model.equivariant_control()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from equidyn.errors import DataError
+from equidyn.probe.defaults import BATCH_SIZE
 from equidyn.probe.loading import reason
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES, checked
 from equidyn.symmetry import groups
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 SHIFT = 3.0  # Å, of translations at the identity
 KINDS = ("repeats", "translations", "permutations", "rounding")  # of evaluations that should not differ
 TIMES = 2  # evaluations of each kind, beside the plain one
-BATCH = 32  # structures in one call of ``calculate_many``, at most
 
 
 class Batched(Protocol):
@@ -62,7 +62,7 @@ def turned(atoms: "Atoms", rotation: np.ndarray) -> "Atoms":
 
 
 def predictions(
-    calculator: "Calculator", frames: Sequence["Atoms"], names: Sequence[str], batch_size: int = BATCH
+    calculator: "Calculator", frames: Sequence["Atoms"], names: Sequence[str], batch_size: int = BATCH_SIZE
 ) -> Iterator[dict[str, np.ndarray]]:
     """Predictions of each structure, float64, by quantity; in batches where the calculator is ``Batched``.
 
@@ -122,7 +122,7 @@ def twisted(
     atoms: "Atoms",
     names: Sequence[str],
     rotations: torch.Tensor,
-    batch_size: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> dict[str, torch.Tensor]:
     """ρ(R)⁻¹ f(R x) by quantity, float64 [n_rotations, 1, ...]; ``rotations`` [n_rotations, 3, 3].
 
@@ -158,7 +158,7 @@ def at_the_identity(
     atoms: "Atoms",
     names: Sequence[str],
     seed: int | list[int],
-    batch_size: int = BATCH,
+    batch_size: int = BATCH_SIZE,
 ) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, str]]:
     """Evaluations that should all agree: kind → quantity → float64 [1 + TIMES, ...]; and of kinds that the
     calculator fails on the reason, such as permutations for a force field with a fixed order of atoms.

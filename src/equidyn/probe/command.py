@@ -5,7 +5,8 @@ from pathlib import Path
 
 from equidyn.errors import ArgumentError
 from equidyn.files import exclusive
-from equidyn.probe import averaging, calculators, identity, loading, networks, outputs, structures
+from equidyn.probe import averaging, identity, loading, networks, outputs, structures
+from equidyn.probe.defaults import BATCH_SIZE, LIMIT_PERCENT
 from equidyn.probe.measurement import measure_calculator
 from equidyn.probe.poses import RANDOM
 from equidyn.probe.progress import Progress
@@ -26,7 +27,7 @@ SAME = (
 CALCULATORS = ("calculator", "structures", "quantities", *LABELS, "limit", "cluster_key", "special_poses")
 CALCULATORS += ("batch_size",)  # options that networks do not have
 OF_NETWORKS = ("rotations", "group", "quadrature", "seed", "meant_equivariant", "name")
-DEFAULTS = {"batch_size": calculators.BATCH}  # of options that are neither off nor absent
+DEFAULTS = {"batch_size": BATCH_SIZE}  # of options that are neither off nor absent
 
 
 def measure(
@@ -60,7 +61,7 @@ def measure(
             raise ArgumentError("--model: a torch network needs --data, held-out items")
         out = _folder(out, model, settings)
         how = {key: settings[key] for key in OF_NETWORKS}
-        how["limit_percent"] = 2.0 if limit is None else limit
+        how["limit_percent"] = LIMIT_PERCENT if limit is None else limit
         with exclusive(out, "measuring"):
             result = networks.result_of(model, data, checkpoints, arguments(kwargs), how, out)
             return _written(result, out, model, None, limit)

@@ -13,8 +13,9 @@ import torch
 from equidyn.errors import ArgumentError, DataError, UnknownNameError, optional_packages
 from equidyn.probe import calculators, structures
 from equidyn.probe.atoms import by_atom
+from equidyn.probe.defaults import BATCH_SIZE, GROUP, LIMIT_PERCENT, QUADRATURE, ROTATIONS, SEED
 from equidyn.probe.loading import reason
-from equidyn.probe.poses import RANDOM, Poses, check_seed, poses, special
+from equidyn.probe.poses import Poses, check_seed, poses, special
 from equidyn.probe.quantities import PER_ATOM, QUANTITIES
 from equidyn.probe.records import SUMS, InMemory, Kept, Record, clusters_of, joined
 from equidyn.probe.result import Result, Row
@@ -41,17 +42,17 @@ class Settings:
 
     keys: dict[str, str] = field(default_factory=dict)  # quantity → key of its label
     quantities: tuple[str, ...] | None = None
-    rotations: int = 8
-    group: str = "so3"
-    quadrature: str = RANDOM
+    rotations: int = ROTATIONS
+    group: str = GROUP
+    quadrature: str = QUADRATURE
     special_poses: bool = False
-    seed: int = 0
+    seed: int = SEED
     cluster_key: str | None = None
     limit: int | None = None
-    limit_percent: float = 2.0
+    limit_percent: float = LIMIT_PERCENT
     meant_equivariant: bool = False
     name: str = ""
-    batch_size: int = calculators.BATCH
+    batch_size: int = BATCH_SIZE
 
     def __post_init__(self):
         if self.batch_size < 1:

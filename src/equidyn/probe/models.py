@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from equidyn.errors import ArgumentError, EquidynError
+from equidyn.probe.defaults import GROUP, LIMIT_PERCENT, QUADRATURE, ROTATIONS, SEED
 from equidyn.probe.floors import floors_of
 from equidyn.probe.heldout import HeldOut
-from equidyn.probe.poses import RANDOM, Poses, poses
+from equidyn.probe.poses import Poses, poses
 from equidyn.probe.records import SUMS, Record
 from equidyn.probe.result import Result
 from equidyn.probe.rows import About, beside_the_mean, broken_at_the_identity, row_of
@@ -42,13 +43,13 @@ class Settings:
     in_double : take the floor from a float64 copy of the model, where it allows one; else from small turns
     """
 
-    rotations: int = 8
-    group: str = "so3"
-    quadrature: str = RANDOM
-    seed: int = 0
+    rotations: int = ROTATIONS
+    group: str = GROUP
+    quadrature: str = QUADRATURE
+    seed: int = SEED
     name: str = ""
     step: int | None = None
-    limit_percent: float = 2.0
+    limit_percent: float = LIMIT_PERCENT
     meant_equivariant: bool = False
     in_double: bool = True
 
@@ -211,10 +212,8 @@ def _columns(parts: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _records(sums: ItemSums, clusters: torch.Tensor, heldout: HeldOut) -> list[Record]:
-    records, nothing = (
-        [],
-        dict(labelled=heldout.labelled, worst=float("nan"), worst_rotation=[float("nan")] * 9),
-    )
+    records = []
+    nothing = dict(labelled=heldout.labelled, worst=float("nan"), worst_rotation=[float("nan")] * 9)
     for item, cluster in enumerate(clusters.tolist()):
         values = {key: getattr(sums, key)[item].item() for key in SUMS}
         one = {heldout.quantity: values | nothing}

@@ -3,6 +3,16 @@
 import argparse
 from pathlib import Path
 
+from equidyn.probe.defaults import (
+    BATCH_SIZE,
+    GROUP,
+    QUADRATURE,
+    ROTATIONS,
+    SEED,
+    TOLERANCE,
+    TWIRL_ROTATIONS,
+)
+
 SUMMARY = "how equivariant is my model? its loss, split over rotations"
 DESCRIPTION = """\
 How much of a model's error is there only because it does not turn with the molecule?
@@ -78,7 +88,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="instead a table, CSV: rotation, inversion and, where meant, translation and permutation",
     )
     _data(parser)
-    how = _how(parser, rotations=8)
+    how = _how(parser, ROTATIONS)
     how.add_argument(
         "--fail-above",
         metavar="PERCENT",
@@ -92,12 +102,12 @@ def add_twirl(parser: argparse.ArgumentParser) -> None:
     _model(parser)
     _run(parser)
     _data(parser)
-    how = _how(parser, rotations=24)
+    how = _how(parser, TWIRL_ROTATIONS)
     how.add_argument(
         "--tolerance",
-        default="1%",
+        default=TOLERANCE,
         metavar="PERCENT",
-        help="what the loss may lie above that of the whole average (1%%)",
+        help=f"what the loss may lie above that of the whole average ({TOLERANCE}%)",
     )
 
 
@@ -158,14 +168,14 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
     )
     how.add_argument(
         "--group",
-        default="so3",
-        help="so3: rotations; o3: rotations and mirror images; cube: its 24 rotations (so3)",
+        default=GROUP,
+        help=f"so3: rotations; o3: rotations and mirror images; cube: its 24 rotations ({GROUP})",
     )
     how.add_argument(
         "--quadrature",
-        default="haar",
+        default=QUADRATURE,
         help="haar: random orientations; cube, icosahedron or lebedev:DEGREE: fixed ones instead, exact to "
-        "degree 3, 5 or DEGREE (haar)",
+        f"degree 3, 5 or DEGREE ({QUADRATURE})",
     )
     how.add_argument(
         "--special-poses", action="store_true", help="also with the shortest bond exactly along each axis"
@@ -173,11 +183,12 @@ def _how(parser: argparse.ArgumentParser, rotations: int):
     how.add_argument(
         "--batch-size",
         type=int,
-        default=32,
+        default=BATCH_SIZE,
         metavar="N",
-        help="orientations in one call of a calculator with calculate_many(frames, properties) (32)",
+        help="orientations in one call of a calculator with calculate_many(frames, properties) "
+        f"({BATCH_SIZE})",
     )
-    how.add_argument("--seed", type=int, default=0, help="of orientations and of --limit (0)")
+    how.add_argument("--seed", type=int, default=SEED, help=f"of orientations and of --limit ({SEED})")
     return how
 
 

@@ -65,7 +65,9 @@ class Result:
         write(Path(path), list(item_rows(self.records)), ITEM_COLUMNS)
 
     def plot(self, path: str | Path | None = None):
-        """Errors by structure and by angle; returns the matplotlib figure, and saves it under ``path``."""
+        """Errors by structure, or of a training run by step, see ``picture.draw``; returns the matplotlib
+        figure, and saves it under ``path``.
+        """
         with optional_packages():
             from equidyn.probe.picture import draw
         figure = draw(self.rows, self.records)

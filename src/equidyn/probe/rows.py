@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from equidyn.probe.defaults import LIMIT_PERCENT
 from equidyn.probe.verdicts import last_digits, rounding_limit, verdict
 from equidyn.symmetry.decomposition import ratio_interval, summarise
 from equidyn.symmetry.limits import EXACT
@@ -97,7 +98,7 @@ class About:
     unit: str
     rotations: str
     seconds: float = NAN
-    limit: float = 2.0
+    limit: float = LIMIT_PERCENT
     meant_equivariant: bool = False
     step: int | None = None
     baseline: str = "composition"

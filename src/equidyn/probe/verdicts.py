@@ -30,7 +30,7 @@ def verdict(row: dict, limit: float, meant_equivariant: bool = False) -> str:
 
     Parameters
     ----------
-    row : by the names of ``result.Row``
+    row : by the names of ``rows.Row``
     limit : percent
     """
     if row["size"] == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from equidyn.data.padding import padded, padding_mask
+from equidyn.data.padding import Ragged
 from equidyn.errors import ConfigError, DataError, optional_packages
 from equidyn.geometry.neighbours import neighbour_list
 from equidyn.steps.measure_run import load_run
@@ -89,10 +89,12 @@ class RunCalculator(Calculator):
                 "a periodic structure, expected molecules, as the run's neighbours know no cell; of "
                 'molecules in a box set atoms.pbc = False (extxyz: pbc="F F F")'
             )
-        mask = padding_mask(np.cumsum([0, *map(len, frames)]))
+        offsets, items = np.cumsum([0, *map(len, frames)]), torch.arange(len(frames))
         numbers = np.concatenate([atoms.numbers for atoms in frames]).astype(np.uint8)
         positions = np.concatenate([atoms.positions for atoms in frames])
-        return padded(numbers, mask), padded(positions, mask).to(self.dtype), mask
+        found = (Ragged(numbers, offsets), Ragged(positions, offsets), Ragged.mask(offsets))
+        numbers, positions, mask = (ragged[items] for ragged in found)
+        return numbers, positions.to(self.dtype), mask
 
     def _reference(self) -> np.ndarray:
         """Energy of each element [110]: what the task took off the energies of its training items."""

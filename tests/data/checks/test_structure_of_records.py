@@ -292,8 +292,9 @@ def test_records_in_are_items_and_rejections(tmp_path_factory, source, kinds):
     folder.mkdir(exist_ok=True)
     path = written(folder, source, kinds)
     accept = ["net-torque", "zero-labels", "xtb", "energy-forces"]
+    settings = {**CHAINS, "accept": accept, "energy_unit": {"npz": "kcal/mol"}.get(source, "eV")}
     try:
-        items, rejected = conversion.read(READERS[source], path, {**CHAINS, "accept": accept})
+        items, rejected = conversion.read(READERS[source], path, settings)
     except DataError as error:
         assert "cannot be right" in str(error)  # every frame is broken
         return

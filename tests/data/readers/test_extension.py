@@ -10,7 +10,8 @@ from labelled import frames
 from equidyn.config import resolve_dataset, validate
 from equidyn.data import store
 from equidyn.data.build import build
-from equidyn.data.readers import extension
+from equidyn.data.readers import extension, label_checks
+from equidyn.data.readers.records import Item
 from equidyn.errors import ConfigError, DataError
 
 FILE = REPOSITORY / "tests/extension_reader.py"
@@ -71,6 +72,17 @@ def test_a_dataset_of_a_reader_outside_the_package(made, data, tmp_path, workers
     assert np.allclose(np.sort(arrays["energy"]), wanted) and attributes["licence"] == "x"
     assert len(set(arrays["cluster"].tolist())) == 8
     assert json.loads(attributes["settings"])["extension"]["file"] == str(FILE)
+
+
+def test_its_labels_are_checked_in_the_unit_that_it_reads_them_in(data, tmp_path):
+    settings = resolve_dataset(config_of(data, options=dict(unit=1.0)), "d")  # eV, which the file is not in
+    with pytest.raises(DataError, match=r"read as eV/angstrom, .*; likely: the forces are in hartree/angst"):
+        build(settings, str(tmp_path / "d.h5"), workers=1)
+
+
+def test_items_that_do_not_say_their_unit_are_not_judged():
+    with pytest.raises(DataError, match="line 1: an item without force_unit, expected the factor to eV/Å"):
+        label_checks.check("f", [Item("f, line 1", "water", {})], {})
 
 
 @pytest.mark.parametrize(

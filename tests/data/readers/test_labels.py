@@ -12,7 +12,7 @@ import pytest
 from common import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled import EXTXYZ, SETTINGS, frames
+from labelled import EV, EXTXYZ, SETTINGS, frames
 
 from equidyn.data import build, conversion, file_checks, units
 from equidyn.data.checks import xtb
@@ -50,7 +50,7 @@ def test_any_bytes_are_items_rejections_or_an_error(tmp_path_factory, junk, star
     ]
     path.write_bytes(b"\n".join(lines[:start] + [junk] + lines[start:]))
     try:
-        conversion.read(records.Reader("forces", extxyz.records, extxyz.parse), path)
+        conversion.read(records.Reader("forces", extxyz.records, extxyz.parse), path, EV)
     except DataError as error:
         assert "junk.xyz" in str(error)
 
@@ -67,7 +67,7 @@ def test_a_bad_frame_costs_no_other(tmp_path):
     rows.insert(5 * 30, "stray words\nand more of them")
     (tmp_path / "w.xyz").write_text("\n".join(rows))
     items, rejected = conversion.read(
-        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "w.xyz"
+        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "w.xyz", EV
     )
     assert 57 <= len(items) <= 59 and len(rejected) >= 2 and all("w.xyz, frame" in r.where for r in rejected)
 
@@ -91,18 +91,18 @@ ATOMS = "Properties=species:S:1:pos:R:3:forces:R:3"
     ],
 )
 def test_bad_frames_are_rejected_with_a_reason(comment, row, reason):
-    found = extxyz.parse(("f.xyz, frame 1", f"2\n{comment}\nH 0 0 0.75 0 0 0\n{row}\n"), {})
+    found = extxyz.parse(("f.xyz, frame 1", f"2\n{comment}\nH 0 0 0.75 0 0 0\n{row}\n"), EV)
     assert len(found) == 1 and isinstance(found[0], records.Rejected) and found[0].reason.startswith(reason)
 
 
 def test_a_number_of_atoms_or_a_line_without_end_is_no_memory(tmp_path):
     (tmp_path / "n.xyz").write_text("999999999\nand no more\n" + "H 0 0 0\n" * 100)
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "n.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "n.xyz", EV)
     assert not items and len(rejected) == 1 and rejected[0].reason.startswith("does not parse")
     good = f"2\nenergy=-1 {ATOMS}\nH 0 0 0 0 0 -1\nH 0 0 0.75 0 0 1\n"
     (tmp_path / "l.xyz").write_text(good + "1\n" + "x" * (2 << 20))
     items, rejected = conversion.read(
-        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "l.xyz"
+        records.Reader("forces", extxyz.records, extxyz.parse), tmp_path / "l.xyz", EV
     )
     assert len(items) == 1 and "breaks off" in rejected[-1].reason
 
@@ -114,7 +114,7 @@ def test_smiles_of_the_comment_line_is_the_cluster(tmp_path):
     for frame, smiles in zip(atoms, ("OC", "[O:1]([H:6])[C:2]([H:3])([H:4])[H:5]", "nonsense")):
         frame.info["smiles"] = smiles
     ase.io.write(tmp_path / "s.xyz", atoms, format="extxyz")
-    items, _ = conversion.read(EXTXYZ, tmp_path / "s.xyz")
+    items, _ = conversion.read(EXTXYZ, tmp_path / "s.xyz", EV)
     assert (
         items[0].cluster == items[1].cluster == "CO"
         and Chem.MolFromSmiles(items[2].cluster) is not None
@@ -134,13 +134,10 @@ def test_wrong_energy_unit_is_named(tmp_path, true, declared):
         frame.arrays["forces"] = frame.arrays["forces"] / UNITS[true]
     ase.io.write(tmp_path / "u.xyz", atoms, format="extxyz")
     if true == declared:
-        assert (
-            len(conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})[0])
-            == 24
-        )
+        assert len(conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared})[0]) == 24
         return
     with pytest.raises(DataError, match=f"u.xyz.*likely: the forces are in {true}"):
-        conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared, "source": "extxyz"})
+        conversion.read(EXTXYZ, tmp_path / "u.xyz", {"energy_unit": declared})
 
 
 @pytest.mark.parametrize("scale, unit", [(1 / units.BOHR, "bohr"), (0.1, "nm")])
@@ -150,7 +147,7 @@ def test_positions_in_another_unit_are_named(tmp_path, scale, unit):
         frame.positions *= scale
     ase.io.write(tmp_path / "p.xyz", atoms, format="extxyz")
     with pytest.raises(DataError, match=f"all of the first 24 records.*likely: the positions are in {unit}"):
-        conversion.read(EXTXYZ, tmp_path / "p.xyz")
+        conversion.read(EXTXYZ, tmp_path / "p.xyz", EV)
 
 
 def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch):
@@ -167,7 +164,7 @@ def test_forces_per_bohr_are_named_without_another_method(tmp_path, monkeypatch)
         atoms.append(frame)
     ase.io.write(tmp_path / "b.xyz", atoms, format="extxyz")
     with pytest.raises(DataError, match="56 pairs.*likely: they are in hartree/bohr"):
-        conversion.read(EXTXYZ, tmp_path / "b.xyz", {"energy_unit": "hartree", "source": "extxyz"})
+        conversion.read(EXTXYZ, tmp_path / "b.xyz", {"energy_unit": "hartree"})
 
 
 @pytest.mark.parametrize("other_method", [True, False])
@@ -182,7 +179,7 @@ def test_gradients_in_place_of_forces_are_named(tmp_path, monkeypatch, other_met
         atoms.append(frame)
     ase.io.write(tmp_path / "g.xyz", atoms, format="extxyz")
     with pytest.raises(DataError, match="g.xyz.*likely: (they are )?gradients"):
-        conversion.read(EXTXYZ, tmp_path / "g.xyz", {"energy_unit": "eV", "source": "extxyz"})
+        conversion.read(EXTXYZ, tmp_path / "g.xyz", {"energy_unit": "eV"})
 
 
 def test_a_net_force_is_counted_not_rejected(tmp_path):
@@ -204,9 +201,9 @@ def test_few_suspect_frames_are_rejected_many_refuse_the_file(tmp_path):
             with pytest.raises(
                 DataError, match=f"{bad} of 40 records cannot be right; .*frame 11: {labels.TOO_STRONG}"
             ):
-                conversion.read(EXTXYZ, tmp_path / "m.xyz")
+                conversion.read(EXTXYZ, tmp_path / "m.xyz", EV)
         else:
-            items, rejected = conversion.read(EXTXYZ, tmp_path / "m.xyz")
+            items, rejected = conversion.read(EXTXYZ, tmp_path / "m.xyz", EV)
             assert len(items) == 39 and [r.reason for r in rejected] == [labels.TOO_STRONG]
 
 
@@ -224,7 +221,7 @@ def test_few_suspect_frames_are_rejected_many_refuse_the_file(tmp_path):
 def test_real_files_under_a_wrong_unit(file, declared, unit):
     reader = "npz" if file.endswith("npz") else "extxyz"
     with pytest.raises(DataError, match=f"{file}.*likely: the forces are in {unit}"):
-        conversion.read(registry.READERS[reader], REAL / file, {"energy_unit": declared, "source": reader})
+        conversion.read(registry.READERS[reader], REAL / file, {"energy_unit": declared})
 
 
 @real
@@ -232,7 +229,7 @@ def test_train_and_test_file_of_a_molecule_share_its_cluster():
     clusters = Counter()
     for path in sorted(REAL.glob("rmd17_*.npz")):
         record = next(npz.records(path))
-        items = npz.parse(record, {})
+        items = npz.parse(record, {"energy_unit": "kcal/mol"})
         clusters[items[0].cluster] += 1
         assert len({item.cluster for item in items}) == 1
     assert set(clusters.values()) == {2} and len(clusters) == 7
@@ -244,12 +241,8 @@ def test_npz_in_an_archive(tmp_path):
         for name in ("ethanol", "benzene"):
             archive.add(REAL / f"rmd17_{name}_train_01.npz", f"rmd17/npz_data/rmd17_{name}.npz")
     reader = registry.READERS["npz"]
-    items, rejected = conversion.read(
-        reader, tmp_path / "r.tar.bz2", {"energy_unit": "kcal/mol", "source": "npz"}
-    )
-    plain, _ = conversion.read(
-        reader, REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol", "source": "npz"}
-    )
+    items, rejected = conversion.read(reader, tmp_path / "r.tar.bz2", {"energy_unit": "kcal/mol"})
+    plain, _ = conversion.read(reader, REAL / "rmd17_ethanol_train_01.npz", {"energy_unit": "kcal/mol"})
     assert len(items) == 2000 and not rejected and len({i.cluster for i in items}) == 2
     for a, b in zip(items, plain):
         assert a.values == b.values and all(np.array_equal(a.rows[k], b.rows[k]) for k in a.rows)
@@ -317,7 +310,7 @@ def test_so_many_parts_are_checked_and_small_ones_together(tmp_path):
         checked.clear()
         list(
             conversion.shards(
-                reader, [conversion.Input((str(tmp_path / f"{name}.tar"),))], {}, tmp_path / name
+                reader, [conversion.Input((str(tmp_path / f"{name}.tar"),))], EV, tmp_path / name
             )
         )
         if name == "three":
@@ -337,7 +330,7 @@ def test_relaxed_geometries_are_not_judged_by_the_size_of_their_forces(tmp_path)
         forces = rng.normal(size=(6, 3))
         frame.arrays["forces"] = 0.01 * (forces - forces.mean(0))
     ase.io.write(tmp_path / "r.xyz", atoms, format="extxyz")
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "r.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "r.xyz", EV)
     assert len(items) == 12 and not rejected
 
 
@@ -347,7 +340,7 @@ def test_isolated_atoms_are_no_molecules(tmp_path):
     ase.io.write(tmp_path / "f.xyz", frames(12), format="extxyz")
     text = one.format(-10.7, "H") + one.format(-100.0, "O") + (tmp_path / "f.xyz").read_text()
     (tmp_path / "f.xyz").write_text(text)
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz", EV)
     assert len(items) == 12 and [r.reason for r in rejected] == ["isolated atom"] * 2
     alone = dict(nuclear_charges=[2], coords=np.zeros((3, 1, 3)), energies=np.ones(3))
     np.savez(tmp_path / "a.npz", forces=np.zeros((3, 1, 3)), **alone)
@@ -362,7 +355,7 @@ def test_positions_far_from_the_origin_keep_their_digits(tmp_path, far):
     for frame in atoms:
         frame.positions += far
     ase.io.write(tmp_path / "f.xyz", atoms, format="extxyz")
-    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz")
+    items, rejected = conversion.read(EXTXYZ, tmp_path / "f.xyz", EV)
     assert not rejected and all(
         np.abs(item.rows["positions"] - x).max() < 1e-6 for item, x in zip(items, expected, strict=True)
     )

@@ -7,7 +7,7 @@ import ase.io
 import h5py
 import numpy as np
 import pytest
-from labelled import EXTXYZ, frames
+from labelled import EV, EXTXYZ, frames
 
 from equidyn.data import conversion
 from equidyn.data.checks.catalogue import MORE_LABELS, TWO_SETS
@@ -16,8 +16,6 @@ from equidyn.data.readers import xyz
 from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.readers.registry import READERS
 from equidyn.errors import DataError
-
-EV = {"energy_unit": "eV", "source": "extxyz"}
 
 
 def file_of(path, energy="energy", forces="forces", more=lambda frame: None):

@@ -14,10 +14,8 @@ def periodic(stated: Mapping[str, object]) -> str | None:
     """What of the keys of a frame or a file says that it is periodic; None where nothing does."""
     lower = {str(key).lower(): key for key in stated}
     flags = [lower[name] for name in FLAGS if name in lower]
-    if flags:
-        told = [key for key in flags if _any(stated[key])]
-    else:
-        told = [key for name in CELLS if name in lower and _any(stated[key := lower[name]])]
+    cells = [lower[name] for name in CELLS if name in lower]
+    told = [key for key in flags or cells if _any(stated[key])]
     return ", ".join(f"{key}={_short(stated[key])}" for key in told) or None
 
 

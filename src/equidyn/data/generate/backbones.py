@@ -41,17 +41,14 @@ COMPOSITIONS = {
 LENGTHS = {HELIX: (7, 17), STRAND: (4, 8), LOOP: (3, 8)}  # residues, shortest and longest
 SHORTEST = 20  # residues of a chain
 CLOSEST = 4.0  # Å between C-alphas three or more apart along the chain
-RG_TARGET, RG_TOLERANCE = (
-    (0.95, 1.08),
-    0.03,
-)  # in units of 2.2 n^0.38 Å: range of the targets; relative: of a chain about its target
+RG_TARGET = (0.95, 1.08)  # range of the targets, in units of 2.2 n^0.38 Å
+RG_TOLERANCE = 0.03  # relative: of a chain about its target
 STEPS, ATTEMPTS = 200, 100  # moves per residue, runs per chain
 LOOP_MOVES, FRESH = 0.6, 0.2  # shares of the moves: in loops, and redrawn rather than shifted (at first)
 STEP, LAST_STEP = 0.6, 0.05  # size of the shifts in standard deviations, at first and at last
-PER_OVERLAP, PER_RG = (
-    4.0,
-    200.0,
-)  # energies in units of the first temperature: of 1 Å of overlap, of a relative deviation of 1
+# energies in units of the first temperature
+PER_OVERLAP = 4.0  # of 1 Å of overlap
+PER_RG = 200.0  # of a relative deviation of 1
 
 
 def build(

@@ -46,7 +46,7 @@ class Frame(NamedTuple):
 def parse(record: tuple[str, str], settings: dict) -> list[Item | Rejected]:
     """A frame with its energy in the comment line and its forces in three columns.
 
-    ``settings``: ``energy_key`` and ``forces_key``, their names (energy, forces).
+    ``settings``: ``energy_unit``; ``energy_key`` and ``forces_key``, their names (energy, forces).
     """
     return parse_all([record], settings)[0]
 
@@ -58,7 +58,7 @@ def parse_all(records: list[tuple[str, str]], settings: dict) -> list[list[Item 
     for k, frame in enumerate(found):
         if isinstance(frame, Frame):
             groups[frame.molecule, frame.numbers.tobytes(), tuple(frame.notes)].append(k)
-    unit = ENERGY_UNITS[settings.get("energy_unit", "eV")]
+    unit = ENERGY_UNITS[settings["energy_unit"]]
     for members in groups.values():
         first, frames = found[members[0]], [found[k] for k in members]
         where = [frame.where for frame in frames]

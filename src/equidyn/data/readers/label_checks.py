@@ -4,14 +4,25 @@ those of GFN2-xTB?
 
 from equidyn.data.checks import energies, xtb
 from equidyn.data.checks.findings import Outcome
-from equidyn.data.readers.labels import ENERGY_UNITS
 from equidyn.data.readers.records import Item, part
+from equidyn.errors import DataError
 
 
 def check(path: str, items: list[Item], settings: dict) -> list[Outcome]:
-    """``outcomes`` of a file or a member of an archive, with the unit that the settings declare."""
-    default = "eV" if settings.get("source") == "extxyz" else "kcal/mol"
-    return outcomes(part(items[0].where), items, ENERGY_UNITS[settings.get("energy_unit", default)])
+    """``outcomes`` of a file, a member of an archive or a group, with the unit that its items were read in.
+
+    Raises
+    ------
+    DataError
+        items that do not say in which unit their forces were read
+    """
+    first = items[0]
+    if first.force_unit is None:
+        raise DataError(
+            f"{first.where}: an item without force_unit, expected the factor to eV/Å that its reader "
+            f"multiplied the forces with, as ``labels.labelled`` notes it"
+        )
+    return outcomes(part(first.where), items, first.force_unit)
 
 
 def outcomes(where: str, items: list[Item], force_unit: float) -> list[Outcome]:

@@ -123,6 +123,7 @@ def _sound(where, molecule, numbers, positions, energies, forces, force_unit, no
             graph=molecule.graph,
             alias=molecule.alias,
             figures=figures[k],
+            force_unit=force_unit,
         )
         found.append(item)
     return found

@@ -194,11 +194,6 @@ def centred(positions: np.ndarray) -> np.ndarray:
     return (positions - positions.mean(-2, keepdims=True)).astype(np.float32)
 
 
-def connectivity(numbers: np.ndarray, positions: np.ndarray) -> str | None:
-    """The SMILES of ``bonds_of``."""
-    return bonds_of(numbers, positions)[0]
-
-
 def bonds_of(numbers: np.ndarray, positions: np.ndarray) -> tuple[str | None, str]:
     """Canonical SMILES of the bonds that RDKit perceives, all single, and ``checks.identity.graph`` of them.
 

@@ -185,7 +185,7 @@ def _whole(numbers: np.ndarray, called: str) -> np.ndarray:
 def parse(record: tuple, settings: dict) -> list[Item | Rejected]:
     """Frames of a block; all have the cluster of the file's first frame, as they are the same atoms."""
     where, start, numbers, reference, coords, energies, forces, notes = record
-    unit = ENERGY_UNITS[settings.get("energy_unit", "kcal/mol")]
+    unit = ENERGY_UNITS[settings["energy_unit"]]
     if not ((numbers > 0) & (numbers < len(elements.SYMBOLS))).all():
         return [Rejected(f"{where}, frame {start + i}", "unknown element") for i in range(len(coords))]
     molecule = perceived(None, numbers, reference.astype(np.float64))

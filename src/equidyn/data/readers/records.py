@@ -30,6 +30,7 @@ class Item:
     graph: str = ""  # atoms in order and the bonds perceived between them, where ``cluster`` comes from these
     alias: str = ""  # another name of the molecule, which frames with these atoms in this order share
     figures: dict[str, float] = field(default_factory=dict)  # measured of it, for checks of a whole file
+    force_unit: float | None = None  # eV/Å, the factor that its forces were multiplied with, if it has any
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ READERS = {  # those that are streamed
         "forces",
         spice.records,
         spice.parse,
-        check=spice.check,
+        check=label_checks.check,
         pooled=True,
         chunk=8,
         isolated=True,

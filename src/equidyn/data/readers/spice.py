@@ -15,11 +15,10 @@ import numpy as np
 
 from equidyn.data import elements, store
 from equidyn.data.checks.catalogue import ACCEPTED, PERIODIC, accepted
-from equidyn.data.checks.findings import Outcome
 from equidyn.data.checks.periodic import CELLS, FLAGS, periodic
-from equidyn.data.readers import label_checks, labels
+from equidyn.data.readers import labels
 from equidyn.data.readers.molecules import LONGEST_SMILES
-from equidyn.data.readers.records import Item, Rejected, part
+from equidyn.data.readers.records import Item, Rejected
 from equidyn.data.units import BOHR, HARTREE, KCAL_PER_MOL
 from equidyn.errors import DataError
 
@@ -183,12 +182,3 @@ def formal_charge(smiles: str) -> int | None:
     RDLogger.DisableLog("rdApp.*")
     molecule = Chem.MolFromSmiles(smiles, sanitize=False) if len(smiles) <= LONGEST_SMILES else None
     return None if molecule is None else Chem.GetFormalCharge(molecule)
-
-
-def check(path: str, items: list[Item], settings: dict) -> list[Outcome]:
-    """``label_checks.outcomes`` of a group, with the unit that it declares itself."""
-    import h5py
-
-    where = part(items[0].where)
-    with h5py.File(path, "r") as file:
-        return label_checks.outcomes(where, items, units(where, file[where.removeprefix(f"{path}, ")])[2])

@@ -314,10 +314,8 @@ def _pieces(
     length = settings.get("fragment", n)
     if n < length:
         raise _Unusable("shorter than the fragment", f"{n} residues")
-    residues, breaks = (
-        np.array([ALPHABET.index(letter) for letter in sequence], np.uint8),
-        np.append(_distances(positions) > BREAK, False).astype(np.uint8),
-    )
+    residues = np.array([ALPHABET.index(letter) for letter in sequence], np.uint8)
+    breaks = np.append(_distances(positions) > BREAK, False).astype(np.uint8)
     notes, left, items = {**notes, "chains": 1}, n % length, []
     if left:
         notes["residues left over by fragments"] = left
