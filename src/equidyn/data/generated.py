@@ -44,7 +44,7 @@ def generate(settings: dict, out: str, code: str, workers: int, folder: Path) ->
     found = SOURCES[settings["source"]](settings, workers, folder / "resume" / (code or "code"))
     reasons = Counter(reason for _, reason in found.rejected)
     with rejections(folder) as rejected:
-        rejected.writerows(found.rejected)
+        rejected.writerows((record, reason, "") for record, reason in found.rejected)
     if not found.clusters:
         raise DataError(f"{out}: nothing usable in {found.source}; rejected: {dict(reasons)}")
     names = {key: i for i, key in enumerate(dict.fromkeys(found.clusters))}

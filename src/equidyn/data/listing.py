@@ -52,5 +52,5 @@ def rejections(folder: Path) -> Iterator:
     path = folder / "rejected.csv"
     with files.atomic_write(path) as temporary, open(temporary, "w", **splits.CSV) as file:
         writer = csv.writer(file)
-        writer.writerow(["record", "reason"])
+        writer.writerow(["record", "reason", "detail"])
         yield writer

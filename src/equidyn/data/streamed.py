@@ -405,5 +405,5 @@ def _dropped(
 def _reject(rejected, reasons: Counter, rows: list[ListedRejection]) -> None:
     """Write and count rejections of a shard, in the order of its records."""
     for row in sorted(rows, key=lambda row: row.place):
-        rejected.writerow((row.where, f"{row.reason} ({row.detail})" if row.detail else row.reason))
+        rejected.writerow((row.where, row.reason, row.detail))
         reasons[row.reason] += 1

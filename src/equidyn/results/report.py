@@ -40,7 +40,7 @@ def dataset_row(folder: Path) -> dict:
     """
     split = json.loads((folder / "split.json").read_text())
     with open(folder / "rejected.csv", newline="") as file:
-        reasons = Counter(row["reason"].split(" (")[0] for row in csv.DictReader(file))
+        reasons = Counter(row["reason"] for row in csv.DictReader(file))
     source = yaml.safe_load((folder / "config.yaml").read_text())
     named = {
         "conformers": "generated conformers of listed molecules",

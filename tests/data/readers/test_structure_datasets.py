@@ -39,8 +39,8 @@ def test_workers_chunks_fragments_and_copies(tmp_path, monkeypatch):
         and one["rejected: unreadable file"] == 2
     )
     rows = list(csv.DictReader(open(tmp_path / "a/rejected.csv")))
-    assert {(r["record"], r["reason"]) for r in rows} >= {
-        (f"{tmp_path}/in/zz.pdb, chain A", f"duplicate (of {tmp_path}/in/01.pdb, chain A)")
+    assert {(r["record"], r["reason"], r["detail"]) for r in rows} >= {
+        (f"{tmp_path}/in/zz.pdb, chain A", "duplicate", f"of {tmp_path}/in/01.pdb, chain A")
     }
     assert a["name"][:3].tolist() == [b"00_A", b"00_B", b"01_A"] and a["cluster"][:3].tolist() == [0, 0, 1]
     pieces = build.build({**config, "fragment": 10}, str(tmp_path / "f.h5"), workers=1)
