@@ -1,12 +1,13 @@
 """A U-Net equivariant under the 24 rotations of the cube, by group convolutions (Cohen & Welling 2016).
 
 The equivariant partner of ``voxmol``, of the same levels; it shares with CubeNet (Worrall & Brostow 2018),
-whose features all live on the group itself, the group and no more. A feature is a field on a set that the rotations
-permute: faces (6), vertices (8), edges (12) of the cube, or the rotations themselves (24); what comes in and
-goes out are plain grids (1). A kernel W[o, i, x] between two such sets is equivariant if and only if it is
-constant on the orbits of the group on triples (o, i, x): so its free parameters are one number per orbit, and
-the convolution is torch's own. Kernels are odd at stride 1 and even at stride 2, because a grid of even edge
-sampled by odd kernels loses its symmetry.
+whose features all live on the group itself, the group and no more.
+
+A feature is a field on a set that the rotations permute: faces (6), vertices (8), edges (12) of the cube, or
+the rotations themselves (24); what comes in and goes out are plain grids (1). A kernel W[o, i, x] between two
+such sets is equivariant if and only if it is constant on the orbits of the group on triples (o, i, x): so its
+free parameters are one number per orbit, and the convolution is torch's own. Kernels are odd at stride 1 and
+even at stride 2, because a grid of even edge sampled by odd kernels loses its symmetry.
 """
 
 import copy

@@ -38,7 +38,12 @@ def c7(rows: list[dict], paper: list[dict], curvature: list[dict]) -> list[dict]
         common = [_block(table[0], run, condition), *_not_counted(steps, used)]
         for kind, name, statement, paper_said in (
             (CONDITIONED, "effective_rank", STATEMENTS["C7"][0], _published(paper, table[0], condition)),
-            (SMOOTH, "largest", "equivariance has the smoother landscape (largest eigenvalue lower)", ""),
+            (
+                SMOOTH,
+                "largest",
+                "equivariance has the smoother landscape (largest eigenvalue lower, in the unit of the loss)",
+                "",
+            ),
         ):
             ratios = {step: _ratio(r, name, kind) for step, r in used.items()}
             ours = ratios[max(ratios)] if ratios else ("", "", "")
