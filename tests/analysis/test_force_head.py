@@ -1,6 +1,7 @@
 """The least-squares head at fixed features."""
 
 import torch
+from small_tasks import doubled
 
 from equidyn.analysis.force_head import head_deviation, least_squares_head
 from equidyn.models import registry
@@ -14,7 +15,7 @@ def batches(task, model):
 
 
 def double(task, **options):
-    task.positions, task.forces = task.positions.double(), task.forces.double()
+    task.positions, task.forces = doubled(task.positions), doubled(task.forces)
     return registry.build("escaip", "tiny", 0, **options).double().eval()
 
 

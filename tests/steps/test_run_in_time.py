@@ -64,7 +64,7 @@ def surroundings(tree):
 @pytest.fixture(scope="module")
 def done(unpacked):
     """All runs, where nothing but the allowed packages can be imported."""
-    asked = command("--minutes", 5, "--steps", STEPS)
+    asked = command("--minutes", 60, "--steps", STEPS)
     finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return unpacked / "results/gpu/timed", finished.stdout
@@ -118,7 +118,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_and_measures_nothing_twic
 ):
     """However often it is killed: what a call has measured, the next one has not lost."""
     out, draw = tmp_path / "out", random.Random(seed)
-    asked = command("--minutes", 5, "--steps", STEPS, "--out", out, "--runs", "forces")
+    asked = command("--minutes", 60, "--steps", STEPS, "--out", out, "--runs", "forces")
     kept, printed = set(), ""
     for _ in range(3):
         call = subprocess.Popen(asked, **surroundings(unpacked), stdout=subprocess.PIPE, text=True)
@@ -140,7 +140,7 @@ def test_killed_at_random_moments_it_comes_to_the_same_and_measures_nothing_twic
 
 def test_a_call_that_is_killed_in_its_second_run_repeats_nothing_of_the_first(done, unpacked, tmp_path):
     out = tmp_path / "out"
-    asked = command("--minutes", 5, "--steps", STEPS, "--out", out, "--runs", "forces", "flow")
+    asked = command("--minutes", 60, "--steps", STEPS, "--out", out, "--runs", "forces", "flow")
     call = subprocess.Popen(asked, **surroundings(unpacked), stdout=subprocess.PIPE, text=True)
     for line in call.stdout:
         if line.startswith("flow: measured"):
@@ -163,7 +163,7 @@ def test_a_run_that_fails_leaves_the_others(unpacked, tmp_path):
     settings = json.loads(path.read_text())
     settings["model"]["size"] = "no such size"
     path.write_text(json.dumps(settings))
-    asked = command("--minutes", 5, "--steps", STEPS, "--runs", "flow", "forces")
+    asked = command("--minutes", 60, "--steps", STEPS, "--runs", "flow", "forces")
     finished = subprocess.run(asked, **surroundings(tree), capture_output=True, text=True)
     assert finished.returncode == 1 and "flow: failed, see above" in finished.stderr
     assert "| flow | failed: " in finished.stdout and (tree / "results/gpu/timed/forces.csv").is_file()
@@ -184,7 +184,7 @@ def test_settings_that_were_packed_are_those_of_the_config(results, unpacked):
 
 def test_other_settings_start_anew(done, unpacked, tmp_path):
     shutil.copytree(done[0], tmp_path / "out")
-    asked = command("--minutes", 5, "--steps", STEPS + 1, "--out", tmp_path / "out", "--runs", "forces")
+    asked = command("--minutes", 60, "--steps", STEPS + 1, "--out", tmp_path / "out", "--runs", "forces")
     finished = subprocess.run(asked, **surroundings(unpacked), capture_output=True, text=True)
     assert finished.returncode == 0 and "discarded" in finished.stdout
     assert max(row["step"] for row in tables.read([tmp_path / "out/forces.csv"])) == STEPS + 1

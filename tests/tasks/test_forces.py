@@ -1,5 +1,6 @@
 import pytest
 import torch
+from small_tasks import doubled
 
 from equidyn.models import registry
 
@@ -8,8 +9,8 @@ def test_augmentation_rotates_target_with_input(task):
     """An equivariant model cannot tell: its training loss is the same with and without augmentation."""
     model = registry.build("escaip", "tiny", 0, tied=True).double()
     task.positions, task.forces, task.scaled_energy = (
-        task.positions.double(),
-        task.forces.double(),
+        doubled(task.positions),
+        doubled(task.forces),
         task.scaled_energy.double(),
     )
     items = torch.arange(6)

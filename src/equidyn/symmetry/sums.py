@@ -70,7 +70,7 @@ def moments(
         prediction = counted(prediction, target, counts)
         passed += weight
         step = prediction - mean
-        mean = mean + step * weight / passed
+        mean = mean + step / (passed / weight)  # the first is its own mean, exactly
         spread = spread + weight * step * (prediction - mean)
         losses.append(per_item((prediction - target) ** 2))
         power = power + weight * per_item(prediction**2)
