@@ -1,5 +1,7 @@
 """Atoms at the peaks of a grid, and errors of forces, against what is known beforehand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from voxel_tools import voxelize
 from equidyn import tasks
 from equidyn.analysis import accuracy
 from equidyn.models import registry
+from equidyn.symmetry.measure import Batch
 
 
 def grid_of(positions, resolution=0.4, grid=24):
@@ -59,7 +62,38 @@ def test_force_errors_are_those_of_the_batches(dataset):
     assert found["force RMSE"].n == count and -1 <= found["force cosine"].value <= 1
 
 
-def test_a_model_that_knows_the_answer_has_no_error(dataset):
+def test_atoms_of_every_element_are_looked_for_in_its_channel():
+    """Two of three carbons and the one oxygen are found, among four peaks of carbon; a clean grid has all."""
+    carbons = np.array([[-2.07, 0.03, 0.05], [0.05, 2.07, 0.03], [2.03, -2.05, 1.07]])
+    oxygen, others = np.array([[0.03, 0.05, -2.47]]), np.array([[3.07, 3.05, 3.03], [-3.07, -3.05, -3.03]])
+    clean = np.stack([grid_of(carbons), grid_of(oxygen), 0 * grid_of(oxygen)])
+    predicted = np.stack([grid_of(np.concatenate([carbons[:2], others])), grid_of(oxygen), clean[2]])
+    first, second = (torch.from_numpy(np.stack([one, one])) for one in (clean, predicted))
+    atoms = np.concatenate([carbons, oxygen]), np.array([0, 0, 0, 1])
+    moved = -carbons[:1], np.array([0])  # of the second molecule, which has another atom
+    task = SimpleNamespace(
+        elements=["C", "O", "N"],
+        shape=dict(resolution=0.4),
+        held_out=lambda model: [Batch(dict(noisy=second), first, None, torch.arange(2))],
+        predict=lambda model, inputs: inputs["noisy"],
+        atoms=lambda row: (atoms, moved)[row],
+    )
+
+    def found(model):
+        return {(v.quantity.split()[0], v.element): (v.value, v.n) for v in accuracy.of_voxels(model, task)}
+
+    assert found(torch.nn.Identity()) == {
+        ("recall", "C"): (pytest.approx(2 / 4), 4),  # of three and one
+        ("precision", "C"): (pytest.approx(2 / 8), 8),
+        ("recall", "O"): (1.0, 1),
+        ("precision", "O"): (0.5, 2),
+    }
+    assert found(None)["recall", "C"] == (pytest.approx(3 / 4), 4)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.1])
+def test_a_model_that_knows_the_answer_has_no_error(dataset, off):
+    """One that is off by 0.1 eV/Å in every component and 0.1 eV an atom has errors of 100 thousandths."""
     settings = dict(training=TRAINING, measure=dict(n_items=8, n_rotations=3, batch_size=3))
     task = tasks.build("forces", dataset, settings, "cpu", None)
 
@@ -71,10 +105,13 @@ def test_a_model_that_knows_the_answer_has_no_error(dataset):
             for row, own in enumerate(mask.sum(1).tolist()):
                 for item in task.test.tolist():  # found by its positions
                     if torch.equal(task.positions[item][task.mask[item]], positions[row, :own]):
-                        forces[row, :own] = task.forces[item][:own] / task.force_scale
-                        energy[row] = task.scaled_energy[item]
+                        forces[row, :own] = (task.forces[item][:own] + off) / task.force_scale
+                        energy[row] = task.scaled_energy[item] + own * off / task.energy_scale
             return energy, forces
 
     found = {v.quantity: v.value for v in accuracy.of_forces(Oracle(), task)}
-    assert found["force MAE"] < 1e-3 and found["energy MAE per atom"] < 1e-3
-    assert found["force cosine"] == pytest.approx(1)
+    for name in ("force MAE", "force RMSE", "energy MAE per atom"):
+        assert found[name] == pytest.approx(1000 * off, rel=1e-3, abs=1e-3), name
+    true = torch.cat([task.forces[item] for item in task.test.tolist()])
+    cosine = torch.nn.functional.cosine_similarity(true + off, true).mean().item()
+    assert found["force cosine"] == pytest.approx(cosine, rel=1e-5)

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from equidyn.analysis.chirality import gap, mirrored
 from equidyn.data import splits, store
 from equidyn.models import registry
 from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Vector
-from equidyn.symmetry.measure import Batch
+from equidyn.symmetry.measure import Batch, measure
 from equidyn.tasks.flow import Flow
 from equidyn.training.optimizers import optimizer_for
 
@@ -65,6 +66,25 @@ def test_the_gap_is_that_of_the_axial_part_and_zero_for_mirror_symmetric_models(
     )
     blind = gap(Polar().eval(), Oracle, batches(), rotations)
     assert abs(blind.gap) < 1e-6 < blind.plain
+
+
+class Stretched(CrossProduct):
+    """Not equivariant either: its twirled loss is less than its loss."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.tensor([1.0, 1.0, 1.5])
+
+
+def test_losses_are_twirled_and_their_difference_has_students_interval():
+    rotations = groups.haar_per_item(4, 60, 0)
+    found = gap(Stretched().eval(), Oracle, batches(), rotations)
+    whole = measure(Stretched().eval(), Oracle.predict, batches(), ACTIONS, Vector(), rotations)
+    assert found.plain == pytest.approx(whole.twirled, rel=1e-6) and whole.equivariance > 0.1 * whole.twirled
+    knows = gap(CrossProduct().eval(), Oracle, batches(), rotations)
+    x = torch.cat([b.inputs["x"] for b in batches()]).double()
+    by_item = 4 * torch.linalg.cross(x[:, 0], x[:, 1]).square().sum(-1) / 3
+    half = stats.t.ppf(0.975, 59) * by_item.std().item() / 60**0.5
+    assert (knows.hi - knows.gap, knows.gap - knows.lo) == pytest.approx((half, half), rel=1e-4)
 
 
 def test_mirroring_turns_vectors_only():

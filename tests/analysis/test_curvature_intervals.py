@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from toy import arguments, toy
 
+from equidyn.analysis import curvature_intervals
 from equidyn.analysis.curvature import Block, Hessians, curvature
 from equidyn.analysis.curvature_intervals import curvature_ratios, single_items, widening
 from equidyn.analysis.gradients import TERMS
@@ -69,6 +71,15 @@ def test_the_interval_is_that_of_resampled_dense_hessians():
     assert abs(found["largest"].lo - lo) < 0.2 * width and abs(found["largest"].hi - hi) < 0.2 * width
     for name in QUANTITIES:
         assert found[name].lo < found[name].value < found[name].hi
+
+
+@pytest.mark.parametrize("n", [4, 20])
+def test_the_interval_of_a_bootstrap_is_that_of_95_in_100_and_students(n):
+    """Of normal samples: 1.96 standard deviations, made t times √(n / (n − 1))."""
+    samples = 10 + 0.01 * stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    found = curvature_intervals._ratio(np.concatenate([[10.0], samples]), n)
+    half = 0.01 * stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1))
+    assert (found.hi - 10, 10 - found.lo) == pytest.approx((half, half), rel=0.01)
 
 
 def test_the_interval_of_a_few_items_is_as_wide_as_students():

@@ -108,6 +108,10 @@ def test_a_dataset_in_other_poses_has_the_same_labels_and_split(tmp_path, monkey
     assert share("aligned") > 0.8 > share("haar")
     assert json.loads(of_b["settings"])["n_molecules"] == 20
     assert (tmp_path / "haar/split.csv").read_bytes() == (tmp_path / "aligned/split.csv").read_bytes()
+    part = {"source": "turned", "of": "haar", "poses": "haar", "seed": 5, "share": 0.0}
+    build(part, str(tmp_path / "part.h5"))  # none of the structures is turned from the poses as made
+    none = store.read(tmp_path / "part.h5")[0]
+    assert np.allclose(none["positions"], b["positions"], atol=1e-5)
     with pytest.raises(DataError, match="of 'none', but there is no .*none.h5"):
         build({"source": "turned", "of": "none", "poses": "haar", "seed": 0}, str(tmp_path / "x.h5"))
 

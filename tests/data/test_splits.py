@@ -109,6 +109,27 @@ def test_a_small_side_of_frames_still_has_the_blocks_that_were_asked_for(tmp_pat
     assert len(set(sides[1])) >= 9 and len(sides[1]) == 10 and not set(sides[0]) & set(sides[1])
 
 
+def test_another_seed_holds_out_other_clusters():
+    """Drawn at random, from all of them, and of a published split too."""
+    cluster = np.repeat(np.arange(40), 2)
+    drawn = [set(cluster[splits.split_by_cluster(cluster, 10, seed) == 1]) for seed in (0, 1)]
+    assert drawn[0] != drawn[1] and all(len(found) == 10 for found in drawn)
+    keys, held_out = [str(i) for i in range(40)], cluster >= 20
+    for seed, other in ((0, 1), (1, 2)):
+        one, two = (
+            splits.assign("d", cluster, keys, dict(n_held_out=5, seed=s), "x", held_out).keep
+            for s in (seed, other)
+        )
+        assert not np.array_equal(one, two) and one.sum() == two.sum() == 50
+
+
+def test_as_many_molecules_as_are_to_be_held_out_are_too_few():
+    """Blocks of consecutive frames take their place."""
+    found = splits.assign("d", np.repeat([0, 1], 20), ["a", "b"], dict(n_held_out=2, seed=0), "m", None, True)
+    assert found.label == "frames" and len(set(found.cluster[found.split == 1])) == 2
+    assert set(found.split) == {0, 1}
+
+
 def test_what_a_killed_conversion_left_of_its_lists_is_removed(tmp_path):
     (tmp_path / f"{splits.SCRATCH}x").mkdir()
     left = tmp_path / ".split.csv.999999999.part"

@@ -95,6 +95,12 @@ def test_molecules_that_fit_keep_fitting_when_rotated():
     assert whole.any() and not whole.all()
     for rotation in groups.haar(50, 0).numpy():
         assert not outside(positions @ rotation.T, offsets, 24, 0.25)[whole].any()
+    wide = BOX | dict(grid=48)  # what lies beyond the box of 24
+    for k in np.flatnonzero(whole):
+        for rotation in groups.haar(5, int(k)):
+            grid = voxelize(Vector().apply(rotation, parts[k][0]), parts[k][1], **wide)
+            grid[:, 12:36, 12:36, 12:36] = 0
+            assert grid.max() < 0.02  # each atom at most a per cent
     assert (outside(positions, offsets, 24, 0.25)[~whole] > 0).any() and outside(
         positions[:0], np.array([0, 0]), 24, 0.25
     ).tolist() == [0]

@@ -63,10 +63,13 @@ def test_folders_of_workflow_results(tmp_path):
     for name, last in (("old", 3.0), ("new", 1.0)):
         for run_name, percent in (("forces", last), ("flow", 2.0)):
             rows = [row(run_name, 0, 50.0), row(run_name, 10, percent), row(run_name, 10, 9.0, weights="ema")]
+            rows.append(row(run_name, 10, 7.0, items="training"))
             path = tmp_path / name / "runs" / run_name / "decomposition.csv"
             path.parent.mkdir(parents=True)
             write_table(path, rows, list(DECOMPOSITION))
-    changes = {change.what.split(",")[0]: change for change in compare(tmp_path / "old", tmp_path / "new")}
+    found = compare(tmp_path / "old", tmp_path / "new")
+    assert len(found) == 2  # held-out items and live weights alone
+    changes = {change.what.split(",")[0]: change for change in found}
     assert set(changes) == {"forces", "flow"} and not changes["forces"].paired
     assert (
         changes["forces"].verdict == "less than before" and changes["flow"].verdict == "no difference shown"

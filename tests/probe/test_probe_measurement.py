@@ -11,10 +11,13 @@ from probe.stand_ins import SHARE, Offset, Springs, crystal, frames, stretched
 import equidyn
 from equidyn.errors import DataError, EquidynError
 from equidyn.probe import calculators, measurement, verdicts
-from equidyn.probe.quantities import QUANTITIES, checked
+from equidyn.probe.quantities import QUANTITIES, checked, label_of
+from equidyn.probe.rows import beside_composition
 from equidyn.symmetry import groups
+from equidyn.symmetry.decomposition import ratio_interval
 
 LABELS = dict(forces_key="REF_forces", energy_key="REF_energy")
+KEYS = ("equivariance", "count")
 
 
 def test_invariant_models_are_exact_in_every_quantity():
@@ -64,6 +67,24 @@ def test_a_loop_by_hand_and_the_library_agree_to_the_last_digit():
         assert getattr(found, name) == getattr(by_hand, name), name
 
 
+def test_conformers_of_a_molecule_widen_every_interval():
+    """Also that of the equivariance error itself: what stands for its clusters is the key."""
+    given = frames(18)
+    found = equidyn.measure_calculator(Springs(stretched), given, rotations=4, cluster_key="name", **LABELS)
+    sums = [record.quantities["forces"] for record in found.records]
+    error, count = (torch.tensor([one[key] for one in sums], dtype=torch.float64) for key in KEYS)
+    clusters = torch.tensor(np.unique([atoms.info["name"] for atoms in given], return_inverse=True)[1])
+    _, low, high, n = ratio_interval(error, 100 * count, clusters)
+    row = found["forces"]
+    assert n == row.n_clusters == 9 and (row.equivariance_lo, row.equivariance_hi) == (low, high)
+
+
+def test_momenta_turn_with_the_positions():
+    atoms, rotation = frames(1)[0], groups.haar(1, 0)[0].numpy()
+    atoms.set_momenta(np.random.default_rng(0).normal(size=atoms.positions.shape))
+    assert np.allclose(calculators.turned(atoms, rotation).get_momenta(), atoms.get_momenta() @ rotation.T)
+
+
 def test_the_cell_turns_with_the_positions():
     """A model of periodic structures in a cell that was left behind would seem to break symmetry."""
 
@@ -104,6 +125,9 @@ def test_broken_translations_are_no_floor():
     found = equidyn.measure_calculator(placed, frames(9), rotations=4)
     row = found["forces"]
     assert row.floor < 1e-9 * row.floor_translations
+    taken = [record.floor["forces"] for record in found.records if record.floor]
+    share = sum(one["translations"] for one in taken) / sum(one["power"] for one in taken)
+    assert len(taken) == 4 and row.floor_translations == pytest.approx(share * row.size)
     assert any("translations at the identity" in note for note in found.notes)
     assert row.verdict == verdicts.UNLABELLED
 
@@ -197,6 +221,8 @@ def test_forces_of_another_shape_are_not_reshaped():
     for shape in ((18,), (1, 6, 3), (6, 3, 1)):
         assert checked("forces", np.arange(18.0).reshape(shape), 6).tolist()[5] == [15, 16, 17]
     assert checked("energy", [6.0], 6) == 1 and checked("stress", np.zeros(9), 6).shape == (3, 3)
+    stress = label_of("stress", [1, 2, 3, 4, 5, 6], 6)  # Voigt: xx, yy, zz, yz, xz, xy
+    assert stress.tolist() == [[1, 6, 5], [6, 2, 4], [5, 4, 3]]
 
 
 def test_zero_forces_are_nothing_to_judge():
@@ -245,6 +271,34 @@ def test_a_limit_picks_at_random_and_the_same_again():
     picked = [record.index for record in one.records]
     assert picked == [r.index for r in two.records] == sorted(picked) != list(range(10))
     assert one["energy"].equivariance == two["energy"].equivariance
+    other = equidyn.measure_calculator(Springs(), given, rotations=2, limit=10, seed=1)
+    assert [record.index for record in other.records] != picked
+
+
+def test_a_composition_is_fitted_without_the_structure_that_it_is_compared_with():
+    """Left out one by one by hand; the only one with an element is compared with the mean of the others."""
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 5, size=(8, 3)).astype(float)
+    counts[:, 2] = 0
+    counts[5, 2] = 2
+    fractions, energies = counts / counts.sum(1, keepdims=True), rng.normal(size=8)
+    for k, found in enumerate(beside_composition(fractions, energies)):
+        others = np.arange(8) != k
+        terms = np.linalg.lstsq(fractions[others], energies[others])[0]
+        expected = energies[others].mean() if k == 5 else fractions[k] @ terms
+        assert found == pytest.approx((energies[k] - expected) ** 2, rel=1e-9)
+
+
+def test_the_baseline_of_energies_knows_their_labels_and_not_the_predictions():
+    given, rng = frames(18), np.random.default_rng(0)
+    labels = rng.normal(size=18)
+    for atoms, label in zip(given, labels):
+        atoms.info["REF_energy"] = label * len(atoms)
+    found = equidyn.measure_calculator(Springs(), given, rotations=2, **LABELS)["energy"]
+    fractions = measurement._fractions([atoms.get_chemical_formula() for atoms in given])
+    own = [calculators.evaluate(Springs(), atoms.copy(), ["energy"])["energy"].item() for atoms in given]
+    assert found.baseline_loss == pytest.approx(beside_composition(fractions, labels).mean())
+    assert found.spread == pytest.approx(beside_composition(fractions, np.array(own)).mean())
 
 
 def test_offsets_of_energies_do_not_flatter():

@@ -123,6 +123,14 @@ def test_a_torch_model_takes_a_quadrature():
     assert probe.forward_passes == 2 * 24 + 4 and probe.step(model, 0).n_rotations == 24
 
 
+def test_a_quadrature_leaves_nothing_to_chance_in_the_variance_of_items():
+    found = equidyn.measure_calculator(
+        Springs(stretched), frames(9), quadrature="icosahedron", forces_key="REF_forces"
+    )
+    losses = [one.quantities["forces"]["total"] / one.quantities["forces"]["count"] for one in found.records]
+    assert found["forces"].variance_items == pytest.approx(np.var(losses, ddof=1))
+
+
 def test_draws_and_rules_that_do_not_fit():
     assert poses("cube", 24, 3, 0).order == 24 and poses("so3", 2, 3, 0).order is None
     assert (torch.linalg.det(poses("o3", 40, 5, 0).rotations) < 0).any()
@@ -160,6 +168,10 @@ def test_the_error_by_element_and_by_distance_adds_up_to_the_whole():
         assert part.value == pytest.approx(SHARE * (vectors**2).mean(), rel=1e-10)
     for kind in ("element", "distance"):
         assert sum(p.percent for p in lines if p.kind == kind) == pytest.approx(100, rel=1e-10)
+    nodes = equidyn.measure_calculator(Springs(stretched), given, quadrature="lebedev:5")  # of unequal weight
+    for kind in ("element", "distance"):
+        shares = [p.percent for p in parts.parts(nodes) if p.quantity == "forces" and p.kind == kind]
+        assert sum(shares) == pytest.approx(100, rel=1e-10)
     shells = [p.part for p in lines if p.kind == "distance"]
     assert shells == sorted(shells) and shells[0] == "0-2 Å"
     periodic = equidyn.measure_calculator(Springs(stretched), [crystal()], rotations=4)

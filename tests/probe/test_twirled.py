@@ -1,6 +1,7 @@
 """Averages over rotations: again a model or a calculator, and the loss that they are expected to have."""
 
 import csv
+import itertools
 import math
 
 import ase.io
@@ -14,7 +15,9 @@ from probe.test_command import CALCULATOR, LABELS, run
 import equidyn
 from equidyn.errors import EquidynError
 from equidyn.probe import averaging
+from equidyn.symmetry import groups
 from equidyn.symmetry.actions import Fixed, Scalar, Vector
+from equidyn.symmetry.decomposition import ratio_interval
 from equidyn.symmetry.expected_loss import expected
 
 
@@ -106,11 +109,54 @@ def test_measured_losses_are_those_expected():
     assert lines[4].seconds == pytest.approx(24 * lines[0].seconds)
 
 
+def test_the_table_has_intervals_over_clusters_and_excesses_over_the_twirled_error():
+    how = dict(rotations=4, cluster_key="name", forces_key="REF_forces")
+    found = equidyn.measure_calculator(Springs(stretched), frames(18), **how)
+    sums = [record.quantities["forces"] for record in found.records]
+    loss, count = (torch.tensor([one[k] for one in sums], dtype=torch.float64) for k in ("total", "count"))
+    first = next(line for line in averaging.table(found) if line.quantity == "forces")
+    names = np.unique([record.cluster for record in found.records], return_inverse=True)[1]
+    expected = ratio_interval(loss, 100 * count, torch.from_numpy(names))[:3]
+    assert len(set(names)) == 9 and (first.total, first.total_lo, first.total_hi) == pytest.approx(expected)
+    assert first.excess == pytest.approx(found["forces"].equivariance / found["forces"].twirled)
+
+
+def test_nodes_of_a_quadrature_are_no_random_averages():
+    """The first n of them are no draw of n: no line says so."""
+    found = equidyn.measure_calculator(Springs(), frames(2), quadrature="cube", forces_key="REF_forces")
+    assert averaging.table(found) == []
+
+
+def test_what_is_advised_is_enough_at_the_upper_end_of_the_interval():
+    given = dict(rotations=2, forces_key="REF_forces")
+    found = equidyn.measure_calculator(Springs(stretched), frames(9, noise=0.04), **given)
+    row = found["forces"]
+    low, high = (averaging.recommended(share / 100) for share in (row.percent, row.percent_hi))
+    (line,) = [line for line in averaging.advice(found) if line.startswith("forces")]
+    assert low < high and line.startswith(f"forces: mean over {high} ")
+
+
+def test_an_average_is_not_over_the_poses_that_it_is_measured_in():
+    """Its errors would be smaller there than elsewhere."""
+    twirled = equidyn.Twirled(torch.nn.Linear(3, 3), 6, {"input": Vector()}, Vector(), seed=3)
+    measured = groups.draw_per_item("haar", 6, 20, seed=3)[0].reshape(-1, 9)
+    assert torch.cdist(twirled.draw().reshape(-1, 9), measured).min() > 1e-3
+
+
 def test_the_whole_cube_leaves_the_twirled_error():
     given = dict(rotations=24, group="cube", forces_key="REF_forces")
     found = equidyn.measure_calculator(Springs(stretched), frames(9), **given)
     last = averaging.table(found, order=24)[-1]
     assert last.n == 24 and last.total == pytest.approx(found["forces"].twirled, rel=1e-12) == last.expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
+def test_the_loss_expected_of_a_part_of_a_group_is_that_of_all_its_parts(n):
+    """Of a group of five: every mean over n of its elements, drawn without replacement."""
+    values, target = np.array([0.3, -1.0, 2.0, 0.9, 4.0]), 0.5
+    losses = [(np.mean(part) - target) ** 2 for part in itertools.combinations(values, n)]
+    found = expected((values.mean() - target) ** 2, values.var(), n, 5)
+    assert found == pytest.approx(np.mean(losses), rel=1e-12)
 
 
 def test_what_is_recommended_keeps_the_tolerance():

@@ -87,9 +87,10 @@ def test_the_papers_own_runs_are_told_where_both_numbers_are_published():
 
     falls = published("a", (30, 20), (1, 4), (0.5, 2), (0.25, 1))
     rises = published("b", (30, 20), (1, 4), (0.5, 5), (0.25, 6))
+    more = published("c", (30, 20), (1, 4), (0.5, 5), (0.25, 6))
     zero = dict(task="forces", run="x", quantity="zero_predictor_estimate", step=0, percent=1.21)
-    said = of_the_paper([zero, *falls, *rises], "forces")
-    assert said == "The paper's own runs: times 0.5-1.22 as the loss halves, upwards in 1 of 2, then 1-6 %."
+    said = of_the_paper([zero, *falls, *rises, *more], "forces")
+    assert said == "The paper's own runs: times 0.5-1.22 as the loss halves, upwards in 2 of 3, then 1-6 %."
     assert of_the_paper([], "forces") == ""
 
 

@@ -1,12 +1,13 @@
 import math
 
 import pytest
+from scipy import stats
 from test_verdicts import BAD, GOOD, TRAP, against, row
 
 from equidyn.results.claims.curves import break_even, c1
-from equidyn.results.claims.replicates import of_seeds, worst_of
+from equidyn.results.claims.replicates import mean_over_seeds, of_seeds, worst_of
 from equidyn.results.claims.table import claims
-from equidyn.results.verdicts import FAILS, UNTESTABLE, VERDICTS
+from equidyn.results.verdicts import DIP, FAILS, INCONCLUSIVE, UNTESTABLE, VERDICTS
 
 
 def test_table_has_all_claims_and_sees_a_broken_sum():
@@ -36,12 +37,63 @@ def test_what_exact_equivariance_could_gain():
     assert found["verdict"] == "not run" and found["ours"] == ""
 
 
+def named(run, curve, **more):
+    return [{**r, "run": run, **more} for r in curve]
+
+
+def of_claim(claim, rows, paper=(), points=None):
+    (found,) = [r for r in claims(rows, list(paper), points) if r["claim"] == claim]
+    return found
+
+
+def test_the_most_that_equivariance_could_gain_is_that_of_no_point_of_an_axis():
+    rows = named("a", GOOD) + named("b", BAD) + named("c", [row(10, 20, 0.5)])
+    points = {"c": dict(group="g", axes={"model.size": "x"}, reference="a", reference_axes={})}
+    found = of_claim("C10", rows, points=points)
+    assert (found["ours"], found["lo"], found["hi"]) == pytest.approx((8, 7.2, 8.8))
+    assert "the largest of 2" in found["conditions"] and "run b" in found["conditions"]
+
+
+def test_an_exact_run_is_beside_what_was_trained_for_as_many_steps():
+    control = [{**row(step, 1e-9, ratio), "floor": 1e-11} for step, ratio in ((5, 0.3), (10, 0.25))]
+    found = of_claim("C10", named("a", GOOD) + named("control", control))
+    assert "control, exactly equivariant, ends at 0.5 x its loss" in found["conditions"]
+    found = of_claim("C10", named("a", GOOD) + named("control", control[:1]))
+    assert "no equivariant model was trained for as many steps" in found["conditions"]
+
+
+def test_a_row_of_c2_has_the_last_percentage_with_its_interval():
+    found = of_claim("C2", GOOD)
+    assert (found["ours"], found["lo"], found["hi"]) == pytest.approx((1, 0.9, 1.1))
+
+
+def test_voxel_runs_are_compared_with_the_papers_lowest_and_last():
+    rows = named("v", GOOD, task="voxels", rotations="cube")
+    common = dict(task="voxels", run="model-111M", quantity="percent_published")
+    paper = [dict(common, step=step, percent=percent) for step, percent in ((1, 3.0), (2, 0.25), (3, 0.5))]
+    found = of_claim("C2", rows, paper)
+    assert "last / the paper's last 2" in found["conditions"]
+    assert found["paper"].startswith("0.25 % at the lowest, 0.5 % at the end")
+
+
+@pytest.mark.parametrize("values", [(1.0, 2.0, 4.0), (0.3, 0.31, 0.29, 0.3, 0.5)])
+def test_the_interval_over_seeds_is_that_of_students_test(values):
+    found, ends = mean_over_seeds(list(values)), stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert found == pytest.approx((sum(values) / len(values), ends.low, ends.high))
+
+
+def test_what_is_inconclusive_is_worse_than_what_holds_at_the_dip():
+    rows = [dict(verdict=v, ours=1.0, statement="s", conditions="c") for v in (DIP, INCONCLUSIVE)]
+    assert worst_of(rows)["verdict"] == INCONCLUSIVE
+
+
+@pytest.mark.parametrize("share", [0.1, 0.6])
 @pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
-def test_break_even_of_a_power_law(slope):
+def test_break_even_of_a_power_law(slope, share):
     curve = [
-        row(step, 10, 0.9 * step**-slope) for step in (1, 3, 10, 30, 100)
-    ]  # twirled is 0.9 x total, hence ahead by a factor 0.9 ** (1 / slope) in steps
-    assert break_even(curve) == pytest.approx(100 * 0.9 ** (1 / slope))
+        row(step, 100 * share, 0.9 * step**-slope) for step in (1, 3, 10, 30, 100)
+    ]  # twirled is (1 - share) x total, hence ahead by a factor (1 - share) ** (1 / slope) in steps
+    assert break_even(curve) == pytest.approx(100 * (1 - share) ** (1 / slope))
     assert break_even([row(step, 10, 2 * step**-0.1) for step in (1, 3, 10)]) is None
 
 
@@ -67,6 +119,7 @@ def test_steps_are_not_compared_with_rows_of_a_log(task, condition):
         for percent in (10, 5, 2, 1)
     ]
     (found,) = [r for r in claims(rows, paper) if r["claim"] == "C2"]
+    assert ("2 %: 10, 2 x the paper's" in found["conditions"]) == (task == "forces")
     assert ("x the paper's" in found["conditions"]) == (task == "forces")
     assert ("row of its log" in found["paper"]) == (task == "flow")
 

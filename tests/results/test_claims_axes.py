@@ -110,6 +110,30 @@ def test_a_point_that_does_not_count_leaves_an_axis_untested():
     assert found["verdict"] == "not testable at this scale" and "does not count" in found["conditions"]
 
 
+def test_points_are_compared_at_the_lowest_loss_and_not_at_the_last():
+    """One that rises again at its end has been at the lower loss."""
+    rising = [row(1, 20, 3), row(10, 4, 0.5), row(20, 6, 0.6)]
+    rows = named("a", rising) + named("b", rising) + named("c", rising)
+    (found,) = table(rows, grid=points("training.n_train", "a", b=500, c=100))
+    assert "all at 0.5 x the zero predictor: n_train all 4 [" in found["conditions"]
+
+
+def test_an_exactly_equivariant_point_is_on_no_axis():
+    exact = [{**row(10, 1e-9, 0.5), "floor": 1e-11}]
+    rows = named("a", GOOD) + named("b", GOOD) + named("c", exact)
+    (found,) = table(rows, grid=points("training.n_train", "a", b=500, c=100))
+    assert "n_train all, n_train 500" in found["statement"] and "100" not in found["statement"]
+
+
+def test_what_the_paper_calls_its_last_is_its_last():
+    rows = [r for run in ("a", "b") for r in named(run, GOOD)]
+    common = dict(task="forces", run="default-rep1")
+    paper = [common | dict(step=10.0, quantity="last", percent=3.0)]
+    paper += [common | dict(step=20.0, quantity="percent_published", percent=9.0)]
+    (found,) = table(rows, paper, points("training.n_train", "a", b=500))
+    assert found["paper"] == "3 % at the end"
+
+
 def test_flow_times_are_one_row_of_an_axis():
     rows = [
         {**against(r, 1.5), "run": run, "task": "flow", "condition": c}

@@ -126,6 +126,7 @@ def gradients(ratio_of, percents):
     [
         (lambda s, p: p / 10, WOBBLE, 0.5, "holds"),
         (lambda s, p: p, WOBBLE, 0.5, "does not hold here"),  # tracks, but is not small
+        (lambda s, p: p / 5, WOBBLE, 0.5, "does not hold here"),  # nor is it everywhere
         (lambda s, p: 0.5 / p, WOBBLE, 0.5, "does not hold here"),
         (lambda s, p: 0.1 + 0.01 * (s % 5), WOBBLE[:6], 0.5, "inconclusive"),
         (lambda s, p: p / 10, WOBBLE[:4], 0.5, "not testable at this scale"),  # four points
@@ -144,6 +145,16 @@ def test_gradients(ratio_of, percents, total, expected):
         r for r in claims(rows, [], more={"gradients": gradients(ratio_of, percents)}) if r["claim"] == "C8"
     ]
     assert [r["verdict"] for r in found] == [expected] * 2
+
+
+def test_pearsons_correlation_is_of_logarithms_and_beside_the_papers():
+    rows = [row(s, p, 0.5) for s, p in enumerate(WOBBLE, 1)]
+    common = dict(task="forces", run="x", step=1.0)
+    paper = [dict(common, quantity="pearson_gradient_ratio_percent", percent=0.5)]
+    more = {"gradients": gradients(lambda s, p: 0.01 * p**2, WOBBLE)}
+    pearson, spearman = [r for r in claims(rows, paper, more=more) if r["claim"] == "C8"]
+    assert pearson["ours"] == pytest.approx(1) and spearman["ours"] == pytest.approx(1)
+    assert "2 x the paper's" in pearson["conditions"] and "paper" not in spearman["conditions"]
 
 
 def test_series_whose_neighbours_resemble_each_other_are_worth_fewer_points():
@@ -181,6 +192,9 @@ def test_correlation_interval_by_fishers_z():
         and lo < r < hi
     )
     assert correlation(x, x**3, "spearman")[0] == pytest.approx(1)
+    r, lo, hi = correlation(x, x + noise, "spearman")  # with Bonett and Wright's variance
+    width = 2 * 1.96 * math.sqrt((1 + r**2 / 2) / (n - 3))
+    assert math.atanh(hi) - math.atanh(lo) == pytest.approx(width)
     _, lo, hi = correlation([1, 4, 2, 6, 3, 5], [1, 4, 2, 6, 3, 5], "spearman")
     assert lo < 0.9 < hi <= 1  # six points in the same order are no certainty
 
@@ -205,6 +219,24 @@ def test_seeds_are_units_of_a_correlation():
     assert lo < -0.5 and hi > 0.5 and "worth" in told
     line = np.arange(8.0)
     assert correlation_of_seeds([(line, line)] * 3)[1:3] == (-1, 1)  # hardly one independent point in each
+
+
+@pytest.mark.parametrize("kind", ["pearson", "spearman"])
+def test_seeds_that_agree_are_as_many_points_as_all_of_them(kind):
+    x, noise = np.random.default_rng(0).normal(size=(2, 28))
+    r, *_ = correlation(x, x + noise, kind)
+    found, lo, hi, _ = correlation_of_seeds([(x, x + noise)] * 3, kind)
+    variance = (1 + (r**2 / 2 if kind == "spearman" else 0)) / (3 * (effective_number(x, x + noise) - 3))
+    assert found == pytest.approx(r)
+    assert math.atanh(hi) - math.atanh(lo) == pytest.approx(2 * 1.96 * math.sqrt(variance))
+
+
+def test_a_seed_that_is_worth_nothing_is_no_degree_of_freedom():
+    rng, line = np.random.default_rng(0), np.arange(8.0)
+    x, noise = rng.normal(size=(2, 60))
+    two = [(x, x + 0.2 * noise), (x, x + 3 * noise)]
+    with_it, without = (correlation_of_seeds(series) for series in ([*two, (line, line)], two))
+    assert with_it[:3] == pytest.approx(without[:3]) and without[1] < 0 < without[2]
 
 
 SLOPE = [dict(task="forces", run="x", quantity="slope_head_variance_equivariance", step=1.0, percent=10.5)]
@@ -251,6 +283,11 @@ def test_head(power, n, gap, expected):
         for r in claims([row(s, 3, 0.5) for s in range(1, n + 1)], SLOPE, more={"head": head})
         if r["claim"] == "C9"
     ]
+    if n > 4:
+        fit = stats.linregress(*np.log([[r["head_variance"], r["equivariance"]] for r in head]).T)
+        half = stats.t.ppf(0.975, n - 2) * fit.stderr
+        ends = fit.slope, fit.slope - half, fit.slope + half
+        assert (found[0]["ours"], found[0]["lo"], found[0]["hi"]) == pytest.approx(ends)
     assert (
         tuple(r["verdict"] for r in found) == expected
         and f"the features' part is {-0.1 * (n - 1):.2f}" in found[1]["conditions"]
@@ -261,6 +298,14 @@ def test_head(power, n, gap, expected):
         if r["claim"] == "C9"
     ]
     assert above[0]["verdict"] == "not testable at this scale"
+
+
+def test_a_closed_form_must_hold_at_every_checkpoint():
+    common = dict(run="r", head_variance=1.0, head_variance_relative=1.0, features_part=math.nan)
+    head = [dict(common, step=s, quadratic_form=1.0, equivariance=1.0 + (s == 2) * 1e-6) for s in (1, 2, 3)]
+    rows = [row(s, 3, 0.5) for s in (1, 2, 3)]
+    _, exact = [r for r in claims(rows, SLOPE, more={"head": head}) if r["claim"] == "C9"]
+    assert exact["verdict"] == "does not hold here" and exact["ours"] == pytest.approx(1e-6)
 
 
 def test_a_head_of_equal_rows_has_no_closed_form_to_compare():

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 from test_verdicts import row
 
 from equidyn.results.claims import replicates
@@ -10,7 +12,9 @@ from equidyn.results.claims.plateau import (
     alike,
     below,
     change,
+    item_error,
     learned,
+    learned_interval,
     lift,
     published_changes,
 )
@@ -68,6 +72,21 @@ def test_verdict_over_seeds(percent, expected):
     assert made[0]["lo"] <= made[0]["ours"] <= made[0]["hi"]
 
 
+def test_averaged_weights_have_a_verdict_of_their_own():
+    """Live weights keep their percentage, averaged ones lose it."""
+    rows, points = runs(lambda x, seed: 9 * x ** (0.05 * seed))
+    averaged, _ = runs(lambda x, seed: 9 * x ** (1 + 0.05 * seed))
+    rows = [r for r in rows if r["weights"] == "live"] + [r for r in averaged if r["weights"] == "ema"]
+    live, ema = found(rows, points, "percent against loss")
+    assert (live["verdict"], ema["verdict"]) == ("does not hold here", "holds")
+
+
+def test_steps_at_the_floor_are_on_no_path():
+    curve = path(lambda x: 9 * x)
+    floor = [{**row(5, 1e-6, 0.7), "floor": 1e-8}]
+    assert change([floor + curve]) == pytest.approx(change([curve]), nan_ok=True)
+
+
 def test_short_paths_are_not_judged():
     for losses in ((0.6, 0.3), (0.3, 0.29, 0.28), (0.95, 0.93, 0.91)):  # few steps, small range, none counts
         assert math.isnan(change([path(lambda x: 9 * x, losses=losses)])[0])
@@ -83,8 +102,10 @@ def test_what_lifts(factor, expected):
     more, others = runs(
         lambda x, seed: factor * (9 + 0.1 * seed), group="wide", axes={"model.options.hidden": 128}
     )
+    more = [r | dict(percent=r["percent"] * 2**2) if r["weights"] == "ema" else r for r in more]
     (made,) = found(rows + more, points | others, "what lifts")
     assert made["verdict"] == expected and made["ours"] == pytest.approx(factor)
+    assert f"EMA weights: ratio {4 * factor:.3g} [" in made["conditions"]
     assert "hidden 128" in made["statement"]
 
 
@@ -94,6 +115,11 @@ def test_a_lift_is_welchs_interval_of_the_ratio_over_three_seeds():
     assert lo < ratio < hi < 1 and below(lo, hi, 1) == "holds"
     assert ratio == pytest.approx((24 / 720) ** (1 / 3))
     assert math.isnan(lift(a, b[:2])[0])
+    logs = [np.log([r["percent"] for r in group]) for group in (a, b)]
+    parts = [x.var(ddof=1) / 3 for x in logs]  # of unequal spread: Welch and Satterthwaite
+    freedom = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    assert math.log(hi / ratio) == pytest.approx(half) == math.log(ratio / lo)
 
 
 @pytest.mark.parametrize("training, expected", [(1.0, "holds"), (0.3, "does not hold here")])
@@ -101,7 +127,8 @@ def test_training_items(training, expected):
     rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=training)
     (made,) = found(rows, points, "training items")
     assert made["verdict"] == expected and made["ours"] == pytest.approx(training)
-    ((seen, held),) = learned(rows, ["g-0"], "")
+    early = {**rows[0], "items": "training", "equivariance": 0.1}  # of a checkpoint before
+    ((seen, held),) = learned([early, *rows], ["g-0"], "")
     assert seen["equivariance"] == pytest.approx(training * held["equivariance"])
 
 
@@ -115,6 +142,21 @@ def test_items_that_all_seeds_share_widen_the_interval_of_training_items():
     assert wide["lo"] < 0.6 * math.exp(-1.96 * 0.2 * math.sqrt(2)) < 0.6 < wide["hi"]
 
 
+def test_the_error_over_items_is_that_of_the_percentage_and_of_the_total():
+    """The one by its interval, the other by both components of the variance."""
+    one = row(9, 5.0, 0.5, spread=0.2) | dict(total=2.0, n_items=25, n_rotations=4)
+    assert item_error(one) == pytest.approx(0.2 / 1.96)
+    one |= dict(variance_items=3.0, variance_rotations=4.0)  # of the mean total: (3 + 4 / 4) / 25
+    assert item_error(one) == pytest.approx(0.2 / 1.96 + 0.4 / 2)
+
+
+def test_items_without_scatter_leave_the_interval_over_seeds():
+    held = row(9, 5.0, 0.5, spread=0.0)
+    pairs = [({**held, "equivariance": factor * held["equivariance"]}, held) for factor in (0.5, 0.6, 0.9)]
+    ends = np.exp(stats.ttest_1samp(np.log([0.5, 0.6, 0.9]), 0.0).confidence_interval(0.95))
+    assert learned_interval(pairs)[1:] == pytest.approx(tuple(ends))
+
+
 def test_training_items_of_runs_that_do_not_count_are_not_judged():
     rows, points = runs(lambda x, seed: 9 + 0.1 * seed, training=1.0)
     (made,) = found([r | dict(baseline_ratio_hi=0.95) for r in rows], points, "training items")
@@ -122,7 +164,7 @@ def test_training_items_of_runs_that_do_not_count_are_not_judged():
 
 
 def test_published_paths_have_the_same_slope_where_their_loss_counts():
-    totals = (30.0, 1.0, 0.5, 0.25)
+    totals = (30.0, 2.0, 1.0, 0.5, 0.25)  # the second far below the first, and above the zero predictor's
     zero = dict(task="forces", run="x", quantity="zero_predictor_estimate", step=0, percent=1.21)
     paper = [zero]
     for step, total in enumerate(totals):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from test_verdicts import row
 
@@ -48,6 +49,15 @@ def test_the_verdict_is_that_of_the_slope(percent, expected):
 def test_ours_is_what_the_slope_says_between_the_ends():
     found = condition(*tables_of(lambda x, seed: math.exp(3 * x + 0.01 * (seed - 1))))
     assert found["ours"] == pytest.approx(math.exp(3 * (0.62 - 0.333)), rel=1e-6)
+
+
+def test_the_interval_of_a_slope_covers_as_often_as_it_says():
+    rng, x, covered = np.random.default_rng(0), [0.333, 0.48, 0.62] * 3, []
+    for noise in 0.2 * rng.normal(size=(600, 9)):
+        found = [dict(second=a, percent=math.exp(3 * a + b)) for a, b in zip(x, noise)]
+        _, lo, hi = slope(found)
+        covered.append(lo <= 3 <= hi)
+    assert 0.92 <= np.mean(covered) <= 0.98
 
 
 def test_runs_are_compared_at_equal_loss():

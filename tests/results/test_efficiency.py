@@ -109,6 +109,14 @@ def test_times_widen_the_interval_to_both_sides_alike_whichever_network_ends_fir
     assert math.log(hi / ratio) == pytest.approx(math.log(ratio / lo), rel=0.05) and hi > 1.01 * ratio
 
 
+def test_rounds_in_which_the_machine_is_slow_do_not_widen_the_ratio_of_times():
+    """Both networks are slow in them: the ratio is taken within rounds."""
+    slow = [r | dict(step_seconds=r["step_seconds"] * (1 + r["round"])) for r in times("plain", 0.1)]
+    more = [r | dict(step_seconds=r["step_seconds"] * (1 + r["round"])) for r in times("exact", 0.2)]
+    plain, exact = contenders(two()[0], slow + more)
+    assert efficiency.step_ratio(exact, plain) == pytest.approx((2.0, 2.0, 2.0))
+
+
 def test_curves_cross_where_the_power_laws_do():
     plain, exact = contenders(*two())  # s^-0.3 = 2 s^-0.5 at s = 32
     value, lo, hi, n = efficiency.crossing(plain, exact)
@@ -146,6 +154,9 @@ def test_verdicts(exact, verdict):
     (row,) = c10_compared(rows, POINTS, {"toy": COMPARISON}, timing)
     assert row["verdict"] == verdict and set(row) <= set(CLAIMS)
     assert "plain over exact" in row["statement"]
+    scale, power = exact
+    twirled = 0.95 * 1000**-0.3 / (scale * 1000**-power)
+    assert f"twirled, plain would have {twirled:.3g} x the loss of exact" in row["conditions"]
 
 
 def test_what_cannot_be_judged_says_why():
@@ -159,6 +170,10 @@ def test_what_cannot_be_judged_says_why():
     assert "not learned" in conditions(*two(baseline_ratio_hi=0.95))
     broken = seeds("plain", 1.0, 0.3, equivariance=0.05) + seeds("exact", 2.0, 0.5, equivariance=0.01)
     assert "not exact" in conditions(broken, timing)
+    one = [r | dict(baseline_ratio_hi=0.95) if r["run"] == "plain-seed-1" else r for r in rows]
+    assert "not learned" in conditions(one, timing)  # of the three seeds
+    once = [r | dict(equivariance=1e-3) if (r["run"], r["step"]) == ("exact", 30) else r for r in rows]
+    assert "not exact" in conditions(once, timing)  # at one checkpoint of one seed
 
 
 def test_intervals_that_are_missing_judge_nothing():
@@ -199,6 +214,29 @@ def test_sizes_of_the_training_set_and_where_equivariance_stops_paying(tmp_path)
         ("exact", 50),
     ]
     write_table(tmp_path / "efficiency.csv", table, list(EFFICIENCY))
+
+
+def test_where_it_stops_paying_is_linear_in_the_logarithms():
+    assert efficiency.pays_until({100: 4.0, 10_000: 0.5}) == pytest.approx(100 * 100 ** (2 / 3))
+
+
+def test_a_row_of_the_table_says_what_its_columns_say():
+    """Two rotations of the agnostic network, each a fourth as dear as the other's prediction."""
+    rows = seeds("plain", 1.0, 0.3, equivariance=0.05) + seeds("exact", 0.98, 0.3)
+    timing = times("plain", 0.1, item_seconds=0.01) + times("exact", 0.2, item_seconds=0.04)
+    _, row = efficiency.table(contenders(rows, timing), "")
+    assert (row["rotations"], row["item_ratio"]) == pytest.approx((2, 0.5))
+    assert (row["step_seconds"], row["item_seconds"], row["step_ratio"]) == pytest.approx((0.2, 0.04, 2.0))
+    assert row["break_even_lo"] < row["break_even"] < row["break_even_hi"]
+
+
+@pytest.mark.parametrize("task, rotations, n", [("forces", "haar", 3.0), ("voxels", "cube", 2.0)])
+def test_rotations_of_the_cube_are_drawn_without_replacement(task, rotations, n):
+    """0.95 + 0.05 / 2 is above 0.9745, and below with the factor 22/23 of two out of 24."""
+    how = dict(task=task, rotations=rotations)
+    rows = seeds("plain", 1.0, 0.3, equivariance=0.05, **how) + seeds("exact", 0.9745, 0.3, **how)
+    _, row = efficiency.table(contenders(rows, two()[1]), "")
+    assert row["rotations"] == n
 
 
 def test_rotations_at_equal_loss():

@@ -30,7 +30,7 @@ def row(step, percent, ratio, run="r", spread=0.1):
         equivariance=total * percent / 100,
         twirled=total - total * percent / 100,
         zero_loss=2.0,
-        trivial_loss=2.0,
+        trivial_loss=1.5,  # neither the zero predictor's nor the baseline's
         baseline="zero",
         baseline_ratio=ratio,
         baseline_ratio_lo=ratio,
@@ -73,6 +73,7 @@ def against(row, loss, name="linear denoiser"):
         ([row(10, 2.05, 0.5)], "inconclusive"),
         ([row(10, 1, 0.5), row(100, 1.95, 0.2)], "holds only at the dip"),
         ([row(10, 5, 0.5), row(100, 2.05, 0.2)], "inconclusive"),
+        ([row(10, 2.05, 0.5), row(100, 5, 0.2)], "inconclusive"),  # not shown at every step
         ([row(10, 1, 0.5, spread=math.nan)], "inconclusive"),  # one cluster: no interval
     ],
 )
@@ -105,6 +106,7 @@ def test_first_step_needs_both():
     curve = [row(1, 1, 1.1), row(5, 1, 0.95), row(10, 1, 0.5), row(100, 1, 0.1)]
     assert first_step(curve, 2) == 10 and first_step(curve, 2, 0.15) == 100 and first_step(curve, 0.5) is None
     assert dip(curve)["step"] == 10 and dip(curve[:2]) is None
+    assert first_step([against(row(10, 1, 0.3), 0.9)], 2, 0.4) == 10  # of the zero predictor's loss
 
 
 GOOD = [row(1, 20, 3), row(10, 1, 0.5)]
@@ -127,6 +129,8 @@ TRAP = [
         ([*BAD, row(9_000, 8, 0.4)], "inconclusive"),
         ([*BAD, row(10_000, 8, 0.4)], "does not hold here"),
         ([*BAD, row(10_000, 8, 0.4), row(20_000, 1, 0.3)], "does not hold here"),  # too late
+        ([*BAD, row(10_000, 1, 0.3)], "holds"),  # the window's last step is in it
+        ([*BAD, row(20_000, 2.05, 0.3)], "inconclusive"),  # its interval reaches down to 2 %
         ([*BAD, row(20_000, 8, 0.3)], "does not hold here"),  # nor after it
         ([*BAD, row(20_000, 0.5, 0.3)], "inconclusive"),  # nothing measured where the window ends
         ([*BAD, row(10_000, 8, 0.95)], "inconclusive"),  # does not count there

@@ -34,6 +34,22 @@ def test_grid_moves_values_as_positions(n):
         assert torch.allclose(Grid().apply(r, points @ weights), (points @ r) @ weights)
 
 
+@pytest.mark.parametrize("action, shape", [(Vector(), (200, 3)), (Tensor2(), (200, 3, 3))])
+def test_turning_float32_adds_the_rounding_of_its_result_alone(action, shape):
+    """Arithmetic is in float64: what is turned in float32 is the turned float64, rounded once."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    for rotation in groups.haar(5, 0):
+        assert torch.equal(action.apply(rotation, x), action.apply(rotation, x.double()).float())
+
+
+def test_a_grid_refuses_what_is_nearly_a_rotation_of_the_cube_and_a_mirror_image():
+    """A thousandth of a turn would be left out, and an inversion is no rotation."""
+    nearly = CUBE[5] @ groups.about_axis(torch.tensor(1e-3, dtype=torch.float64), 2)
+    for rotation in (nearly, -CUBE[5]):
+        with pytest.raises(ValueError, match="not one of the 24"):
+            Grid().apply(rotation, torch.zeros(2, 4, 4, 4))
+
+
 def test_errors_name_what_was_found():
     with pytest.raises(ValueError, match="not one of the 24"):
         Grid().apply(groups.haar(1, 0)[0], torch.zeros(2, 4, 4, 4))

@@ -55,6 +55,19 @@ def test_the_icosahedron_gives_degree_two_exactly_and_aliases_beyond():
     assert found["4"] > 0.1 * ERROR  # there is nothing of degree 4: 4 + 2 is more than 5
 
 
+@pytest.mark.parametrize("name", ["lebedev:5", "lebedev:7", "icosahedron"])
+def test_degrees_of_a_quadratic_model_sum_to_its_error_whatever_the_weights(name):
+    """Nodes of unequal weight count as such on both sides of a pair."""
+    rule = quadrature.named(name)
+    generator = torch.Generator().manual_seed(0)
+    tensor = torch.randn(4, 3, 3, 3, 3, dtype=torch.float64, generator=generator)
+    stack = torch.einsum("kabcd,nab,ncd->nk", tensor, rule.rotations, rule.rotations)
+    mean = (rule.weights[:, None] * stack).sum(0)
+    error = (rule.weights[:, None] * (stack - mean) ** 2).sum().item()
+    found = content.by_quadrature(stack, rule.rotations, rule.weights, 2)
+    assert sum(found.values()) == pytest.approx(error, rel=1e-10)
+
+
 def test_pairs_of_random_poses_are_unbiased():
     values = {"1": [], "2": [], "3": [], "4": []}
     for seed in range(400):

@@ -4,10 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from equidyn.errors import ArgumentError
 from equidyn.symmetry import groups
-from equidyn.symmetry.decomposition import accumulate, decompose, summarise
+from equidyn.symmetry.decomposition import accumulate, decompose, ratio_interval, summarise
 
 
 def linear_map(x, a, rotations):
@@ -102,6 +103,16 @@ def test_interval_covers_between_93_and_97_percent():
     assert 0.93 <= hits / trials <= 0.97
 
 
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_the_interval_of_a_few_clusters_is_students(n):
+    """With denominators that are alike the ratio is a mean, and so is its interval: t, not 1.96."""
+    x = torch.randn(n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) + 3
+    percent, low, high, found = ratio_interval(x, torch.full_like(x, 100), torch.arange(n))
+    half = stats.t.ppf(0.975, n - 1) * x.std().item() / n**0.5
+    assert found == n and percent == pytest.approx(x.mean().item())
+    assert (percent - low, high - percent) == pytest.approx((half, half))
+
+
 def test_clusters_widen_the_interval(case):
     x, a = case
     repeated = x.repeat_interleave(5, 0)
@@ -192,6 +203,8 @@ def test_the_relative_error_has_no_unit():
             decompose(scale * twisted, scale * y, loss=loss).relative_equivariance for scale in (1, 1000)
         )
         assert large == pytest.approx(small, rel=1e-9)
+    found = decompose(twisted, y)  # over the size of the predictions, not of labels or errors
+    assert found.relative_equivariance == pytest.approx(found.equivariance / twisted.square().mean().item())
 
 
 @pytest.mark.parametrize("loss", [None, lambda p, y: (p - y).norm(dim=-1)])

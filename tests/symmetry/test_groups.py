@@ -54,6 +54,7 @@ def test_augmentation_turns_so_many_and_leaves_the_others():
 def test_euler_angles_are_not_haar():
     r = groups.euler_uniform(100_000, 0)
     assert abs(r[:, 2, 0].square().mean() - 1 / 2) < 0.01
+    assert r.mean(0).abs().max() < 0.01  # angles of whole turns, not of half ones
 
 
 def test_small_turns_tell_rounding_from_what_is_smooth():

@@ -41,6 +41,40 @@ def test_refuses_train_mode_even_deep_inside():
         measure(model, predict, batches(), {"x": Vector()}, Vector(), groups.haar_per_item(3, 7, 0))
 
 
+def test_refuses_a_module_in_train_mode_within_another():
+    model = torch.nn.Sequential(torch.nn.Sequential(Map())).eval()
+    model[0][0].inner.train()
+    with pytest.raises(RuntimeError, match="0.0.inner.*train mode"):
+        measure(model, predict, batches(), {"x": Vector()}, Vector(), groups.haar_per_item(3, 7, 0))
+
+
+@pytest.mark.parametrize("loss", [None, lambda p, y: (p - y).norm(dim=-1)])
+def test_batches_keep_clusters_and_the_order_of_the_group(loss):
+    """Every number is that of the items in one: also the interval and the components of the variance."""
+    model, whole = Map().eval(), batches((7,))[0]
+    whole.clusters = torch.tensor([0, 0, 1, 1, 2, 2, 2])
+    rotations = groups.subset_per_item(groups.cube(), 6, 7, 0)
+    how = {"x": Vector()}, Vector(), rotations, 24, loss
+    found = measure(model, predict, [whole[:3], whole[3:]], *how)
+    twisted = [Vector().inverse(r, model(Vector().apply(r, whole.target))).detach() for r in rotations]
+    expected = decompose(torch.stack(twisted), whole.target, None, 24, whole.clusters, loss)
+    assert found.n_clusters == 3
+    for one, other in ((found, expected), (found.plugin, expected.plugin)):
+        for name, value in vars(other).items() if other else ():
+            assert name == "plugin" or vars(one)[name] == pytest.approx(value, rel=1e-9), name
+
+
+def test_a_baseline_is_what_the_squared_loss_alone_is_compared_with():
+    model, rotations = Map().eval(), groups.haar_per_item(3, 7, 0)
+    baseline = torch.arange(1.0, 8.0, dtype=torch.float64)
+    losses = {"mse": None, "l2": lambda p, y: (p - y).norm(dim=-1)}
+    how = {"x": Vector()}, Vector(), rotations, losses, None, baseline
+    found = measure_losses(model, predict, batches(), *how)
+    assert found["mse"].baseline_loss == pytest.approx(baseline.sum().item() / (7 * 15))
+    assert found["mse"].baseline_ratio == pytest.approx(found["mse"].total / found["mse"].baseline_loss)
+    assert found["l2"].baseline_loss == found["l2"].zero_loss
+
+
 def test_batching_changes_nothing_and_agrees_with_the_closed_form():
     model, group = Map().eval(), groups.cube()
     rotations = group[:, None].expand(-1, 7, -1, -1)

@@ -248,6 +248,30 @@ def test_training_loss_is_the_velocity_error(task, monkeypatch):
         assert len(calls) == passes
 
 
+def test_late_times_have_the_weight_of_their_noise(task, monkeypatch):
+    """For v = 0: (1 − t)² ‖x_1 − x_0‖² over (1 − t)² + 1e-5, at t = 0.6 nearly what it is at t = 0."""
+    task.settings["training"] |= dict(augment=0.0, self_conditioning=0.0)
+    losses = {}
+    for t in (0.0, 0.6):
+        monkeypatch.setattr("equidyn.tasks.flow.draw_times", lambda n, rng, t=t: torch.full((n,), t))
+        losses[t] = task.training_loss(Linear(np.zeros((3, 3))), torch.arange(8), 5)[0].item()
+    assert losses[0.6] == pytest.approx(losses[0.0], rel=1e-3)
+
+
+def test_every_held_out_chain_has_noise_of_its_own(task):
+    noise = task._noise(torch.tensor([3, 4]), torch.ones(2, 20, dtype=torch.bool), 7)
+    assert (noise[0] - noise[1]).abs().max() > 1
+    again = task._noise(torch.tensor([4]), torch.ones(1, 25, dtype=torch.bool), 7)  # in another batch
+    raw = again[0, :20] - again[0, :20].mean(0)
+    assert torch.allclose(raw, noise[1], atol=1e-6)
+
+
+def test_measured_training_chains_are_training_chains_one_per_cluster(task):
+    seen = torch.cat([batch.clusters for batch in task.seen(None, "t=0.4")])
+    assert len(set(seen.tolist())) == len(seen) == len(task.test)
+    assert set(seen.tolist()) <= set(task.cluster[task.train].tolist())
+
+
 def test_training_loss_falls(task):
     model = network().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -313,14 +337,18 @@ def test_samples_depend_on_the_seed_alone_and_are_written(tmp_path):
 
 def test_integrating_an_exact_field_arrives_at_the_chain(task):
     """The velocity that leads every x_t straight to one chain: Euler steps end on it."""
-    goal = task.positions[0][task.mask[0]]
+    goal, estimates = task.positions[0][task.mask[0]], []
 
     class Straight(Linear):
-        def forward(self, x_t, t, **rest):
+        def forward(self, x_t, t, x_sc, **rest):
+            estimates.append(x_sc)
             return (goal - x_t) / (1 - t)[:, None, None]
 
     chain = sampling.sample(Straight(np.eye(3)), [len(goal)], steps=10)[0]
     assert np.allclose(chain, 10 * goal.numpy(), atol=1e-3)
+    assert len(estimates) == 10 and not estimates[0].any()
+    for estimate in estimates[1:]:  # what self-conditioning hands on is where the field leads
+        assert torch.allclose(estimate[0], goal, atol=1e-5)
     statistics = sampling.statistics([chain, chain])
     assert (
         statistics["bond_mean"] == pytest.approx(3.8, abs=1e-3)
@@ -335,6 +363,9 @@ def test_statistics_of_an_ideal_helix_and_of_a_folded_strand():
     helix = np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * np.arange(24)], 1)
     found = sampling.statistics([helix])
     assert (found["helix_share"], found["right_share"], found["clashes"]) == (1.0, 1.0, 0.0)
+    gyration = np.sqrt(((helix - helix.mean(0)) ** 2).sum(1).mean())
+    assert found["radius_of_gyration"] == pytest.approx(gyration)
+    assert found["radius_over_power"] == pytest.approx(gyration / 24**0.4)
     assert sampling.statistics([helix * [1, 1, -1]])["right_share"] == 0.0
     strand = np.stack([3.8 * np.arange(10.0), np.zeros(10), np.zeros(10)], 1)
     back = strand[::-1] + [0, 2.0, 0]  # ten pairs 2 Å apart; those at the turn are neighbours along the chain

@@ -5,6 +5,7 @@ from common import REPOSITORY
 from voxel_tools import Symmetrized
 
 from equidyn import tasks
+from equidyn.analysis import voxel_fields
 from equidyn.data import grids
 from equidyn.data.build import build
 from equidyn.errors import DataError
@@ -90,6 +91,7 @@ def test_held_out_grids_fit_are_frozen_and_one_per_molecule(files):
     )
     noise = torch.cat([b.inputs["noisy"] - b.target for b in task.held_out(None)]) / 0.3
     assert noise.std().item() == pytest.approx(1, abs=0.01)
+    assert np.abs(np.corrcoef(noise.flatten(1)) - np.eye(6)).max() < 0.05  # of every molecule its own
     clean = task.clean(data["item"].numpy())
     assert (clean - data["grid"]).abs().max() < 1e-6
     with pytest.raises(DataError, match="measure.n_items = 500"):
@@ -137,6 +139,50 @@ def test_augmentation_settings_change_what_they_say(files):
             clean + 0.3 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(7)),
             atol=0.1,
         )
+
+
+def test_the_training_loss_is_in_units_of_the_zero_predictors(files):
+    task = make(files)
+
+    class Zero(torch.nn.Module):
+        def forward(self, noisy):
+            return torch.zeros_like(noisy)
+
+    drawn = task.draw(torch.arange(8), 3)
+    clean = task.make(None, drawn)["clean"]
+    expected = (clean.square().mean() / task.power).item()
+    assert task.training_loss(Zero(), torch.arange(8), 3)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert 0.5 < expected < 2
+    shifts = torch.cat([task.draw(torch.arange(40), seed)["shift"] for seed in range(5)])
+    assert 0.45 < shifts.max() <= 0.5 and -0.5 <= shifts.min() < -0.45  # Å, either way
+
+
+def test_measured_training_grids_are_whole_and_as_noisy_as_held_out_ones(files):
+    task = make(files)
+    batches = task.seen(None)
+    items = task.seen_items
+    assert len(items) == 6 == len(set(task.cluster[items].tolist())) and set(items) <= set(task.train)
+    noise = torch.cat([b.inputs["noisy"] - b.target for b in batches]) / 0.3
+    assert noise.std().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(torch.cat([b.target for b in batches]), task.clean(items))
+    box = task.shape["grid"] * task.shape["resolution"] / 2
+    for item in items.tolist():
+        rows = slice(task.offsets[item], task.offsets[item + 1])
+        assert (task.positions[rows].norm(dim=1) + 2 * task.shape["radius"] <= box).all()
+
+
+def test_fields_of_a_picture_are_those_of_the_whole_group(files, trained):
+    task = make(files)
+    batch = task.held_out(trained)[0]
+    found = voxel_fields.fields(trained, task, batch)
+    rotations = groups.cube()[:, None].expand(-1, len(batch), -1, -1)
+    whole = measure(trained, task.predict, [batch], task.actions, task.output, rotations, 24)
+    assert found["per_rotation"].mean().item() == pytest.approx(whole.equivariance, rel=1e-6)
+    with torch.no_grad():
+        plain = trained(batch.inputs["noisy"])[0]
+        twirled = Symmetrized(trained)(batch.inputs["noisy"])[0]
+    assert torch.allclose(found["denoised"].float(), plain, atol=1e-5)
+    assert torch.allclose(found["twirled"].float(), twirled, atol=1e-5)
 
 
 def test_the_whole_group_gives_the_exact_twirl(files, trained):
@@ -261,3 +307,40 @@ def test_off_grid_measurement_has_a_floor_of_interpolation(files, trained):
     blur = trained.equivariant_control()
     assert noisier.off_grid(blur, 4, 0).equivariance > 4 * task.off_grid(blur, 4, 0).equivariance
     assert floor.equivariance < task.off_grid(blur, 4, 0).equivariance
+
+
+class Watching(torch.nn.Module):
+    """Gives its input back, but for the corners of the box; keeps what it has seen."""
+
+    def __init__(self, corner=0.0):
+        super().__init__()
+        self.corner, self.seen = corner, []
+
+    def forward(self, noisy):
+        self.seen.append(noisy)
+        made = noisy.clone()
+        made[..., :1, :1, :1] += self.corner
+        return made
+
+
+def test_atoms_turn_off_the_grid_and_predictions_turn_back(files):
+    """Without noise the clean grid comes back, but for interpolation; what lies in corners does not count."""
+    task = make(files)
+    task.sigma = 0.0
+    found = task.off_grid(Watching().eval(), 3, 0)
+    assert found.total < 0.1 * found.zero_loss
+    assert task.off_grid(Watching(corner=1e3).eval(), 3, 0).total == found.total
+
+
+def test_turned_noise_is_white_in_the_whole_box(files):
+    """Interpolated, scaled to unit variance, drawn anew where it would come from outside."""
+    task, model = make(files), Watching().eval()
+    task.off_grid(model, 3, 0)
+    items = task._frozen()["item"]
+    rotations = groups.haar_per_item(3, len(items), 0)
+    parts = zip(items.split(4), rotations.split(4, 1))
+    clean = [task.clean(some.numpy(), one) for some, chunk in parts for one in chunk]
+    noise = torch.cat([(a - b) / task.sigma for a, b in zip(model.seen, clean, strict=True)])
+    assert noise.std().item() == pytest.approx(1, abs=0.03)
+    assert noise[..., :4, :4, :4].std().item() == pytest.approx(1, abs=0.05)  # a corner
+    assert noise[..., 6:10, 6:10, 6:10].std().item() == pytest.approx(1, abs=0.05)  # the middle

@@ -8,9 +8,9 @@ from small_tasks import small_flow, small_voxels
 from equidyn import errors
 from equidyn.errors import DataError
 from equidyn.models import registry
-from equidyn.training import checkpoint, draws, loop, optimizers
+from equidyn.training import checkpoint, draws, loop
 from equidyn.training.resume import Resume
-from equidyn.training.trainer import Trainer
+from equidyn.training.trainer import Trainer, learning_rate
 
 
 class Killed(BaseException):
@@ -78,54 +78,6 @@ def test_restart_equals_straight_run_for_the_other_optimizers(change, task, tmp_
     again, metrics_again = train(task, tmp_path / "killed", settings)
     assert equal(straight, again) and metrics == metrics_again
     assert not equal(straight, train(task, tmp_path / "adamw")[0])
-
-
-def test_eps_zero_is_adamw_and_leaves_entries_alone_whose_second_moment_is_zero():
-    torch.manual_seed(0)
-    ours, theirs = (torch.nn.Linear(5, 4, bias=False) for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-    settings = {**TRAINING, "optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1, "betas": (0.99, 0.999)}
-    made = [
-        optimizers.optimizer_for(layer, {**settings, "eps": eps})
-        for layer, eps in ((ours, 0.0), (theirs, 1e-30))
-    ]
-    for _ in range(20):
-        gradient = torch.randn(4, 5)
-        for layer, optimizer in zip((ours, theirs), made):
-            layer.weight.grad = gradient.clone()
-            optimizer.step()
-    torch.testing.assert_close(ours.weight, theirs.weight)
-    fresh = torch.nn.Linear(3, 1, bias=False)
-    before = fresh.weight.detach().clone()
-    fresh.weight.grad = torch.tensor([[0.0, 1e-23, 1.0]])  # the square of the second underflows
-    optimizers.optimizer_for(fresh, {**settings, "eps": 0.0, "weight_decay": 0.0}).step()
-    assert torch.equal(fresh.weight[0, :2], before[0, :2]) and fresh.weight[0, 2].item() == pytest.approx(
-        before[0, 2].item() - 1e-2
-    )
-
-
-def test_muon_takes_each_parameter_once_and_no_embedding():
-    model = registry.build("escaip", "tiny", 0)
-    together = optimizers.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
-    held = [[id(p) for group in part.param_groups for p in group["params"]] for part in together.parts]
-    assert sorted(held[0] + held[1]) == sorted(id(p) for p in model.parameters())
-    assert not set(held[0]) & {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    for group in together.param_groups:
-        group["lr"] = 0.5
-    assert {group["lr"] for part in together.parts for group in part.param_groups} == {0.5}
-
-
-@pytest.mark.parametrize("architecture", ["escaip", "rawdir"])
-def test_muon_leaves_inputs_and_heads_of_three_coordinates_alone(architecture):
-    """It makes the rows of a matrix orthogonal; those of a symmetric head are alike."""
-    model = registry.build(architecture, "tiny", 0)
-    together = optimizers.optimizer_for(model, {**TRAINING, "optimizer": "muon"})
-    names = {id(p): name for name, p in model.named_parameters()}
-    taken = [
-        {names[id(p)] for group in part.param_groups for p in group["params"]} for part in together.parts
-    ]
-    assert "force.weight" in taken[1] and len(taken[0]) > 5
-    assert all(min(dict(model.named_parameters())[name].shape) > 3 for name in taken[0])
 
 
 class Normed(torch.nn.Module):
@@ -219,9 +171,91 @@ def test_batches_of_similar_length_still_visit_every_item_once_an_epoch():
     )  # the next epoch is another permutation
 
 
+def test_other_seeds_have_other_batches_and_other_draws():
+    """Replicates would be one run otherwise; no step of one has the draws of a step of another."""
+    batches = [draws.batch_items(0, 40, 8, seed) for seed in (0, 1)]
+    assert not torch.equal(*batches)
+    found = [{draws.step_seed(seed, step) for step in range(5000)} for seed in range(3)]
+    assert len(set.union(*found)) == 15_000
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
+    settings = dict(lr=2.0, warmup=4, steps=24, final_lr_fraction=0.1)
+    rates = [learning_rate(step, settings) for step in range(25)]
+    assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
+    assert rates[14] == pytest.approx(2 * (1 + 0.1) / 2) and rates[24] == pytest.approx(0.2)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert learning_rate(30, settings) == rates[24]  # and stays there
+
+
+class Line:
+    """A task of one part: the mean square of a linear map's output."""
+
+    n_train = 8
+
+    def training_loss(self, model, items, seed):
+        assert model.training
+        return model(torch.ones(len(items), 3)).square().mean(), {}
+
+
+def line_trainer(**settings):
+    """A linear map, and what trains it by plain gradients without decay."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    settings = {**TRAINING, "optimizer": "sgd", "weight_decay": 0.0, "warmup": 4, "steps": 24, **settings}
+    return model, Trainer(model, Line(), settings, 0, "line")
+
+
+def test_averaged_weights_are_those_of_the_steps_that_the_setting_says():
+    """The decay begins with (1 + step) / (10 + step) and ends at ``ema``."""
+    model, trainer = line_trainer(ema=0.5)
+    expected = model.weight.detach().clone()
+    for step in range(14):
+        trainer.advance(step, draws.parts_of(Line(), torch.arange(4), step))
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model.weight.detach()
+    assert torch.allclose(trainer.ema.weight, expected, rtol=1e-5)
+    assert not torch.allclose(trainer.ema.weight, model.weight, rtol=1e-3)
+
+
+def test_gradients_are_clipped_at_their_norm_and_steps_have_their_rate():
+    for clip in (1e-3, 1e9):
+        model, trainer = line_trainer(clip=clip)
+        for step in range(3):
+            row = trainer.advance(step, draws.parts_of(Line(), torch.arange(4), step))
+            norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm().item()
+            assert row["gradient_norm"] > 0.1 and norm == pytest.approx(min(clip, row["gradient_norm"]))
+            rate = learning_rate(step, trainer.settings)
+            assert row["lr"] == rate and {g["lr"] for g in trainer.optimizer.param_groups} == {rate}
+
+
+def test_checkpoints_hold_the_weights_that_were_trained_and_their_average(task, tmp_path):
+    model = registry.build("escaip", "tiny", 0)
+    loop.train(model, task, TRAINING, tmp_path, "a", seed=0)
+    for path in (tmp_path / "model.pt", tmp_path / "checkpoints" / "step_12.pt"):
+        found = checkpoint.load(path)
+        assert all(torch.equal(found["live"][name], value) for name, value in model.state_dict().items())
+        assert not all(torch.equal(found["ema"][name], value) for name, value in found["live"].items())
+
+
+def test_dropout_is_on_while_training(task, tmp_path):
+    modes = []
+
+    class Seen(Logging):
+        def training_loss(self, model, items, seed):
+            modes.append([module.training for module in model.modules()])
+            return self.task.training_loss(model, items, seed)
+
+    train(Seen(task), tmp_path, {**TRAINING, "steps": 2, "n_checkpoints": 2})
+    assert len(modes) == 2 and all(map(all, modes))
+
+
 def test_log_spacing():
     steps = checkpoint.steps_of(dict(steps=1200, n_checkpoints=13))
     assert steps[0] == 0 and steps[-1] == 1200 and steps == sorted(set(steps)) and len(steps) <= 13
+    assert checkpoint.steps_of(dict(steps=1000, n_checkpoints=5)) == [0, 22, 90, 309, 1000]
+    later = checkpoint.steps_of(dict(steps=1000, n_checkpoints=5, checkpoints_from=90))
+    assert later[0] == 90 and later[-1] == 1000 and len(later) == 5
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, 8, None])

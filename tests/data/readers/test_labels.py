@@ -13,6 +13,7 @@ from common import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled import EV, EXTXYZ, SETTINGS, frames
+from scipy import constants
 
 from equidyn.data import build, conversion, file_checks, units
 from equidyn.data.checks import xtb
@@ -22,6 +23,16 @@ from equidyn.errors import DataError
 
 REAL = REPOSITORY.parent / "shared/data/forces"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="no real force files on this machine")
+
+
+def test_units_are_those_of_the_tables_of_constants():
+    """scipy's are of another year, which changes less than a part in a million."""
+    known = {name: value for name, (value, *_) in constants.physical_constants.items()}
+    assert units.HARTREE == pytest.approx(known["Hartree energy in eV"], rel=1e-6)
+    assert units.BOHR == pytest.approx(known["Bohr radius"] * 1e10, rel=1e-6)
+    assert units.KCAL_PER_MOL == pytest.approx(4184 / (constants.N_A * constants.e), rel=1e-6)
+    kilojoule = labels.FORCE_UNITS["kJ/mol/angstrom"]
+    assert kilojoule == pytest.approx(1000 / (constants.N_A * constants.e), rel=1e-6)
 
 
 def test_leaner_parser_agrees_with_ase(many):
