@@ -34,6 +34,7 @@ from equidyn.steps.measured import Measured
 from equidyn.steps.measurement import Plan
 from equidyn.steps.run import load
 from equidyn.steps.run_in_time import TIMED, files_of, grids_made, settings_of, settled
+from equidyn.symmetry.measure import measure_losses
 from equidyn.training.execution import WARM, products
 from equidyn.training.trainer import Trainer
 
@@ -87,6 +88,7 @@ class Check:
         model.load_state_dict(self.weights)
         if hasattr(model, "memory_formats"):
             model.to(memory_format=FORMATS[memory_format])
+            model.reduced_format = FORMATS[memory_format]
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -146,27 +148,35 @@ class Check:
         return counter.get_total_flops()
 
     def profile(self, way: tuple[str, str, str]) -> tuple[float | None, str]:
-        """Share of the time in which the GPU works, and where it goes, as tables: by kernel, and of what runs
-        op by op also by operation and shapes of its inputs.
+        """Seconds in which the GPU works at a step, and where they go, as tables: by kernel, and by operation
+        and shapes of its inputs, for which graphs are left out, whose kernels have no operations.
         """
         cuda = self.device.type == "cuda"
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        activities += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
-        trainer, n = self.trainer(*way), 5 if cuda else 2
-        settled(trainer, n)
-        eager, order = way[0] == "eager", f"self_{'cuda' if cuda else 'cpu'}_time_total"
-        with torch.profiler.profile(activities=activities, record_shapes=eager) as profiler:
-            seconds = n * self._seconds(trainer, n)
-        averages = profiler.key_averages()
-        table = averages.table(sort_by=order, row_limit=ROWS)
-        if eager:
-            shapes = profiler.key_averages(group_by_input_shape=True)
-            table += "\n" + shapes.table(sort_by=order, row_limit=ROWS, max_shapes_column_width=120)
+        order = f"self_{'cuda' if cuda else 'cpu'}_time_total"
+        n = 5 if cuda else 2
+        averages, by_shape = self._profiled(way, n)
+        if way[0].endswith("graphs"):
+            execution = "compiled" if way[0].startswith("compiled") else "eager"
+            by_shape = self._profiled((execution, *way[1:]), 2)[1]
+        wide = dict(sort_by=order, row_limit=ROWS, max_name_column_width=110)
+        table = averages.table(**wide) + "\n" + by_shape.table(**wide, max_shapes_column_width=120)
         busy = sum(event.self_device_time_total for event in averages if _is_kernel(event)) / 1e6
-        return busy / seconds if cuda else None, table
+        return busy / n if cuda else None, table
 
-    def measuring(self) -> float:
-        """Seconds of measuring over those of as many plain forward passes."""
+    def _profiled(self, way: tuple[str, str, str], n: int) -> tuple[Any, Any]:
+        """Where the time of n steps goes: by name, and by name and shapes."""
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        activities += [torch.profiler.ProfilerActivity.CUDA] if self.device.type == "cuda" else []
+        trainer = self.trainer(*way)
+        settled(trainer, n)
+        with torch.profiler.profile(activities=activities, record_shapes=True, acc_events=True) as profiler:
+            self._seconds(trainer, n)
+        return profiler.key_averages(), profiler.key_averages(group_by_input_shape=True)
+
+    def measuring(self) -> dict[str, float]:
+        """Seconds of the decomposition, and of all that the rows of a checkpoint's condition take (losses
+        beside the squared one, floors), over those of as many plain forward passes.
+        """
         measurement = Measured(self.run, self.data, self.data.parent / "unused", grids=self.grids).measurement
         task, model = self.run.task, self.run.model.eval()
         condition = task.conditions[0]
@@ -180,14 +190,18 @@ class Check:
                 for _ in range(n):
                     task.predict(model, batch.inputs)
 
+        def split() -> None:
+            symmetry = task.actions, task.output, measurement.main.drawn
+            measure_losses(model, task.predict, batches, *symmetry, {"mse": None}, measurement.main.order)
+
         spent = []
         plan = Plan("live", measurement.main, (condition,))
-        for work in (forwards, lambda: list(measurement.rows(saved, plan))):
+        for work in (forwards, split, lambda: list(measurement.rows(saved, plan))):
             work()
             began = self.now()
             work()
             spent.append(self.now() - began)
-        return spent[1] / spent[0]
+        return dict(decomposition_over_forwards=spent[1] / spent[0], rows_over_forwards=spent[2] / spent[0])
 
 
 def _without_values(batch: dict) -> dict:
@@ -249,11 +263,12 @@ def check_run(
     fastest = max(done, key=lambda line: line["steps_per_second"])
     for line in {id(line): line for line in (done[0], fastest)}.values():
         way = line["execution"], line["precision"], line["memory_format"]
-        line["gpu_works"], table = attempt(lambda way=way: check.profile(way)) or (None, "failed")
+        busy, table = attempt(lambda way=way: check.profile(way)) or (None, "failed")
+        line["gpu_works"] = None if busy is None else busy * line["steps_per_second"]
         name = f"profile-{settings['run']}-{'-'.join(way)}.txt"
         (profiles / name).write_text(table + "\n")
     write(found)
-    found["decomposition_over_forwards"] = attempt(check.measuring)
+    found |= attempt(check.measuring) or {}
     found |= {key: done[0][key] for key in ("steps_per_second", "peak_memory_gib", "tflops")}
     write(found)
     return found
@@ -267,7 +282,12 @@ def as_text(result: dict) -> str:
     ]
     for found in result["models"]:
         measuring = found.get("decomposition_over_forwards")
-        told = "" if measuring is None else f"; measuring takes {measuring:.2f} x as many forward passes"
+        told = (
+            ""
+            if measuring is None
+            else f"; the decomposition takes {measuring:.2f} x as many forward passes, with all else that is "
+            f"measured {found['rows_over_forwards']:.2f} x"
+        )
         lines += [
             f"\n**{found['run']}**, {found['parameters'] / 1e6:.2f}M parameters, {found['items']} items a "
             f"step, {found['flops'] / 1e12:.3f} TFLOP{told}\n",

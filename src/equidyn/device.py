@@ -120,3 +120,12 @@ def placed(model: "torch.nn.Module", device: "torch.device | str") -> "torch.nn.
     model = model.to(device)
     wanted = getattr(model, "memory_formats", {}).get(torch.device(device).type)
     return model if wanted is None else model.to(memory_format=wanted)
+
+
+def placed_for_training(model: "torch.nn.Module", precision: str) -> "torch.nn.Module":
+    """The model, on a GPU and trained with TF32 or bf16 in the memory format that it states for that in
+    ``reduced_format``.
+    """
+    reduced = precision != "float32" and next(model.parameters()).is_cuda
+    wanted = getattr(model, "reduced_format", None)
+    return model.to(memory_format=wanted) if reduced and wanted is not None else model

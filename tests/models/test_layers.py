@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from equidyn.models import layers
+from equidyn.models import layers, registry
 
 LAST = torch.channels_last_3d
 
@@ -201,3 +201,43 @@ def test_a_norm_keeps_the_dtype_of_its_input_under_autocast():
         found = norm(x)
     assert found.dtype == torch.bfloat16
     assert torch.allclose(found.float(), norm(x.float()), rtol=2**-7)
+
+
+@pytest.mark.parametrize("widths", [(3, 2), (2, 3), (1, 1)])
+@pytest.mark.parametrize("fold", [1, 2, 3, 6])
+def test_rows_of_voxels_as_channels_are_the_same_convolution(widths, fold):
+    inputs, outputs = widths
+    x = grids(2, inputs, 4, 3, 6)
+    weight, bias = drawn(outputs, inputs, 3, 3, 3, seed=1), drawn(outputs, seed=2)
+    expected, found = F.conv3d(x, weight, bias, padding=1), layers.folded(x, weight, bias, fold)
+    assert torch.allclose(found, expected, atol=1e-12)
+    along = drawn(*expected.shape, seed=3)
+    for one, other in zip(*(torch.autograd.grad(y, (x, weight, bias), along) for y in (found, expected))):
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_few_channels_are_folded_and_many_are_not():
+    assert [layers.Convolution(8, 8).fold(row) for row in (64, 12, 7)] == [layers.WIDE // 8, 4, 1]
+    assert (
+        layers.Convolution(layers.WIDE // 2, 1).fold(64)
+        == layers.Convolution(1, layers.WIDE // 2).fold(64)
+        == 2
+    )
+    assert layers.Convolution(layers.WIDE, 1).fold(64) == 1
+
+
+def test_a_network_whose_convolutions_are_folded_is_the_same(monkeypatch):
+    torch.manual_seed(0)
+    network = registry.build("voxmol", "tiny").eval()
+    x, folds = torch.randn(2, 8, 8, 8, 8), []
+
+    def folded(*args, original=layers.folded):
+        folds.append(args[-1])
+        return original(*args)
+
+    monkeypatch.setattr(layers, "folded", folded)
+    expected = network(x)
+    assert not folds  # on a CPU they are torch's
+    monkeypatch.setattr(layers, "_on_tensor_cores", lambda x, weight: True)
+    assert torch.allclose(network(x), expected, atol=1e-5)
+    assert len(folds) > 4 and min(folds) > 1

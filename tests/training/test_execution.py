@@ -1,6 +1,7 @@
 """Ways of running a training step give one result: draws made ahead, few shapes, graphs, an autocast."""
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from common import TRAINING
 from small_tasks import small_flow, small_forces, small_voxels
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from equidyn.device import placed
+from equidyn.device import placed, placed_for_training
 from equidyn.errors import ConfigError, TrainingError
 from equidyn.models import registry
 from equidyn.processes import ALONE
@@ -238,6 +239,29 @@ def test_the_memory_format_is_the_devices():
         .down[0]
         .block.conv1.weight.is_contiguous(memory_format=torch.channels_last_3d)
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "moved"),
+    [("cuda", "bf16", 1), ("cuda", "tf32", 1), ("cuda", "float32", 0), ("cpu", "bf16", 0)],
+)
+def test_of_reduced_precision_a_gpu_gets_the_format_for_that(device, precision, moved):
+    network, asked = registry.build("voxmol", "tiny"), []
+
+    class OnDevice:
+        reduced_format = network.reduced_format
+
+        def parameters(self):
+            yield SimpleNamespace(is_cuda=device == "cuda")
+
+        def to(self, memory_format):
+            asked.append(memory_format)
+            return self
+
+    model = OnDevice()
+    assert placed_for_training(model, precision) is model
+    assert asked == [torch.channels_last_3d] * moved
+    assert placed_for_training(network, precision) is network
 
 
 @pytest.mark.parametrize("asked", [dict(execution="graphs"), dict(precision="bf16")])

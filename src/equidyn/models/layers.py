@@ -1,5 +1,6 @@
-"""Layers whose plain versions are slow in torch on a CPU: the same functions and the same parameters, by
-cheaper operations there; on other devices, under autocast and where a model is compiled, torch's own.
+"""Layers whose plain versions are slow in torch: the same functions and the same parameters, by cheaper
+operations. Most are for CPUs; on other devices, under autocast and where a model is compiled they are torch's
+own. ``Convolution`` is for GPUs.
 
 Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of torch's versions; ``torch.func``
 has no rules for these functions.
@@ -15,6 +16,7 @@ from torch import nn
 ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
 NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
 LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
+WIDE = 64  # channels, up to which a convolution on a GPU costs by the voxel, however few there are
 EPS = torch.finfo(torch.float32).eps
 LAST = torch.channels_last_3d
 
@@ -22,6 +24,10 @@ LAST = torch.channels_last_3d
 def _ours(x: torch.Tensor) -> bool:
     eager = not torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu")
     return x.device.type == "cpu" and eager
+
+
+def _on_tensor_cores(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    return x.is_cuda and weight.is_contiguous(memory_format=LAST)
 
 
 def _differentiable(function: Callable, inputs: tuple[torch.Tensor, ...], gradient: torch.Tensor) -> tuple:
@@ -297,3 +303,49 @@ class Pointwise(nn.Conv3d):
         if not _ours(x):
             return super().forward(x)
         return F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+
+
+def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int) -> torch.Tensor:
+    """A 3×3×3 convolution, padded by one voxel, of rows of ``fold`` voxels as if they were channels.
+
+    A row and the rows beside it hold all that a voxel of the row needs, so its kernel is the given one, moved
+    to the voxel's place among zeros: fold² times the weights for 1 / fold of the voxels, which in
+    channels-last grids lie in memory as they should.
+
+    Parameters
+    ----------
+    x : [b, i, d, d, d], channels-last, d a multiple of fold;  weight : [o, i, 3, 3, 3];  bias : [o]
+
+    Returns
+    -------
+    [b, o, d, d, d], channels-last
+    """
+    b, inputs, *grid = x.shape
+    outputs = len(weight)
+    moved = [F.pad(weight, (fold - 1 + k, 2 * fold - 2 - k)) for k in range(fold)]  # (o, i, 3, 3, 3 fold)
+    wide = torch.stack(moved).unflatten(-1, (3, fold)).permute(0, 1, 6, 2, 3, 4, 5)
+    kernel = wide.reshape(fold * outputs, fold * inputs, 3, 3, 3).contiguous(memory_format=LAST)
+    rows = x.permute(0, 2, 3, 4, 1).reshape(b, *grid[:2], -1, fold * inputs).permute(0, 4, 1, 2, 3)
+    y = F.conv3d(rows, kernel, bias.repeat(fold), padding=1)  # (b, fold o, d, d, d / fold)
+    return y.permute(0, 2, 3, 4, 1).reshape(b, *grid, outputs).permute(0, 4, 1, 2, 3)
+
+
+class Convolution(nn.Conv3d):
+    """A 3×3×3 convolution, padded by one voxel. On a GPU and channels-last, few channels are folded."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def fold(self, row: int) -> int:
+        """How many voxels of a row of so many are taken together: a power of two."""
+        fold = 1
+        while row % (2 * fold) == 0 and 2 * fold * max(self.in_channels, self.out_channels) <= WIDE:
+            fold *= 2
+        return fold
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to [b, c', d, d, d]."""
+        fold = self.fold(x.shape[-1])
+        if fold == 1 or not _on_tensor_cores(x, self.weight):
+            return super().forward(x)
+        return folded(x.contiguous(memory_format=LAST), self.weight, self.bias, fold)

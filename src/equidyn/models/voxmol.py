@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.models.layers import GroupNorm, Pointwise
+from equidyn.models.layers import Convolution, GroupNorm, Pointwise
 from equidyn.models.unet import Layers, UNet
 
 # ``width`` and ``multipliers`` as in ``unet``; ``attention`` lists the levels that have it.
@@ -41,9 +41,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width_in, width_out, n_groups, dropout):
         super().__init__()
-        self.norm1, self.conv1 = group_norm(width_in, n_groups), nn.Conv3d(width_in, width_out, 3, padding=1)
+        self.norm1, self.conv1 = group_norm(width_in, n_groups), Convolution(width_in, width_out)
         self.norm2 = group_norm(width_out, n_groups)
-        self.conv2 = nn.Conv3d(width_out, width_out, 3, padding=1)
+        self.conv2 = Convolution(width_out, width_out)
         self.dropout = nn.Dropout(dropout)
         self.shortcut = Pointwise(width_in, width_out) if width_in != width_out else nn.Identity()
 
@@ -89,18 +89,19 @@ class VoxMol(UNet):
 
     # a fifth faster per step on CPU; kernels of GPUs for few channels in float32 are slow in it
     memory_formats = {"cpu": torch.channels_last_3d, "cuda": torch.contiguous_format}
+    reduced_format = torch.channels_last_3d  # of training with TF32 or bf16 on a GPU
 
     def __init__(self, width, multipliers, attention, blocks, n_groups, dropout, n_channels=8):
         def stage(width_in: int, width_out: int, with_attention: bool) -> Stage:
             return Stage(width_in, width_out, n_groups, dropout, with_attention)
 
         layers = Layers(
-            stem=lambda wide: nn.Conv3d(n_channels, wide, 3, padding=1),
+            stem=lambda wide: Convolution(n_channels, wide),
             stage=stage,
             halve=lambda wide: nn.Conv3d(wide, wide, 3, stride=2, padding=1),
             double=lambda wide: nn.ConvTranspose3d(wide, wide, 4, stride=2, padding=1),
             norm=lambda wide: group_norm(wide, n_groups),
-            out=lambda wide: nn.Conv3d(wide, n_channels, 3, padding=1),
+            out=lambda wide: Convolution(wide, n_channels),
         )
         super().__init__(layers, width, multipliers, attention, blocks, n_channels)
         self.to(memory_format=self.memory_formats["cpu"])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from equidyn.defaults import COPIES, EXECUTION, PRECISION
+from equidyn.device import placed_for_training
 from equidyn.errors import ConfigError, TrainingError
 from equidyn.processes import ALONE, Processes
 from equidyn.training.draws import Draws, Part
@@ -76,6 +77,7 @@ class Trainer:
         run: str,
         processes: Processes = ALONE,
     ):
+        model = placed_for_training(model, settings.get("precision", PRECISION))
         self.model, self.task, self.settings, self.seed, self.run = model, task, settings, seed, run
         self.processes, self.ema = processes, copy.deepcopy(model)
         self.optimizer = optimizer_for(model, settings)
