@@ -216,14 +216,13 @@ def test_rows_of_voxels_as_channels_are_the_same_convolution(widths, fold):
         assert torch.allclose(one, other, atol=1e-12)
 
 
-def test_few_channels_are_folded_and_many_are_not():
-    assert [layers.Convolution(8, 8).fold(row) for row in (64, 12, 7)] == [layers.WIDE // 8, 4, 1]
-    assert (
-        layers.Convolution(layers.WIDE // 2, 1).fold(64)
-        == layers.Convolution(1, layers.WIDE // 2).fold(64)
-        == 2
-    )
-    assert layers.Convolution(layers.WIDE, 1).fold(64) == 1
+def test_few_channels_of_long_rows_are_folded_and_others_are_not():
+    few, low, full = layers.Convolution(8, 8), torch.bfloat16, torch.float32
+    assert [few.fold(row, low) for row in (64, 32, 36, 33, 16)] == [layers.WIDE[low] // 8] * 2 + [4, 1, 1]
+    assert [few.fold(64, dtype) for dtype in (full, torch.float64)] == [layers.WIDE[full] // 8, 1]
+    half = layers.WIDE[low] // 2
+    widths = (half, 1), (1, half), (2 * half, 1)
+    assert [layers.Convolution(*both).fold(64, low) for both in widths] == [2, 2, 1]
 
 
 def test_a_network_whose_convolutions_are_folded_is_the_same(monkeypatch):
@@ -236,6 +235,7 @@ def test_a_network_whose_convolutions_are_folded_is_the_same(monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(layers, "folded", folded)
+    monkeypatch.setattr(layers, "LONG", 4)
     expected = network(x)
     assert not folds  # on a CPU they are torch's
     monkeypatch.setattr(layers, "_on_tensor_cores", lambda x, weight: True)

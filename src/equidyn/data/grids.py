@@ -72,9 +72,7 @@ def _chosen(arrays: dict[str, np.ndarray], box: dict) -> tuple[np.ndarray, dict[
     """Held-out items that lie in the box in every orientation, one per molecule; and counts."""
     offsets, positions, held_out = arrays["offsets"], arrays["positions"], arrays["split"] == 1
     whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
-    items = np.flatnonzero(held_out & whole)
-    _, first = np.unique(arrays["cluster"][items], return_index=True)
-    items = np.sort(items[first])
+    items = held_out_items(arrays, whole)
     cut = outside(positions, offsets, box["grid"], box["resolution"])
     return items, {
         "held-out structures": int(held_out.sum()),
@@ -83,6 +81,18 @@ def _chosen(arrays: dict[str, np.ndarray], box: dict) -> tuple[np.ndarray, dict[
         "training structures with atoms outside the box": int((cut[~held_out] > 0).sum()),
         "training atoms outside the box": int(cut[~held_out].sum()),
     }
+
+
+def held_out_items(arrays: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
+    """Held-out items among those that lie in the box in every orientation, one per molecule: indices.
+
+    Parameters
+    ----------
+    arrays : of the dataset;  whole : [n_items] bool, see ``voxelize.fits``
+    """
+    items = np.flatnonzero((arrays["split"] == 1) & whole)
+    _, first = np.unique(arrays["cluster"][items], return_index=True)
+    return np.sort(items[first])
 
 
 def _write_grids(file: h5py.File, arrays: dict[str, np.ndarray], items: np.ndarray, box: dict) -> None:

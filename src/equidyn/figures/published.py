@@ -51,36 +51,43 @@ POINTS = {  # of the others: run, with the condition after it where there are so
     "voxels": ("model-7M", "paper, VoxMol 7M on GEOM-drugs"),
     "flow": ("default-rep2", "paper, 60M on PDB (steps: rows of its log)"),
 }
-LOWEST = 1e-3  # percent
+LOWEST = 1e-5  # percent
+LIVE, EMA = "live", "ema"
 SMALL = dict(fontsize=7, color="0.4", ha="right", va="bottom")
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
-    """Figure of one panel per run, log-log; the band is a 95 % interval, dashed are EMA weights; what is
-    below 0.001 % is drawn there.
+    """Figure of one panel per run, log-log, of several times one for live and one for EMA weights, else these
+    dashed; the band is a 95 % interval; what is below 0.00001 % is drawn there.
     """
-    names = tables.runs(rows)
-    figure, axes = plt.subplots(
-        1, len(names), figsize=(min(style.WIDE, 4.6 * len(names)), 3.4), sharey=True, squeeze=False
-    )
-    for axis, run in zip(axes[0], names):
-        _panel(axis, [r for r in rows if r["run"] == run], run, paper)
+    panels = [
+        (run, weights)
+        for run in tables.runs(rows)
+        for weights in ((LIVE, EMA) if len(tables.main_conditions(rows, run)) > 1 else (LIVE,))
+    ]
+    size = min(style.WIDE, 4.6 * len(panels)), 3.4
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axis, (run, weights) in zip(axes[0], panels):
+        _panel(axis, [r for r in rows if r["run"] == run], run, paper, weights)
+    if axes[0, 0].get_legend() is None:  # the times, alike in all panels
+        drawn = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*drawn, fontsize=6, loc="outside lower center", ncol=5)
     axes[0, 0].set_ylabel("equivariance error, % of held-out loss")
     return figure
 
 
-def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
+def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict], weights: str) -> None:
     conditions, task = tables.main_conditions(rows, run), rows[0]["task"]
     colours = [style.colour(run)] if len(conditions) == 1 else style.sequence(len(conditions))
     _published(axis, task, paper, dict(zip(conditions, colours)))
     for condition, colour in zip(conditions, colours):
-        curve = tables.curve(rows, run, condition=condition)
+        curve = tables.curve(rows, run, condition=condition, weights=weights)
         x, label = style.steps(curve), condition or f"{run}, ours: ratio of means, 95 %"
         axis.plot(x, _drawn(curve), "o-", ms=3, color=colour, label=label)
         low, high = ([max(r[f"percent_{end}"], LOWEST) for r in curve] for end in ("lo", "hi"))
         axis.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
     if len(conditions) == 1:
-        averaged = tables.curve(rows, run, weights="ema")
+        averaged = tables.curve(rows, run, weights=EMA)
         axis.plot(
             style.steps(averaged),
             _drawn(averaged),
@@ -89,7 +96,10 @@ def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
             label="EMA weights",
         )
         style.at_zero_level(axis, tables.curve(rows, run))
-        axis.set_title("shaded: our total loss at or above the zero predictor", fontsize=7, color="0.35")
+        title = "shaded: our total loss at or above the zero predictor"
+    else:
+        title = {LIVE: "live weights", EMA: "EMA weights"}[weights]
+    axis.set_title(title, fontsize=7, color="0.35")
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.01, 2.1, "2 %", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
     if any(r["percent"] < LOWEST for r in rows):
@@ -98,8 +108,8 @@ def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict]) -> None:
     style.log_step(axis)
     axis.set_yscale("log")
     axis.set_xlim(left=0.4)
-    columns = 1 if len(conditions) == 1 else 3
-    axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=columns)
+    if len(conditions) == 1:
+        axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2))
 
 
 def _drawn(curve: list[dict]) -> list[float]:

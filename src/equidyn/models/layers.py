@@ -16,7 +16,9 @@ from torch import nn
 ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
 NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
 LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
-WIDE = 64  # channels, up to which a convolution on a GPU costs by the voxel, however few there are
+# channels, up to which a convolution on a GPU costs by the voxel, however few there are (docs/results/gpu)
+WIDE = {torch.bfloat16: 64, torch.float32: 16}
+LONG = 32  # voxels of a row, from which on it pays to take some together
 EPS = torch.finfo(torch.float32).eps
 LAST = torch.channels_last_3d
 
@@ -336,16 +338,18 @@ class Convolution(nn.Conv3d):
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__(channels_in, channels_out, 3, padding=1)
 
-    def fold(self, row: int) -> int:
+    def fold(self, row: int, dtype: torch.dtype) -> int:
         """How many voxels of a row of so many are taken together: a power of two."""
-        fold = 1
-        while row % (2 * fold) == 0 and 2 * fold * max(self.in_channels, self.out_channels) <= WIDE:
+        fold, most = 1, WIDE.get(dtype, 0) // max(self.in_channels, self.out_channels)
+        while row >= LONG and row % (2 * fold) == 0 and 2 * fold <= most:
             fold *= 2
         return fold
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""
-        fold = self.fold(x.shape[-1])
+        kind = x.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        fold = self.fold(x.shape[-1], dtype)
         if fold == 1 or not _on_tensor_cores(x, self.weight):
             return super().forward(x)
         return folded(x.contiguous(memory_format=LAST), self.weight, self.bias, fold)

@@ -7,6 +7,7 @@ import json
 import tarfile
 from pathlib import Path
 
+from equidyn import tasks
 from equidyn.errors import DataError
 from equidyn.files import atomic_write
 from equidyn.provenance import SOURCE, commit
@@ -38,13 +39,15 @@ def pack(
     Raises
     ------
     DataError
-        data that is not there, or a file above the limit: then nothing is written
+        data that is not there or that a task refuses, or a file above the limit: then nothing is written
     """
     found = settings_of(results, runs)
     data = sorted({files_of(results, settings)[0] for settings in found})
     if missing := [str(file) for file in data if not file.is_file()]:
         raise DataError(f"{', '.join(missing)}: not there, expected what `make gpu-data` makes")
     extensions = sorted({file for settings in found for file in _extensions(settings)})
+    for settings in found:  # there, too few held-out items would cost minutes of a GPU
+        tasks.build(settings["task"], files_of(results, settings)[0], settings)
     carried = sorted(wheels.glob("*.whl")) if wheels else []
     with atomic_write(out) as temporary:
         with tarfile.open(temporary, "w:gz") as archive:

@@ -221,9 +221,9 @@ class _Timed:
             print(f"{self.work}: of other settings, data, code, torch or device: discarded", flush=True)
         shutil.rmtree(self.work, ignore_errors=True)
         began, training = time.monotonic(), self.settings["training"]
-        step = self._time_steps()
         measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
-        measuring = self._time_measuring(measurement)
+        measuring = self._time_measuring(measurement)  # first: what it refuses is found before compiling
+        step = self._time_steps()
         share = max(0.0, share - (time.monotonic() - began))
         n = max(LEAST_CHECKPOINTS, min(training["n_checkpoints"], int(MEASURING * share / measuring)))
         storing = self._time_storing()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from equidyn import seeds
 from equidyn.data import store
 from equidyn.data.elements import channel_of
-from equidyn.data.grids import geometry
+from equidyn.data.grids import geometry, held_out_items
 from equidyn.data.grids import read as read_grids
 from equidyn.data.select import one_per_cluster, subset, training_items
 from equidyn.data.voxelize import fits, voxelize_batch
@@ -77,8 +77,13 @@ class Voxels(TrainsInParts):
         self.train, self.n_train = training, len(training)
         self.cluster = torch.from_numpy(arrays["cluster"])
         whole = fits(arrays["positions"], self.offsets, box["grid"], box["resolution"], box["radius"])
-        whole = one_per_cluster(arrays, training[whole[training]])
-        self.seen_items = subset(whole, settings.get("measure", {}).get("n_items", 0))
+        wanted, held_out = settings.get("measure", {}).get("n_items", 0), held_out_items(arrays, whole)
+        if wanted > len(held_out):
+            raise DataError(
+                f"{dataset}: measure.n_items = {wanted}, but only {len(held_out)} of its held-out molecules "
+                f"lie in the box in every orientation; expected at least as many (more n_held_out)"
+            )
+        self.seen_items = subset(one_per_cluster(arrays, training[whole[training]]), wanted)
         few = torch.from_numpy(subset(training, N_POWER))
         sums = [
             self.clean(part.numpy()).double().square().mean().item() * len(part) for part in few.split(32)
