@@ -347,9 +347,10 @@ class Convolution(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        if not _on_tensor_cores(x, self.weight):
+            return super().forward(x)
+        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
         fold = self.fold(x.shape[-1], dtype)
-        if fold == 1 or not _on_tensor_cores(x, self.weight):
+        if fold == 1:
             return super().forward(x)
         return folded(x.contiguous(memory_format=LAST), self.weight, self.bias, fold)
