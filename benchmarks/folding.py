@@ -1,28 +1,35 @@
-"""Which rows of voxels a GPU should take as channels, and up to which width (``models.layers.WIDE``): time of
-convolutions of VoxMol 7M at 64³, forward and backward, by how many voxels are taken together.
+"""How many voxels of a row a GPU should take together as channels, and up to which width (``models.layers``):
+time of the convolutions of VoxMol at 64³ in bf16, forward and backward.
 
-    python benchmarks/folding.py            # on a machine with a GPU: some 20 s
+    PYTHONPATH=src python benchmarks/folding.py            # on a machine with a GPU: some 20 s
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
-from equidyn.models.layers import LAST, folded
+from equidyn.models import registry
+from equidyn.models.layers import LAST, Convolution, folded
 from equidyn.training.execution import products
 
-SHAPES = (  # channels in and out, voxels per edge, how many there are in the network
-    (8, 8, 64, 8),
-    (16, 8, 64, 3),
-    (16, 16, 32, 7),
-    (32, 16, 32, 3),
-    (32, 32, 16, 7),
-    (64, 32, 16, 3),
-)
 FOLDS, WIDTHS, REPEATS = (1, 2, 4, 8, 16), (8, 16, 32, 64, 128), 5
-DTYPES = {"bf16": torch.bfloat16, "tf32": torch.float32}
+
+
+def shapes(size: str, grid: int) -> Counter:
+    """Channels in, channels out and voxels per edge of a network's convolutions, and how many there are."""
+    network, found = registry.build("voxmol", size).to("meta"), Counter()
+
+    def note(module, inputs, output):
+        found[module.in_channels, module.out_channels, inputs[0].shape[-1]] += 1
+
+    for module in network.modules():
+        if isinstance(module, Convolution):
+            module.register_forward_hook(note)
+    network(torch.empty(2, network.n_channels, grid, grid, grid, device="meta"))
+    return found
 
 
 def convolution(fold: int) -> Callable:
@@ -47,14 +54,14 @@ def least(function: Callable, *tensors: torch.Tensor) -> float:
     return min(spent[1:])
 
 
-def timed(shape: tuple[int, int, int, int], items: int, dtype: torch.dtype) -> dict[int, float]:
+def timed(inputs: int, outputs: int, grid: int, items: int) -> dict[int, float]:
     """Milliseconds by fold."""
-    inputs, outputs, grid, _ = shape
-    x = torch.randn(items, inputs, grid, grid, grid, device="cuda", dtype=dtype).to(memory_format=LAST)
-    weight = torch.randn(outputs, inputs, 3, 3, 3, device="cuda", dtype=dtype).to(memory_format=LAST)
-    tensors = [t.requires_grad_() for t in (x, weight, torch.randn(outputs, device="cuda", dtype=dtype))]
-    wide = max(inputs, outputs)
-    folds = [fold for fold in FOLDS if fold == 1 or fold * wide <= WIDTHS[-1]]
+    on = dict(device="cuda", dtype=torch.bfloat16)
+    x = torch.randn(items, inputs, grid, grid, grid, **on).to(memory_format=LAST)
+    weight = torch.randn(outputs, inputs, 3, 3, 3, **on).to(memory_format=LAST)
+    tensors = [t.requires_grad_() for t in (x, weight, torch.randn(outputs, **on))]
+    most = WIDTHS[-1] // max(inputs, outputs)
+    folds = [fold for fold in FOLDS if fold == 1 or (fold <= most and grid % fold == 0)]
     return {fold: least(convolution(fold), *tensors) for fold in folds}
 
 
@@ -62,24 +69,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--precision", choices=DTYPES, default="bf16")
+    parser.add_argument("--size", default="7M")
+    parser.add_argument("--grid", type=int, default=64)
     parser.add_argument("--items", type=int, default=64)
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(f"error: no CUDA device (torch {torch.__version__}); nothing was measured")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {args.precision}, ms by fold")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, ms by voxels taken together")
     total = dict.fromkeys(WIDTHS, 0.0)
-    for shape in SHAPES:
-        with products({"precision": args.precision}):
-            found = timed(shape, args.items, DTYPES[args.precision])
-        print(
-            f"{shape[0]} -> {shape[1]} at {shape[2]}³:",
-            {k: round(v, 2) for k, v in found.items()},
-            flush=True,
-        )
+    for (inputs, outputs, grid), count in sorted(shapes(args.size, args.grid).items()):
+        with products({"precision": "bf16"}):
+            found = timed(inputs, outputs, grid, args.items)
+        told = ", ".join(f"{fold}: {spent:.2f}" for fold, spent in found.items())
+        print(f"{count} x {inputs} -> {outputs} at {grid}³: {told}", flush=True)
         for width in WIDTHS:
-            total[width] += shape[3] * found[max(k for k in found if k == 1 or k * max(shape[:2]) <= width)]
-    print("of a step, by the width up to which is folded:", {k: round(v, 1) for k, v in total.items()})
+            fold = max(k for k in found if k == 1 or k * max(inputs, outputs) <= width)
+            total[width] += count * found[fold]
+    print("of a step, by width:", ", ".join(f"{width}: {spent:.1f}" for width, spent in total.items()))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Check:
         model.load_state_dict(self.weights)
         if hasattr(model, "memory_formats"):
             model.to(memory_format=FORMATS[memory_format])
-            model.reduced_format = FORMATS[memory_format]
+            model.bf16_format = FORMATS[memory_format]
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0

@@ -35,7 +35,7 @@ def test_every_way_is_a_line_and_one_that_fails_is_one_too(dataset, tmp_path, mo
         done = [line for line in row["ways"] if "error" not in line]
         failed = [line for line in row["ways"] if "error" in line]
         assert {line["error"] for line in failed} == {"no | compiler"}
-        assert row["decomposition_over_forwards"] > 0
+        assert row["rows_over_forwards"] > 0 and row["decomposition_over_forwards"] > 0
         assert all(line["steps_per_second"] > 0 and line["tflops"] > 0 for line in done)
         formats = {line["memory_format"] for line in done}
         assert len(formats) == (2 if row["architecture"] == "voxmol" else 1)

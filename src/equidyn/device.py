@@ -123,9 +123,10 @@ def placed(model: "torch.nn.Module", device: "torch.device | str") -> "torch.nn.
 
 
 def placed_for_training(model: "torch.nn.Module", precision: str) -> "torch.nn.Module":
-    """The model, on a GPU and trained with TF32 or bf16 in the memory format that it states for that in
-    ``reduced_format``.
+    """The model; if it is on a GPU and trains in bf16, in the memory format that it states for that case in
+    ``bf16_format``.
     """
-    reduced = precision != "float32" and next(model.parameters()).is_cuda
-    wanted = getattr(model, "reduced_format", None)
-    return model.to(memory_format=wanted) if reduced and wanted is not None else model
+    wanted = getattr(model, "bf16_format", None)
+    if wanted is None or precision != "bf16" or not next(model.parameters()).is_cuda:
+        return model
+    return model.to(memory_format=wanted)

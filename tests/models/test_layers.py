@@ -1,11 +1,13 @@
 """Layers made anew for CPUs are torch's: values, gradients, gradients of gradients."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import folding
 from equidyn.models import layers, registry
 
 LAST = torch.channels_last_3d
@@ -207,37 +209,86 @@ def test_a_norm_keeps_the_dtype_of_its_input_under_autocast():
 @pytest.mark.parametrize("fold", [1, 2, 3, 6])
 def test_rows_of_voxels_as_channels_are_the_same_convolution(widths, fold):
     inputs, outputs = widths
-    x = grids(2, inputs, 4, 3, 6)
+    x = grids(2, inputs, 4, 3, 12)
     weight, bias = drawn(outputs, inputs, 3, 3, 3, seed=1), drawn(outputs, seed=2)
     expected, found = F.conv3d(x, weight, bias, padding=1), layers.folded(x, weight, bias, fold)
     assert torch.allclose(found, expected, atol=1e-12)
+    assert fold == 1 or found.is_contiguous(memory_format=LAST)
     along = drawn(*expected.shape, seed=3)
     for one, other in zip(*(torch.autograd.grad(y, (x, weight, bias), along) for y in (found, expected))):
         assert torch.allclose(one, other, atol=1e-12)
 
 
 def test_few_channels_of_long_rows_are_folded_and_others_are_not():
-    few, low, full = layers.Convolution(8, 8), torch.bfloat16, torch.float32
-    assert [few.fold(row, low) for row in (64, 32, 36, 33, 16)] == [layers.WIDE[low] // 8] * 2 + [4, 1, 1]
-    assert [few.fold(64, dtype) for dtype in (full, torch.float64)] == [layers.WIDE[full] // 8, 1]
-    half = layers.WIDE[low] // 2
-    widths = (half, 1), (1, half), (2 * half, 1)
-    assert [layers.Convolution(*both).fold(64, low) for both in widths] == [2, 2, 1]
+    few = layers.Convolution(8, 8)
+    assert [few.fold(row) for row in (64, 32, 36, 33, 16)] == [layers.WIDE // 8] * 2 + [4, 1, 1]
+    widths = (layers.FEW, 1), (1, layers.FEW), (layers.FEW + 1, 1)
+    folds = [layers.Convolution(*both).fold(64) for both in widths]
+    assert folds == [layers.WIDE // layers.FEW] * 2 + [1]
 
 
-def test_a_network_whose_convolutions_are_folded_is_the_same(monkeypatch):
-    torch.manual_seed(0)
-    network = registry.build("voxmol", "tiny").eval()
-    x, folds = torch.randn(2, 8, 8, 8, 8), []
+@pytest.fixture
+def folded(monkeypatch):
+    """How many voxels were taken together, as if this machine were a GPU, in rows of four and more."""
+    folds = []
 
-    def folded(*args, original=layers.folded):
+    def noted(*args, original=layers.folded):
         folds.append(args[-1])
         return original(*args)
 
-    monkeypatch.setattr(layers, "folded", folded)
+    monkeypatch.setattr(layers, "folded", noted)
     monkeypatch.setattr(layers, "LONG", 4)
-    expected = network(x)
-    assert not folds  # on a CPU they are torch's
-    monkeypatch.setattr(layers, "_on_tensor_cores", lambda x, weight: True)
-    assert torch.allclose(network(x), expected, atol=1e-5)
-    assert len(folds) > 4 and min(folds) > 1
+    monkeypatch.setattr(layers, "_in_bf16_on_a_gpu", lambda x: True)
+    return folds
+
+
+def results_of(network, x):
+    y = network(x)
+    y.square().mean().backward()
+    gradients = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    return [y.detach(), *gradients]
+
+
+def test_a_network_whose_convolutions_are_folded_is_the_same(folded, monkeypatch):
+    network, x = registry.build("voxmol", "tiny").eval(), torch.randn(2, 8, 8, 8, 8)
+    found = results_of(network, x)
+    assert len(folded) > 4 and max(folded) == 8
+    for same in ("weights that are contiguous", "no folds"):
+        folded.clear()
+        if same == "no folds":
+            monkeypatch.setattr(layers.Convolution, "folds", False)
+        else:
+            network.to(memory_format=torch.contiguous_format)
+        expected = results_of(network, x)
+        assert not folded
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+        network.to(memory_format=LAST)
+
+
+def test_only_bfloat16_on_a_gpu_is_folded():
+    class OnDevice:
+        def __init__(self, is_cuda, dtype):
+            self.is_cuda, self.dtype = is_cuda, dtype
+
+    low, full = torch.bfloat16, torch.float32
+    asked = [OnDevice(*both) for both in ((True, low), (True, full), (False, low))]
+    assert [layers._in_bf16_on_a_gpu(x) for x in asked] == [True, False, False]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an autocast for a device that is not there
+        for dtype in (low, torch.float16):
+            torch.set_autocast_dtype("cuda", dtype)
+            torch.set_autocast_enabled("cuda", True)
+            try:
+                assert layers._in_bf16_on_a_gpu(OnDevice(True, full)) == (dtype == low)
+            finally:
+                torch.set_autocast_enabled("cuda", False)
+                torch.set_autocast_dtype("cuda", torch.float16)
+
+
+def test_shapes_of_a_network_are_those_of_its_convolutions():
+    found = folding.shapes("tiny", 8)
+    network = registry.build("voxmol", "tiny")
+    assert sum(found.values()) == sum(isinstance(m, layers.Convolution) for m in network.modules())
+    assert found[8, 4, 8] >= 1 and found[4, 8, 8] >= 1  # into the network, and out of it

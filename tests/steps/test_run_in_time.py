@@ -217,6 +217,29 @@ def test_the_plan_stays_within_the_time(results, tmp_path, monkeypatch, step_sec
     assert timed.plan(1.0, None) == planned  # kept
 
 
+def test_what_measuring_refuses_is_found_before_a_step_is_taken(results, tmp_path, monkeypatch):
+    (settings,) = module.settings_of(results, ["forces"])
+    timed = module._Timed(results, {**settings, "device": "cpu"}, tmp_path)
+
+    def refused(measurement):
+        raise DataError("too few items")
+
+    monkeypatch.setattr(timed, "_time_measuring", refused)
+    monkeypatch.setattr(timed, "_time_steps", lambda: pytest.fail("steps were taken"))
+    with pytest.raises(DataError, match="too few items"):
+        timed.plan(600, None)
+
+
+def test_what_a_task_refuses_is_not_packed(results, tmp_path):
+    shutil.copytree(results, tmp_path / "gpu")
+    path = tmp_path / "gpu/runs/forces/config.yaml"
+    settings = read_settings(path)
+    path.write_text(json.dumps({**settings, "measure": {**settings["measure"], "n_items": 10**6}}))
+    with pytest.raises(DataError, match="n_items"):
+        pack(tmp_path / "gpu", tmp_path / "pack.tar.gz", runs=["forces"])
+    assert not (tmp_path / "pack.tar.gz").exists()
+
+
 def test_says_what_is_missing_and_runs_nothing(results, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_Timed", None)
     with pytest.raises(DataError, match="runs/.*make gpu-data"):

@@ -241,27 +241,39 @@ def test_the_memory_format_is_the_devices():
     )
 
 
-@pytest.mark.parametrize(
-    ("device", "precision", "moved"),
-    [("cuda", "bf16", 1), ("cuda", "tf32", 1), ("cuda", "float32", 0), ("cpu", "bf16", 0)],
-)
-def test_of_reduced_precision_a_gpu_gets_the_format_for_that(device, precision, moved):
-    network, asked = registry.build("voxmol", "tiny"), []
+CASES = [("cuda", "bf16", 1), ("cuda", "tf32", 0), ("cuda", "float32", 0), ("cpu", "bf16", 0)]
 
-    class OnDevice:
-        reduced_format = network.reduced_format
 
-        def parameters(self):
+@pytest.mark.parametrize(("device", "precision", "moved"), CASES)
+def test_in_bf16_a_gpu_gets_the_format_for_that(device, precision, moved):
+    asked = []
+
+    class OnDevice(torch.nn.Linear):
+        bf16_format = registry.build("voxmol", "tiny").bf16_format
+
+        def parameters(self, *args):
             yield SimpleNamespace(is_cuda=device == "cuda")
 
         def to(self, memory_format):
             asked.append(memory_format)
             return self
 
-    model = OnDevice()
+    model = OnDevice(1, 1)
     assert placed_for_training(model, precision) is model
     assert asked == [torch.channels_last_3d] * moved
-    assert placed_for_training(network, precision) is network
+
+
+def test_a_trainer_takes_the_format_of_its_precision(monkeypatch):
+    given, there = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    asked = []
+
+    def place(model, precision):
+        asked.append((model, precision))
+        return there
+
+    monkeypatch.setattr("equidyn.training.trainer.placed_for_training", place)
+    trainer = Trainer(given, object(), {**TRAINING, "precision": "tf32"}, 0, "r")
+    assert asked == [(given, "tf32")] and trainer.model is there
 
 
 @pytest.mark.parametrize("asked", [dict(execution="graphs"), dict(precision="bf16")])

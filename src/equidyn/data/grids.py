@@ -72,7 +72,7 @@ def _chosen(arrays: dict[str, np.ndarray], box: dict) -> tuple[np.ndarray, dict[
     """Held-out items that lie in the box in every orientation, one per molecule; and counts."""
     offsets, positions, held_out = arrays["offsets"], arrays["positions"], arrays["split"] == 1
     whole = fits(positions, offsets, box["grid"], box["resolution"], box["radius"])
-    items = held_out_items(arrays, whole)
+    items = whole_held_out(arrays, whole)
     cut = outside(positions, offsets, box["grid"], box["resolution"])
     return items, {
         "held-out structures": int(held_out.sum()),
@@ -83,7 +83,7 @@ def _chosen(arrays: dict[str, np.ndarray], box: dict) -> tuple[np.ndarray, dict[
     }
 
 
-def held_out_items(arrays: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
+def whole_held_out(arrays: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarray:
     """Held-out items among those that lie in the box in every orientation, one per molecule: indices.
 
     Parameters

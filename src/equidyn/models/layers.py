@@ -16,9 +16,9 @@ from torch import nn
 ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
 NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
 LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
-# channels, up to which a convolution on a GPU costs by the voxel, however few there are (docs/results/gpu)
-WIDE = {torch.bfloat16: 64, torch.float32: 16}
-LONG = 32  # voxels of a row, from which on it pays to take some together
+FEW = 16  # channels, up to which a convolution on a GPU takes voxels of a row together,
+WIDE = 64  # to so many channels,
+LONG = 32  # in rows of at least so many voxels: where it was measured to pay (docs/results/gpu)
 EPS = torch.finfo(torch.float32).eps
 LAST = torch.channels_last_3d
 
@@ -28,8 +28,12 @@ def _ours(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and eager
 
 
-def _on_tensor_cores(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    return x.is_cuda and weight.is_contiguous(memory_format=LAST)
+def _in_bf16_on_a_gpu(x: torch.Tensor) -> bool:
+    if not x.is_cuda:
+        return False
+    if torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda") == torch.bfloat16
+    return x.dtype == torch.bfloat16
 
 
 def _differentiable(function: Callable, inputs: tuple[torch.Tensor, ...], gradient: torch.Tensor) -> tuple:
@@ -310,9 +314,10 @@ class Pointwise(nn.Conv3d):
 def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int) -> torch.Tensor:
     """A 3×3×3 convolution, padded by one voxel, of rows of ``fold`` voxels as if they were channels.
 
-    A row and the rows beside it hold all that a voxel of the row needs, so its kernel is the given one, moved
-    to the voxel's place among zeros: fold² times the weights for 1 / fold of the voxels, which in
-    channels-last grids lie in memory as they should.
+    On a GPU a convolution of 8 channels takes about as long as one of 64, whose tiles it fills with nothing.
+    Such a row and the rows beside it hold all that each of its voxels needs: a voxel's kernel is the given
+    one, moved to the voxel's place among zeros. That is fold² times the weights for 1 / fold of the voxels;
+    in channels-last grids taking rows together copies nothing.
 
     Parameters
     ----------
@@ -333,24 +338,26 @@ def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int)
 
 
 class Convolution(nn.Conv3d):
-    """A 3×3×3 convolution, padded by one voxel. On a GPU and channels-last, few channels are folded."""
+    """A 3×3×3 convolution, padded by one voxel. In bf16 on a GPU few channels are ``folded`` where grids and
+    weights are channels-last, unless ``folds`` is False.
+    """
+
+    folds = True
 
     def __init__(self, channels_in: int, channels_out: int):
         super().__init__(channels_in, channels_out, 3, padding=1)
 
-    def fold(self, row: int, dtype: torch.dtype) -> int:
+    def fold(self, row: int) -> int:
         """How many voxels of a row of so many are taken together: a power of two."""
-        fold, most = 1, WIDE.get(dtype, 0) // max(self.in_channels, self.out_channels)
-        while row >= LONG and row % (2 * fold) == 0 and 2 * fold <= most:
+        fold, wide = 1, max(self.in_channels, self.out_channels)
+        while wide <= FEW and row >= LONG and row % (2 * fold) == 0 and 2 * fold * wide <= WIDE:
             fold *= 2
         return fold
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""
-        if not _on_tensor_cores(x, self.weight):
-            return super().forward(x)
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
-        fold = self.fold(x.shape[-1], dtype)
-        if fold == 1:
+        fold = self.fold(x.shape[-1])
+        last = self.weight.is_contiguous(memory_format=LAST)
+        if fold == 1 or not (self.folds and last and _in_bf16_on_a_gpu(x)):
             return super().forward(x)
         return folded(x.contiguous(memory_format=LAST), self.weight, self.bias, fold)

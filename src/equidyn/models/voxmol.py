@@ -89,7 +89,7 @@ class VoxMol(UNet):
 
     # a fifth faster per step on CPU; kernels of GPUs for few channels in float32 are slow in it
     memory_formats = {"cpu": torch.channels_last_3d, "cuda": torch.contiguous_format}
-    reduced_format = torch.channels_last_3d  # of training with TF32 or bf16 on a GPU
+    bf16_format = torch.channels_last_3d  # of training in bf16 on a GPU
 
     def __init__(self, width, multipliers, attention, blocks, n_groups, dropout, n_channels=8):
         def stage(width_in: int, width_out: int, with_attention: bool) -> Stage:

@@ -17,6 +17,7 @@ REPOSITORY = SOURCE.parents[1]
 CODE = (
     "src/equidyn",
     "benchmarks/gpu_check.py",
+    "benchmarks/folding.py",
     "resources/paper_milestones.csv",
     "Makefile",
     "pyproject.toml",
@@ -46,7 +47,7 @@ def pack(
     if missing := [str(file) for file in data if not file.is_file()]:
         raise DataError(f"{', '.join(missing)}: not there, expected what `make gpu-data` makes")
     extensions = sorted({file for settings in found for file in _extensions(settings)})
-    for settings in found:  # there, too few held-out items would cost minutes of a GPU
+    for settings in found:  # what a task refuses is found here, not on the machine with the GPU
         tasks.build(settings["task"], files_of(results, settings)[0], settings)
     carried = sorted(wheels.glob("*.whl")) if wheels else []
     with atomic_write(out) as temporary:

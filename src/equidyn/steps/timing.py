@@ -5,6 +5,7 @@ ratio of two runs is taken within rounds. The step is that of training itself, o
 prediction.
 """
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from equidyn.device import hardware
+from equidyn.models import layers
 from equidyn.results.columns import TIMING
 from equidyn.results.tables import write_table
 from equidyn.steps.run import Run, load, read_settings
@@ -62,7 +64,10 @@ class _Timed:
             parameters=sum(p.numel() for p in model.parameters()), batch_size=training["batch_size"]
         )
         about |= dict(threads=torch.get_num_threads(), hardware=hardware(next(model.parameters()).device))
-        trainer = Trainer(model, task, training, run.settings["seed"], run.settings["run"])
+        about_run = run.settings["seed"], run.settings["run"]
+        trainer = Trainer(
+            copy.deepcopy(model), task, training, *about_run
+        )  # measuring has a format of its own
         made = cls(run, trainer, batches, about)
         made.about |= dict(train_flops=_flops(made._advance))
         made.about |= dict(item_flops=_flops(lambda: made._predict(0)) / len(batches[0]))
@@ -83,7 +88,7 @@ class _Timed:
 
     def _advance(self) -> None:
         step = self.step % self.run.settings["training"]["steps"]
-        self.run.model.train()
+        self.trainer.model.train()
         self.trainer.advance(step, self.trainer.draws().of_step(step))
         self.step += 1
 
@@ -104,8 +109,13 @@ class _Timed:
 
 
 def _flops(work: Callable[[], None]) -> int:
-    """Counted, in the plain form of attention, whose products are counted on every device."""
-    counter = FlopCounterMode(display=False)
-    with sdpa_kernel(SDPBackend.MATH), counter:
-        work()
+    """Counted, in the plain form of attention, whose products are counted on every device, and without the
+    zeros of ``layers.folded``.
+    """
+    counter, layers.Convolution.folds = FlopCounterMode(display=False), False
+    try:
+        with sdpa_kernel(SDPBackend.MATH), counter:
+            work()
+    finally:
+        layers.Convolution.folds = True
     return counter.get_total_flops()

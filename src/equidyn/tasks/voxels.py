@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from equidyn import seeds
 from equidyn.data import store
 from equidyn.data.elements import channel_of
-from equidyn.data.grids import geometry, held_out_items
+from equidyn.data.grids import geometry, whole_held_out
 from equidyn.data.grids import read as read_grids
 from equidyn.data.select import one_per_cluster, subset, training_items
 from equidyn.data.voxelize import fits, voxelize_batch
@@ -77,7 +77,7 @@ class Voxels(TrainsInParts):
         self.train, self.n_train = training, len(training)
         self.cluster = torch.from_numpy(arrays["cluster"])
         whole = fits(arrays["positions"], self.offsets, box["grid"], box["resolution"], box["radius"])
-        wanted, held_out = settings.get("measure", {}).get("n_items", 0), held_out_items(arrays, whole)
+        wanted, held_out = settings.get("measure", {}).get("n_items", 0), whole_held_out(arrays, whole)
         if wanted > len(held_out):
             raise DataError(
                 f"{dataset}: measure.n_items = {wanted}, but only {len(held_out)} of its held-out molecules "
