@@ -10,6 +10,7 @@ from common import REPOSITORY
 from matplotlib.collections import PathCollection
 from matplotlib.quiver import Quiver
 
+from equidyn.figures import published
 from equidyn.figures.style import COLUMN, WIDE, plt
 from equidyn.results import tables
 from equidyn.results.columns import MOLECULE
@@ -269,4 +270,34 @@ def test_arrows_of_a_molecule_lie_within_their_panels(tmp_path):
             arrows += [(x + u, axis.get_xlim()) for x, u in zip(drawn.X, drawn.U)]
     assert len(arrows) == 15 and max(abs(x) for x, _ in arrows) > 2
     assert all(lo < x < hi for x, (lo, hi) in arrows)
+    plt.close(figure)
+
+
+def test_of_several_times_live_and_averaged_weights_have_a_panel_each():
+    rows, paper = tables.read([TABLES / "gpu/flow.csv"]), tables.read_paper(published.PAPER)
+    figure = published.draw(rows, paper)
+    assert [axis.get_title() for axis in figure.axes] == ["live weights", "EMA weights"]
+    drawn = [
+        {line.get_label(): line.get_ydata() for line in axis.lines if str(line.get_label()).startswith("t=")}
+        for axis in figure.axes
+    ]
+    for weights, lines in zip(("live", "ema"), drawn):
+        for condition, percent in lines.items():
+            curve = tables.curve(rows, "flow", condition=condition, weights=weights)
+            assert list(percent) == [row["percent"] for row in curve]
+    assert len(drawn[0]) == len(drawn[1]) == 8
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 8 + 1
+    plt.close(figure)
+
+
+def test_percentages_that_are_rounding_are_drawn_at_the_lowest():
+    rows = tables.read([TABLES / "gpu/forces-equal-rows.csv"])
+    figure = published.draw(rows, tables.read_paper(published.PAPER))
+    curve = tables.curve(rows, "forces-equal-rows")
+    (axis,) = figure.axes
+    (line,) = [line for line in axis.lines if str(line.get_label()).startswith("forces-equal-rows")]
+    assert min(row["percent"] for row in curve) < published.LOWEST < max(row["percent"] for row in curve)
+    assert list(line.get_ydata()) == [max(row["percent"], published.LOWEST) for row in curve]
+    assert any("drawn there" in text.get_text() for text in axis.texts)
     plt.close(figure)
