@@ -97,7 +97,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
             for k, run in enumerate(runs):
                 curve = tables.curve(rows, run, condition=condition)
                 _draw_seed(left, right, curve, colour, label if k == 0 else None)
-        _dress(left, right, style.LABEL.get(reference, reference) + (f", {condition}" if condition else ""))
+        _dress(left, right, style.label(reference) + (f", {condition}" if condition else ""))
     note = style.HOLLOW.replace("\n", " ")
     if rows[0]["task"] == "voxels" and published:
         note += "\nthe paper's voxel runs have σ = 0.9"

@@ -66,7 +66,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
                     label=f"step {step}, mean {values.mean():.2g}",
                 )
         axis.axhline(1, color="0.4", lw=0.7)
-        axis.set_ylabel(f"{style.LABEL.get(run, run)}\n(f$_R$ − T)² / mean")
+        axis.set_ylabel(f"{style.label(run)}\n(f$_R$ − T)² / mean")
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     axes[-1, 0].set_xticks(range(24), [" ".join(labels[i]) for i in order], rotation=90, fontsize=7)
     return figure

@@ -52,7 +52,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             [r["baseline_ratio_hi"] for r in last] - ratio,
         ]
         right.bar(x, ratio, width, color=colours, yerr=np.maximum(ends, 0), error_kw=dict(lw=0.8))
-        left.bar([0], [0], color=style.colour(run), label=style.LABEL.get(run, run))
+        left.bar([0], [0], color=style.colour(run), label=style.label(run))
     ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
     left.plot(
         [p for p, r in zip(place, ema) if r],

@@ -58,7 +58,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
             style.sequence(len(conditions))[conditions.index(condition)] if condition else style.colour(run)
         )
         marker = MARKERS[runs.index(run) % len(MARKERS)]
-        label = f"{style.LABEL.get(run, run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])
+        label = f"{style.label(run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])
         scatter.plot(x, y, "-", lw=0.5, color=colour, alpha=0.4)
         scatter.plot(x[~used], y[~used], marker, ms=3.5, color=colour, mfc="white", mew=0.8)
         scatter.plot(x[used], y[used], marker, ms=4, color=colour, mew=0, label=label)

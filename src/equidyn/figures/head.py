@@ -51,7 +51,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         slope = f": slope {fitted_slope(x[used], y[used]):.3g}" if used.sum() > 2 else ""
         left.plot(x, y, "-", lw=0.6, color=colour)
         left.plot(x[~used], y[~used], "o", ms=3.5, color=colour, mfc="white", label="does not count")
-        left.plot(x[used], y[used], "o", ms=3.5, color=colour, label=f"{style.LABEL.get(run, run)}{slope}")
+        left.plot(x[used], y[used], "o", ms=3.5, color=colour, label=f"{style.label(run)}{slope}")
         left.plot(x, measured, "x", ms=5, mew=0.8, color="0.45", label="measured (24 rotations)")
         style.star(left, x[-1], y[-1], used[-1], colour)
         left.plot(x, y[0] * x / x[0], ":", color="0.5", lw=1, label="head alone: slope 1")

@@ -60,7 +60,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     run, dropout = attributes.get("run", ""), attributes.get("dropout", 0)
     unit = style.unit(attributes.get("task"))
     figure.suptitle(
-        f"{style.LABEL.get(run, run)}, {attributes.get('block', '')}, {unit}; a: "
+        f"{style.label(run)}, {attributes.get('block', '')}, {unit}; a: "
         f"{attributes.get('axis_a', '')}, b: {attributes.get('axis_b', '')} (eigenvectors)\n"
         f"same: one draw of {attributes['n_fresh']} rotations per item for all points; fresh: a new one at "
         f"every point{f', dropout {dropout:g}' if dropout else ''}",

@@ -104,7 +104,7 @@ def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
-    panels[0].set_title(style.LABEL.get(name, name), loc="left")
+    panels[0].set_title(style.label(name), loc="left")
     panels[2].axvline(1, color=FAINT, lw=1, ls=":", zorder=0)
 
 

@@ -80,7 +80,7 @@ def _panels(panels: list[Axes], found: dict) -> None:
     left, middle, right = panels
     true, predicted, twirled = (found[name] for name in ("target", "predicted", "twirled"))
     colour = style.QUANTITY
-    _skeleton(left, found, style.LABEL.get(found["run"], found["run"]))
+    _skeleton(left, found, style.label(found["run"]))
     _arrows(left, found, [(true, "0.7", "true force"), (predicted, "0.25", "predicted, f")])
     _skeleton(middle, found, "errors")
     errors = [(predicted - true, colour["total"], "error of f"), (twirled - true, colour["twirled"], "of T")]

@@ -42,7 +42,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.5))
     for run in tables.runs(rows):
         curve, colour = tables.curve(rows, run), style.colour(run)
-        label = style.LABEL.get(run, run)
+        label = style.label(run)
         loss(right, curve, colour, label, style.marker(run))
         if max(r["percent"] for r in curve) > TIED:
             percent(left, curve, colour, marker=style.marker(run))

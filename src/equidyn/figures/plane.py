@@ -53,7 +53,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
 def _ours(axis: Axes, rows: list[dict]) -> None:
     names = tables.runs(rows)
     timed = [c for c in tables.main_conditions(rows, names[0]) if c]
-    lines = [(names[0], c, c) for c in timed] or [(run, "", style.LABEL.get(run, run)) for run in names]
+    lines = [(names[0], c, c) for c in timed] or [(run, "", style.label(run)) for run in names]
     colours = style.sequence(len(timed)) if timed else [style.colour(run) for run in names]
     markers = style.MARKERS if timed else [style.marker(run) for run in names]
     for colour, marker, (run, condition, label) in zip(colours, cycle(markers), lines):
@@ -64,7 +64,7 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])
                 _path(axis, x, y, counts, colour, marker, line, label if weights == "live" else None)
-    title = style.LABEL.get(names[0], names[0]) if timed else "this workflow"
+    title = style.label(names[0]) if timed else "this workflow"
     _dress(axis, title, "total loss / zero predictor's (learning goes right)")
 
 

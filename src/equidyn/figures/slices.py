@@ -51,7 +51,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         if kind == "slice":
             first = _slices(figure, place, fields)
             run = path.split("/")[-2]
-            first.set_ylabel(f"{style.LABEL.get(run, run)}\nstep {step}", fontsize=7.5)
+            first.set_ylabel(f"{style.label(run)}\nstep {step}", fontsize=7.5)
             continue
         sigma = float((fields["noisy"] - fields["clean"]).std())
         for j, name in enumerate(COLUMNS):  # at LEVEL the noisy surface would be everywhere

@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 from equidyn.declarations import own_tasks  # noqa: E402
 from equidyn.files import atomic_write  # noqa: E402
-from equidyn.results.labels import LABEL  # noqa: E402, F401
+from equidyn.results.labels import label  # noqa: E402
 from equidyn.results.verdicts import counted  # noqa: E402
 from equidyn.symmetry.limits import LEARNED  # noqa: E402
 
@@ -102,7 +102,7 @@ def sequence(n: int) -> list:
 
 def heading(run: str) -> str:
     """A run's label as the title of a narrow panel."""
-    return LABEL.get(run, run).replace(", ", ",\n").replace(" (", "\n(")
+    return label(run).replace(", ", ",\n").replace(" (", "\n(")
 
 
 def panels(names: list[str]) -> tuple[Figure, np.ndarray]:

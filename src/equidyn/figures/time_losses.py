@@ -78,6 +78,6 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         labels,
         loc="outside lower center",
         ncols=5,
-        title=f"{style.LABEL.get(run, run)}; numerical floor at most {floor:.0e} nm²",
+        title=f"{style.label(run)}; numerical floor at most {floor:.0e} nm²",
     )
     return figure

@@ -38,7 +38,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
                 continue
             percent(above, curve, colour, marker=style.marker(run))
             percent(above, tables.curve(rows, run, condition=condition, weights="ema"), colour, "--")
-            loss(below, curve, colour, style.LABEL.get(run, run), style.marker(run))
+            loss(below, curve, colour, style.label(run), style.marker(run))
         published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
     for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
         style.percent_scale(above, named=condition == times[0])

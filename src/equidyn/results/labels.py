@@ -11,3 +11,8 @@ LABEL = {
     "forces-raw-aug": "raw directions, augmented",
     "forces-control": "EScAIP, tied head (control)",
 }
+
+
+def label(run: str) -> str:
+    """What a run is called: its own name where it has no other."""
+    return LABEL.get(run, run)
