@@ -15,6 +15,7 @@ import torch
 
 from equidyn.analysis.force_head import least_squares_head
 from equidyn.data import store
+from equidyn.data.padding import Ragged
 from equidyn.steps.measure_run import load_last
 from equidyn.symmetry import groups
 from equidyn.symmetry.measure import measure
@@ -32,13 +33,17 @@ COLUMNS = (
 )
 
 
+def _double(ragged: Ragged) -> Ragged:
+    return Ragged(ragged.values.double(), ragged.offsets)
+
+
 def predicted(run: Path, data: Path, n_train: int | None = None) -> dict:
     """The decomposition of the least-squares head, held-out items, all 24 rotations of the cube (exact for a
     linear head).
     """
     loaded, _ = load_last(run, data)
     task, model = loaded.task, loaded.model.double()
-    task.positions, task.forces = task.positions.double(), task.forces.double()
+    task.positions, task.forces = _double(task.positions), _double(task.forces)
     items = task.by_size(task.train[:n_train])
     batches = (task.inputs_of(model, part) for part in items.split(64))
     scaled = ((inputs, forces / task.force_scale) for inputs, forces in batches)

@@ -21,9 +21,9 @@ DATASETS = {
 
 
 @functools.cache
-def _file(name):
+def file_of(name):
     folder = tempfile.TemporaryDirectory()
-    _file.folders = [*getattr(_file, "folders", []), folder]  # until the process ends
+    file_of.folders = [*getattr(file_of, "folders", []), folder]  # until the process ends
     path = Path(folder.name) / "d.h5"
     build(DATASETS[name], str(path))
     return path
@@ -31,7 +31,7 @@ def _file(name):
 
 def _task(name, architecture, measure=MEASURE, **training):
     training = {**TRAINING, **training}
-    return tasks.build(name, _file(name), dict(training=training, measure=measure)), architecture, training
+    return tasks.build(name, file_of(name), dict(training=training, measure=measure)), architecture, training
 
 
 def small_forces(folder):

@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 from common import REPOSITORY
+from small_tasks import file_of, small_forces
 
-from benchmarks import fuzz, fuzz_targets
+from benchmarks import fuzz, fuzz_targets, linear_head
+from equidyn.models import registry
+from equidyn.steps.run import Run
 
 REAL = REPOSITORY.parent / "shared/data"
 
@@ -71,3 +74,13 @@ def test_bench_prints_ratios(monkeypatch):
     page = bench.report(None)
     rows = [line.split("|") for line in page.splitlines() if line.startswith("| ") and "tiny" in line]
     assert len(rows) == 2 * len(tiny) + 1 and all(float(row[2]) > 0 for row in rows)
+
+
+def test_the_best_linear_head_is_predicted_from_poses_alone(tmp_path, monkeypatch):
+    task, architecture, _ = small_forces(tmp_path)
+    run = Run({}, task, registry.build(architecture, "tiny", 0).eval())
+    monkeypatch.setattr(linear_head, "load_last", lambda run_folder, data: (run, 0))
+    found = linear_head.predicted(tmp_path / "forces", file_of("forces"))
+    assert tuple(found) == linear_head.COLUMNS and found["n_train"] == task.n_train
+    assert 0 < found["percent"] < 100 and found["lo"] < found["percent"] < found["hi"]
+    assert 0 < found["total_over_zero"] < 10
