@@ -33,7 +33,8 @@ COLUMNS = (
 )
 
 
-def _double(ragged: Ragged) -> Ragged:
+def doubled(ragged: Ragged) -> Ragged:
+    """Arrays of a task in float64."""
     return Ragged(ragged.values.double(), ragged.offsets)
 
 
@@ -43,7 +44,7 @@ def predicted(run: Path, data: Path, n_train: int | None = None) -> dict:
     """
     loaded, _ = load_last(run, data)
     task, model = loaded.task, loaded.model.double()
-    task.positions, task.forces = _double(task.positions), _double(task.forces)
+    task.positions, task.forces = doubled(task.positions), doubled(task.forces)
     items = task.by_size(task.train[:n_train])
     batches = (task.inputs_of(model, part) for part in items.split(64))
     scaled = ((inputs, forces / task.force_scale) for inputs, forces in batches)

@@ -8,7 +8,6 @@ from common import SETTINGS, TRAINING
 
 from equidyn import tasks
 from equidyn.data.build import build
-from equidyn.data.padding import Ragged
 
 MEASURE = dict(n_items=4, batch_size=4)
 BOX = dict(elements=["C", "H", "O", "N", "F", "S", "Cl", "Br"], grid=8, resolution=0.5, radius=0.5)
@@ -45,8 +44,3 @@ def small_voxels(folder):
 
 def small_flow(folder):
     return _task("flow", "proteina", self_conditioning=0.5)
-
-
-def doubled(ragged: Ragged) -> Ragged:
-    """Arrays of a task in float64."""
-    return Ragged(ragged.values.double(), ragged.offsets)

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from small_tasks import doubled
 
+from benchmarks.linear_head import doubled
 from equidyn.analysis.force_head import head_deviation, least_squares_head, parts_of_change
 from equidyn.models import registry
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from small_tasks import doubled
 
+from benchmarks.linear_head import doubled
 from equidyn.models import registry
 from equidyn.tasks.forces import l2_norm
 

@@ -14,6 +14,7 @@ import numpy as np
 from equidyn import files
 from equidyn.data import store
 from equidyn.data.elements import channel_of
+from equidyn.data.select import one_per_cluster
 from equidyn.data.voxelize import fits, outside, voxelize_batch
 from equidyn.errors import DataError
 from equidyn.guards import content_digest
@@ -90,9 +91,7 @@ def whole_held_out(arrays: dict[str, np.ndarray], whole: np.ndarray) -> np.ndarr
     ----------
     arrays : of the dataset;  whole : [n_items] bool, see ``voxelize.fits``
     """
-    items = np.flatnonzero((arrays["split"] == 1) & whole)
-    _, first = np.unique(arrays["cluster"][items], return_index=True)
-    return np.sort(items[first])
+    return one_per_cluster(arrays, np.flatnonzero((arrays["split"] == 1) & whole))
 
 
 def _write_grids(file: h5py.File, arrays: dict[str, np.ndarray], items: np.ndarray, box: dict) -> None:

@@ -222,9 +222,7 @@ class _Timed:
         shutil.rmtree(self.work, ignore_errors=True)
         began, training = time.monotonic(), self.settings["training"]
         measurement = Measured(self.loaded, self.data, self.work / "timing").measurement
-        measuring = self._time_measuring(
-            measurement
-        )  # first, so that what it refuses is found before anything is compiled
+        measuring = self._time_measuring(measurement)  # what it refuses is found before anything is compiled
         step = self._time_steps()
         share = max(0.0, share - (time.monotonic() - began))
         n = max(LEAST_CHECKPOINTS, min(training["n_checkpoints"], int(MEASURING * share / measuring)))

@@ -57,6 +57,7 @@ class _Timed:
 
     @classmethod
     def of(cls, run: Run) -> "_Timed":
+        """With its trainer, its held-out batches, and what a step and a prediction count in operations."""
         training, task, model = run.settings["training"], run.task, run.model
         batches = task.held_out(model, task.conditions[0])
         about = dict(run=run.settings["run"], task=task.name, n_train=task.n_train)
@@ -64,10 +65,8 @@ class _Timed:
             parameters=sum(p.numel() for p in model.parameters()), batch_size=training["batch_size"]
         )
         about |= dict(threads=torch.get_num_threads(), hardware=hardware(next(model.parameters()).device))
-        about_run = run.settings["seed"], run.settings["run"]
-        trainer = Trainer(
-            copy.deepcopy(model), task, training, *about_run
-        )  # measuring has a format of its own
+        trained = copy.deepcopy(model)  # training may place it otherwise, and compiles it
+        trainer = Trainer(trained, task, training, run.settings["seed"], run.settings["run"])
         made = cls(run, trainer, batches, about)
         made.about |= dict(train_flops=_flops(made._advance))
         made.about |= dict(item_flops=_flops(lambda: made._predict(0)) / len(batches[0]))
