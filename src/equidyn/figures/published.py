@@ -143,9 +143,10 @@ def _published(axis: Axes, task: str, paper: list[dict], colours: dict[str, str]
             [r["percent"] for r in points],
             "D",
             ms=3,
-            mfc="none",
+            mfc="white",
             mec=edge,
-            mew=0.7,
+            mew=0.9,
+            zorder=4,  # above our curves, which they are compared with
             label=label,
         )
         label = None
