@@ -147,9 +147,10 @@ class Check:
             self.run.task.loss(trainer.model.to("meta"), batch)[0].backward()
         return counter.get_total_flops()
 
-    def profile(self, way: tuple[str, str, str]) -> tuple[float | None, str]:
-        """Seconds in which the GPU works at a step, and where they go, as tables: by kernel, and by operation
-        and shapes of its inputs, for which graphs are left out, whose kernels have no operations.
+    def profile(self, way: tuple[str, str, str]) -> tuple[dict, str]:
+        """Seconds in which a GPU works at a step and in how many kernels, and where they go, as tables: by
+        kernel, and by operation and shapes of its inputs, for which graphs are left out, whose kernels have
+        no operations.
         """
         cuda = self.device.type == "cuda"
         order = f"self_{'cuda' if cuda else 'cpu'}_time_total"
@@ -160,8 +161,10 @@ class Check:
             by_shape = self._profiled((execution, *way[1:]), 2)[1]
         wide = dict(sort_by=order, row_limit=ROWS, max_name_column_width=110)
         table = averages.table(**wide) + "\n" + by_shape.table(**wide, max_shapes_column_width=120)
-        busy = sum(event.self_device_time_total for event in averages if _is_kernel(event)) / 1e6
-        return busy / n if cuda else None, table
+        kernels = [event for event in averages if _is_kernel(event)]
+        busy = sum(event.self_device_time_total for event in kernels) / 1e6 / n
+        count = sum(event.count for event in kernels) / n
+        return dict(gpu_seconds=busy, kernels=count) if cuda else {}, table
 
     def _profiled(self, way: tuple[str, str, str], n: int) -> tuple[Any, Any]:
         """Where the time of n steps goes: by name, and by name and shapes."""
@@ -263,8 +266,9 @@ def check_run(
     fastest = max(done, key=lambda line: line["steps_per_second"])
     for line in {id(line): line for line in (done[0], fastest)}.values():
         way = line["execution"], line["precision"], line["memory_format"]
-        busy, table = attempt(lambda way=way: check.profile(way)) or (None, "failed")
-        line["gpu_works"] = None if busy is None else busy * line["steps_per_second"]
+        of_gpu, table = attempt(lambda way=way: check.profile(way)) or ({}, "failed")
+        line |= of_gpu
+        line["gpu_works"] = line["gpu_seconds"] * line["steps_per_second"] if of_gpu else None
         name = f"profile-{settings['run']}-{'-'.join(way)}.txt"
         (profiles / name).write_text(table + "\n")
     write(found)

@@ -205,41 +205,94 @@ def test_a_norm_keeps_the_dtype_of_its_input_under_autocast():
     assert torch.allclose(found.float(), norm(x.float()), rtol=2**-7)
 
 
-@pytest.mark.parametrize("widths", [(3, 2), (2, 3), (1, 1)])
-@pytest.mark.parametrize("fold", [1, 2, 3, 6])
-def test_rows_of_voxels_as_channels_are_the_same_convolution(widths, fold):
-    inputs, outputs = widths
-    x = grids(2, inputs, 4, 3, 12)
-    weight, bias = drawn(outputs, inputs, 3, 3, 3, seed=1), drawn(outputs, seed=2)
-    expected, found = F.conv3d(x, weight, bias, padding=1), layers.folded(x, weight, bias, fold)
+def assert_the_same_function(ours, torchs, *inputs):
+    expected, found = torchs(*inputs), ours(*inputs)
     assert torch.allclose(found, expected, atol=1e-12)
-    assert fold == 1 or found.is_contiguous(memory_format=LAST)
     along = drawn(*expected.shape, seed=3)
-    for one, other in zip(*(torch.autograd.grad(y, (x, weight, bias), along) for y in (found, expected))):
+    for one, other in zip(*(torch.autograd.grad(y, inputs, along) for y in (found, expected))):
         assert torch.allclose(one, other, atol=1e-12)
+    return found
+
+
+@pytest.mark.parametrize("widths", [(3, 2), (2, 3), (1, 1)])
+@pytest.mark.parametrize(
+    "fold, stride", [(1, 1), (2, 1), (3, 1), (6, 1), (12, 1), (1, 2), (2, 2), (3, 2), (6, 2)]
+)
+def test_rows_of_voxels_as_channels_are_the_same_convolution(widths, fold, stride):
+    inputs, outputs = widths
+    found = assert_the_same_function(
+        lambda *x: layers.folded(*x, fold, stride),
+        lambda *x: F.conv3d(*x, stride=stride, padding=1),
+        grids(2, inputs, 4, 3, 12),
+        drawn(outputs, inputs, 3, 3, 3, seed=1),
+        drawn(outputs, seed=2),
+    )
+    assert fold == 1 or fold * stride == 12 or found.is_contiguous(memory_format=LAST)
+
+
+@pytest.mark.parametrize("fold", [1, 2, 3, 12])
+def test_a_product_of_rows_is_the_same_pointwise_convolution(fold):
+    assert_the_same_function(
+        lambda *x: layers.folded_linear(*x, fold),
+        F.conv3d,
+        grids(2, 3, 4, 3, 12),
+        drawn(2, 3, 1, 1, 1, seed=1),
+        drawn(2, seed=2),
+    )
+
+
+def test_eight_voxels_as_channels_are_the_same_transposed_convolution():
+    found = assert_the_same_function(
+        layers.doubled,
+        lambda *x: F.conv_transpose3d(*x, stride=2, padding=1),
+        grids(2, 3, 4, 3, 5),
+        drawn(3, 2, 4, 4, 4, seed=1),
+        drawn(2, seed=2),
+    )
+    assert found.is_contiguous(memory_format=LAST)
+
+
+class OnDevice:
+    """What is asked of a grid before its convolution is chosen."""
+
+    def __init__(self, is_cuda=True, dtype=torch.bfloat16, row=64):
+        self.is_cuda, self.dtype, self.shape = is_cuda, dtype, (2, 8, row, row, row)
 
 
 def test_few_channels_of_long_rows_are_folded_and_others_are_not():
-    few = layers.Convolution(8, 8)
-    assert [few.fold(row) for row in (64, 32, 36, 33, 16)] == [layers.WIDE // 8] * 2 + [4, 1, 1]
-    widths = (layers.FEW, 1), (1, layers.FEW), (layers.FEW + 1, 1)
-    folds = [layers.Convolution(*both).fold(64) for both in widths]
-    assert folds == [layers.WIDE // layers.FEW] * 2 + [1]
+    def folds(layer, *rows):
+        layer = layer.to(memory_format=LAST)
+        return [layers._fold_of(layer, OnDevice(row=row)) for row in rows]
+
+    few = layers.WIDE // 8
+    assert folds(layers.Convolution(8, 8), 64, 32, 36, 33, 16) == [few, few, 4, 1, 1]
+    assert folds(layers.Convolution(8, 8, stride=2), 64, 72, 32) == [few, 4, 1]
+    assert folds(layers.Pointwise(layers.FEW, 8), 64, 16) == [few, 1]
+    widths = (layers.FEW, layers.FEW), (8, layers.FEW), (layers.FEW + 1, 8)
+    found = [folds(layers.Convolution(*both), 64) for both in widths]
+    assert found == [[layers.WIDE // layers.FEW], [few], [1]]
+    contiguous = layers.Convolution(8, 8).to(memory_format=torch.contiguous_format)
+    assert layers._fold_of(contiguous, OnDevice()) == 1
 
 
 @pytest.fixture
-def folded(monkeypatch):
-    """How many voxels were taken together, as if this machine were a GPU, in rows of four and more."""
-    folds = []
+def ours(monkeypatch):
+    """Which convolutions of our own ran, as if this machine were a GPU, in rows of four and more."""
+    names = []
 
-    def noted(*args, original=layers.folded):
-        folds.append(args[-1])
-        return original(*args)
+    def noted(name, original):
+        def call(*args):
+            names.append(name)
+            return original(*args)
 
-    monkeypatch.setattr(layers, "folded", noted)
+        return call
+
+    for name in ("folded", "folded_linear", "doubled"):
+        monkeypatch.setattr(layers, name, noted(name, getattr(layers, name)))
     monkeypatch.setattr(layers, "LONG", 4)
+    monkeypatch.setattr(layers, "_ours", lambda x: False)
     monkeypatch.setattr(layers, "_in_bf16_on_a_gpu", lambda x: True)
-    return folds
+    return names
 
 
 def results_of(network, x):
@@ -250,28 +303,24 @@ def results_of(network, x):
     return [y.detach(), *gradients]
 
 
-def test_a_network_whose_convolutions_are_folded_is_the_same(folded, monkeypatch):
+def test_a_network_whose_convolutions_are_folded_is_the_same(ours, monkeypatch):
     network, x = registry.build("voxmol", "tiny").eval(), torch.randn(2, 8, 8, 8, 8)
     found = results_of(network, x)
-    assert len(folded) > 4 and max(folded) == 8
+    assert set(ours) == {"folded", "folded_linear", "doubled"}
     for same in ("weights that are contiguous", "no folds"):
-        folded.clear()
+        ours.clear()
         if same == "no folds":
             monkeypatch.setattr(layers.Convolution, "folds", False)
         else:
             network.to(memory_format=torch.contiguous_format)
         expected = results_of(network, x)
-        assert not folded
+        assert not ours
         for one, other in zip(found, expected, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
         network.to(memory_format=LAST)
 
 
 def test_only_bfloat16_on_a_gpu_is_folded():
-    class OnDevice:
-        def __init__(self, is_cuda, dtype):
-            self.is_cuda, self.dtype = is_cuda, dtype
-
     low, full = torch.bfloat16, torch.float32
     asked = [OnDevice(*both) for both in ((True, low), (True, full), (False, low))]
     assert [layers._in_bf16_on_a_gpu(x) for x in asked] == [True, False, False]
@@ -287,8 +336,15 @@ def test_only_bfloat16_on_a_gpu_is_folded():
                 torch.set_autocast_dtype("cuda", torch.float16)
 
 
-def test_shapes_of_a_network_are_those_of_its_convolutions():
+def test_a_benchmark_times_all_convolutions_of_a_network_in_ways_that_agree():
     found = folding.shapes("tiny", 8)
+    convolutions = torch.nn.Conv3d, torch.nn.ConvTranspose3d
     network = registry.build("voxmol", "tiny")
-    assert sum(found.values()) == sum(isinstance(m, layers.Convolution) for m in network.modules())
-    assert found[8, 4, 8] >= 1 and found[4, 8, 8] >= 1  # into the network, and out of it
+    assert sum(found.values()) == sum(isinstance(m, convolutions) for m in network.modules())
+    for *how, grid in found:
+        layer = with_weights(folding.made(*how).double())
+        x = grids(2, layer.in_channels, grid, grid, grid)
+        named = folding.ways(layer, grid)
+        assert len(named) > 1
+        for way in named.values():
+            assert torch.allclose(way(x, layer.weight, layer.bias), layer(x), atol=1e-10)

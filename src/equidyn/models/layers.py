@@ -6,6 +6,7 @@ Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of tor
 has no rules for these functions.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -298,6 +299,33 @@ def few_keys_attention(qkv: torch.Tensor, bias: torch.Tensor, heads: int) -> tor
     return _FewKeys.apply(qkv, bias, heads) if _ours(qkv) else _few_keys(qkv, bias, heads)
 
 
+def _together(x: torch.Tensor, fold: int) -> torch.Tensor:
+    """``fold`` voxels of a row as channels of one: [b, c, d, d, d] to [b, d, d, d / fold, fold c], in
+    channels-last grids a view.
+    """
+    x = x.permute(0, 2, 3, 4, 1)  # (b, d, d, d, c)
+    return x.reshape(*x.shape[:3], -1, fold * x.shape[4])
+
+
+def _apart(rows: torch.Tensor, fold: int) -> torch.Tensor:
+    """The reverse of ``_together``."""
+    return rows.reshape(*rows.shape[:3], -1, rows.shape[4] // fold).permute(0, 4, 1, 2, 3)
+
+
+def _fold_of(convolution: nn.Conv3d, x: torch.Tensor) -> int:
+    """How many voxels of a row a convolution should make together: a power of two, 1 but in bf16 on a GPU
+    where weights are channels-last.
+    """
+    last = convolution.weight.is_contiguous(memory_format=LAST)
+    if not (Convolution.folds and last and _in_bf16_on_a_gpu(x)):
+        return 1
+    few, many = sorted((convolution.in_channels, convolution.out_channels))
+    fold, row = 1, x.shape[-1] // convolution.stride[-1]
+    while many <= FEW and row >= LONG and row % (2 * fold) == 0 and 2 * fold * few <= WIDE:
+        fold *= 2
+    return fold
+
+
 class Pointwise(nn.Conv3d):
     """A convolution with a kernel of one voxel, 1×1×1: a linear map of the channels."""
 
@@ -306,35 +334,54 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""
-        if not _ours(x):
-            return super().forward(x)
-        return F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias).permute(0, 4, 1, 2, 3)
+        if _ours(x):
+            return _apart(F.linear(_together(x, 1), self.weight.flatten(1), self.bias), 1)
+        fold = _fold_of(self, x) if x.is_contiguous(memory_format=LAST) else 1
+        return super().forward(x) if fold == 1 else folded_linear(x, self.weight, self.bias, fold)
 
 
-def folded(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int) -> torch.Tensor:
-    """A 3×3×3 convolution, padded by one voxel, of rows of ``fold`` voxels as if they were channels.
-
-    On a GPU a convolution of 8 channels takes about as long as one of 64, whose tiles it fills with nothing.
-    Such a row and the rows beside it hold all that each of its voxels needs: a voxel's kernel is the given
-    one, moved to the voxel's place among zeros. That is fold² times the weights for 1 / fold of the voxels;
-    in channels-last grids taking rows together copies nothing.
+def folded_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int) -> torch.Tensor:
+    """A 1×1×1 convolution as a product of rows of ``fold`` voxels, see ``folded``.
 
     Parameters
     ----------
-    x : [b, i, d, d, d], channels-last, d a multiple of fold;  weight : [o, i, 3, 3, 3];  bias : [o]
+    x : [b, i, d, d, d], channels-last, d a multiple of fold;  weight : [o, i, 1, 1, 1];  bias : [o]
 
     Returns
     -------
     [b, o, d, d, d], channels-last
     """
-    b, inputs, *grid = x.shape
-    outputs = len(weight)
-    moved = [F.pad(weight, (fold - 1 + k, 2 * fold - 2 - k)) for k in range(fold)]  # (o, i, 3, 3, 3 fold)
-    wide = torch.stack(moved).unflatten(-1, (3, fold)).permute(0, 1, 6, 2, 3, 4, 5)
-    kernel = wide.reshape(fold * outputs, fold * inputs, 3, 3, 3).contiguous(memory_format=LAST)
-    rows = x.permute(0, 2, 3, 4, 1).reshape(b, *grid[:2], -1, fold * inputs).permute(0, 4, 1, 2, 3)
-    y = F.conv3d(rows, kernel, bias.repeat(fold), padding=1)  # (b, fold o, d, d, d / fold)
-    return y.permute(0, 2, 3, 4, 1).reshape(b, *grid, outputs).permute(0, 4, 1, 2, 3)
+    once_each = torch.eye(fold, dtype=weight.dtype, device=weight.device)
+    kernel = torch.kron(once_each, weight.flatten(1))  # (fold o, fold i)
+    return _apart(F.linear(_together(x, fold), kernel, bias.repeat(fold)), fold)
+
+
+def folded(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int, stride: int = 1
+) -> torch.Tensor:
+    """A 3×3×3 convolution, padded by one voxel, that makes ``fold`` voxels of a row as if they were channels.
+
+    On a GPU a convolution of 8 channels takes about as long as one of 64, whose tiles it fills with nothing.
+    The voxels in whose place they are, and those beside, hold all that each of them needs: its kernel is the
+    given one, moved to its place among zeros. That is fold² times the weights for 1 / fold of the voxels; in
+    channels-last grids taking rows together copies nothing.
+
+    Parameters
+    ----------
+    x : [b, i, d, d, d], channels-last, d a multiple of stride · fold;  weight : [o, i, 3, 3, 3];  bias : [o]
+
+    Returns
+    -------
+    [b, o, d / stride, d / stride, d / stride], channels-last
+    """
+    row = stride * fold  # voxels of x that become one
+    before = [row - 1 + stride * k for k in range(fold)]  # a kernel, among three rows
+    moved = [F.pad(weight, (n, 3 * row - 3 - n)) for n in before]  # (o, i, 3, 3, 3 row)
+    wide = torch.stack(moved).unflatten(-1, (3, row)).permute(0, 1, 6, 2, 3, 4, 5)
+    kernel = wide.reshape(fold * len(weight), -1, 3, 3, 3).contiguous(memory_format=LAST)
+    rows = _together(x, row).permute(0, 4, 1, 2, 3)  # (b, row i, d, d, d / row)
+    y = F.conv3d(rows, kernel, bias.repeat(fold), (stride, stride, 1), padding=1)
+    return _apart(y.permute(0, 2, 3, 4, 1), fold)
 
 
 class Convolution(nn.Conv3d):
@@ -344,20 +391,53 @@ class Convolution(nn.Conv3d):
 
     folds = True
 
-    def __init__(self, channels_in: int, channels_out: int):
-        super().__init__(channels_in, channels_out, 3, padding=1)
-
-    def fold(self, row: int) -> int:
-        """How many voxels of a row of so many are taken together: a power of two."""
-        fold, wide = 1, max(self.in_channels, self.out_channels)
-        while wide <= FEW and row >= LONG and row % (2 * fold) == 0 and 2 * fold * wide <= WIDE:
-            fold *= 2
-        return fold
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
+        super().__init__(channels_in, channels_out, 3, stride, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, c, d, d, d] to [b, c', d, d, d]."""
-        fold = self.fold(x.shape[-1])
-        last = self.weight.is_contiguous(memory_format=LAST)
-        if fold == 1 or not (self.folds and last and _in_bf16_on_a_gpu(x)):
+        """[b, c, d, d, d] to [b, c', d, d, d], to half that edge with a stride of 2."""
+        fold = _fold_of(self, x)
+        if fold == 1:
             return super().forward(x)
-        return folded(x.contiguous(memory_format=LAST), self.weight, self.bias, fold)
+        x = x.contiguous(memory_format=LAST)
+        return folded(x, self.weight, self.bias, fold, self.stride[0])
+
+
+def doubled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """A transposed convolution of kernel 4, stride 2 and padding 1, as a 3×3×3 convolution whose channels are
+    the eight voxels that one becomes: along an axis two of the four weights reach the first, two the other.
+
+    Parameters
+    ----------
+    x : [b, i, d, d, d], channels-last;  weight : [i, o, 4, 4, 4];  bias : [o]
+
+    Returns
+    -------
+    [b, o, 2 d, 2 d, 2 d], channels-last
+    """
+    b, inputs, *grid = x.shape
+    outputs = len(bias)
+    halves = weight.flip(2, 3, 4).reshape(inputs, outputs, 2, 2, 2, 2, 2, 2)
+    parts = halves.permute(3, 5, 7, 1, 0, 2, 4, 6).flatten(0, 2)  # (8, o, i, 2, 2, 2)
+    places = itertools.product((0, 1), repeat=3)
+    padded = [F.pad(part, (k, 1 - k, j, 1 - j, i, 1 - i)) for part, (i, j, k) in zip(parts, places)]
+    kernel = torch.cat(padded).contiguous(memory_format=LAST)  # (8 o, i, 3, 3, 3)
+    y = F.conv3d(x, kernel, bias.repeat(8), padding=1).permute(0, 2, 3, 4, 1)  # (b, d, d, d, 8 o)
+    apart = y.reshape(b, *grid, 2, 2, 2, outputs).permute(0, 1, 4, 2, 5, 3, 6, 7)
+    return apart.reshape(b, *(2 * n for n in grid), outputs).permute(0, 4, 1, 2, 3)
+
+
+class Doubling(nn.ConvTranspose3d):
+    """To a grid of twice the edge: a transposed convolution of kernel 4, stride 2 and padding 1. In bf16 on a
+    GPU that of few channels is ``doubled``.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 4, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, c, d, d, d] to [b, c, 2 d, 2 d, 2 d]."""
+        last = self.weight.is_contiguous(memory_format=LAST)
+        if not (Convolution.folds and last and _in_bf16_on_a_gpu(x) and self.in_channels <= FEW):
+            return super().forward(x)
+        return doubled(x.contiguous(memory_format=LAST), self.weight, self.bias)

@@ -174,6 +174,8 @@ class Proteina(nn.Module):
     last) and a distogram head.
     """
 
+    repeated = ("layers",)  # see ``training.execution.compile_parts``
+
     def __init__(self, hidden, layers, heads, pair, conditioning, registers, update_every=0):
         super().__init__()
         self.central = False  # the equivariant control: see ``equivariant_control``

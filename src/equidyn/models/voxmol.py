@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from equidyn.models.layers import Convolution, GroupNorm, Pointwise
+from equidyn.models.layers import Convolution, Doubling, GroupNorm, Pointwise
 from equidyn.models.unet import Layers, UNet
 
 # ``width`` and ``multipliers`` as in ``unet``; ``attention`` lists the levels that have it.
@@ -98,8 +98,8 @@ class VoxMol(UNet):
         layers = Layers(
             stem=lambda wide: Convolution(n_channels, wide),
             stage=stage,
-            halve=lambda wide: nn.Conv3d(wide, wide, 3, stride=2, padding=1),
-            double=lambda wide: nn.ConvTranspose3d(wide, wide, 4, stride=2, padding=1),
+            halve=lambda wide: Convolution(wide, wide, stride=2),
+            double=Doubling,
             norm=lambda wide: group_norm(wide, n_groups),
             out=lambda wide: Convolution(wide, n_channels),
         )
