@@ -47,9 +47,12 @@ TRAIN_50K = {  # of EScAIP 6M on 50,000 structures: quantity → line and label
     "percent_ratio": ("-", "0.2", "paper, EScAIP 6M, 50k of SPICE: ratio of means"),
     "percent_drawn": ("--", "0.5", "the same, published convention"),
 }
-POINTS = {  # of the others: run, with the condition after it where there are some
-    "voxels": ("model-7M", "paper, VoxMol 7M on GEOM-drugs"),
-    "flow": ("default-rep2", "paper, 60M on PDB (steps: rows of its log)"),
+POINTS = {  # of the others: run, with the condition after it where there are some, marker and label
+    "voxels": [
+        ("model-7M", "D", "paper, VoxMol 7M on GEOM-drugs"),
+        ("data-10%", "s", "paper, VoxMol 111M on a tenth of it"),  # its earliest evaluations
+    ],
+    "flow": [("default-rep2", "D", "paper, 60M on PDB (steps: rows of its log)")],
 }
 LOWEST = 1e-5  # percent
 LIVE, EMA = "live", "ema"
@@ -133,20 +136,19 @@ def _published(axis: Axes, task: str, paper: list[dict], colours: dict[str, str]
                 lw=1.2,
             )
         return
-    name, label = POINTS[task]
-    for condition, colour in colours.items():
-        wanted = (task, f"{name} {condition}".strip(), "percent_published")
-        points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == wanted]
-        edge = colour if condition else "0.3"
-        axis.plot(
-            [r["step"] for r in points],
-            [r["percent"] for r in points],
-            "D",
-            ms=3,
-            mfc="white",
-            mec=edge,
-            mew=0.9,
-            zorder=4,  # above our curves, which they are compared with
-            label=label,
-        )
-        label = None
+    for name, marker, label in POINTS[task]:
+        for condition, colour in colours.items():
+            wanted = (task, f"{name} {condition}".strip(), "percent_published")
+            points = [r for r in paper if (r["task"], r["run"], r["quantity"]) == wanted]
+            axis.plot(
+                [r["step"] for r in points],
+                [r["percent"] for r in points],
+                marker,
+                ms=3,
+                mfc="white",
+                mec=colour if condition else "0.3",
+                mew=0.9,
+                zorder=4,  # above our curves, which they are compared with
+                label=label,
+            )
+            label = None
