@@ -76,11 +76,11 @@ def of_voxels(model: torch.nn.Module | None, task) -> Iterator[Value]:
             yield Value("precision of atoms", element, hits / found if found else math.nan, "1", int(found))
 
 
-def peaks(grid: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
-    """Local maxima of a grid [g, g, g] above the threshold, each at the centroid of its 27 voxels: [n, 3], in
+def peaks(grid: np.ndarray) -> np.ndarray:
+    """Local maxima of a grid [g, g, g] above ``THRESHOLD``, each at the centroid of its 27 voxels: [n, 3], in
     voxels from the centre.
     """
-    top = (grid == maximum_filter(grid, 3, mode="constant")) & (grid > threshold)
+    top = (grid == maximum_filter(grid, 3, mode="constant")) & (grid > THRESHOLD)
     padded = np.pad(grid.clip(min=0), 1)
     offsets = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1)  # (3, 3, 3, 3)
     centred = []
@@ -90,8 +90,8 @@ def peaks(grid: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     return np.array(centred).reshape(-1, 3) - (len(grid) - 1) / 2
 
 
-def matched(found: np.ndarray, true: np.ndarray, within: float = WITHIN) -> int:
-    """Most pairs of points [n, 3] and [m, 3] that are no farther apart than ``within``, each point in one."""
+def matched(found: np.ndarray, true: np.ndarray) -> int:
+    """Most pairs of points [n, 3] and [m, 3] that are no farther apart than ``WITHIN``, each point in one."""
     distance = np.linalg.norm(found[:, None] - true[None], axis=-1)
-    near = distance <= within
+    near = distance <= WITHIN
     return int(near[linear_sum_assignment(near, maximize=True)].sum())

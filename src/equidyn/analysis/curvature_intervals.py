@@ -42,16 +42,15 @@ def single_items(batches: list[Batch]) -> Iterator[Batch]:
             )
 
 
-def curvature_ratios(hessians: Hessians, spectra: dict[str, Spectrum], seed: int = 0) -> dict[str, Ratio]:
+def curvature_ratios(hessians: Hessians, spectra: dict[str, Spectrum]) -> dict[str, Ratio]:
     """Ratios of the largest eigenvalues, the traces and the effective ranks (trace over largest).
 
     Parameters
     ----------
     hessians : of batches of one item each, see ``single_items``
     spectra : of the same items, by term
-    seed : of Rademacher vectors and bootstrap
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)  # of Rademacher vectors and bootstrap
     n_items = len(hessians.counts)
     drawn = rng.multinomial(n_items, np.full(n_items, 1 / n_items), size=N_SAMPLES)
     weights = np.vstack([np.ones(n_items, dtype=int), drawn])  # (1 + samples, items); the first is all, once

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from equidyn.errors import ArgumentError
+from equidyn.geometry.chains import bond_lengths, clashes, helix_handedness, radius_of_gyration
 from equidyn.geometry.pairs import centred
 
 BOND, BOND_TOLERANCE = 3.8, 0.4  # Å between consecutive Cα, and how far off still counts as a bond
@@ -113,8 +114,6 @@ def statistics(chains: list[np.ndarray]) -> dict[str, float]:
     of Rg / n^0.4, clashes per residue, share of quadruplets that are helical, helical ones of either hand
     and the right-handed share of them (NaN if there are none).
     """
-    from equidyn.geometry.chains import bond_lengths, clashes, helix_handedness, radius_of_gyration
-
     bonds = np.concatenate([bond_lengths(chain) for chain in chains])
     gyration = np.array([radius_of_gyration(chain) for chain in chains])
     right, left = np.sum([helix_handedness(chain) for chain in chains], axis=0)

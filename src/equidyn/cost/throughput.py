@@ -30,6 +30,7 @@ from equidyn.results.columns import THROUGHPUT
 
 FLOPS_PER_FORWARD = 3  # of a training step: backward costs two forwards (counted: 2.87 to 3.00 in all)
 COLUMNS = list(THROUGHPUT)
+STEPS = 8  # that are timed
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def achieved(throughputs: list[dict], device: str, task: str, model: str) -> tup
     return row["achieved_flops"], f"{how} on {device} ({row['date']}; {row['source']})"
 
 
-def measured_on_cpu(steps: int = 8) -> list[dict]:
+def measured_on_cpu() -> list[dict]:
     """Rows for ``resources/throughput.csv`` of this machine: training steps of the tiny and mini models on
     the threads that torch has.
     """
@@ -207,7 +208,7 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
                 torch.optim.AdamW(model.parameters(), lr=1e-5),
             )
             times = []
-            for _ in range(steps + 2):
+            for _ in range(STEPS + 2):
                 started = time.perf_counter()
                 optimizer.zero_grad(set_to_none=True)
                 output = model(**inputs)
@@ -216,7 +217,7 @@ def measured_on_cpu(steps: int = 8) -> list[dict]:
                 times.append(time.perf_counter() - started)
             rate = FLOPS_PER_FORWARD * b * cost.flops / statistics.median(times[2:])
             source = (
-                f"median of {steps} steps of {b} items; load {os.getloadavg()[0]:.1f} on "
+                f"median of {STEPS} steps of {b} items; load {os.getloadavg()[0]:.1f} on "
                 f"{os.cpu_count()} "
                 f"cores, 1 of it this"
             )

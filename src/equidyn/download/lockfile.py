@@ -8,7 +8,7 @@ from pathlib import Path
 
 from equidyn.download.table import key
 from equidyn.errors import DataError
-from equidyn.files import flock, same_file
+from equidyn.files import flock, same_file, write_text
 
 _ONE_THREAD = (
     threading.Lock()
@@ -110,8 +110,6 @@ def record(path: str | Path, new: dict[str, dict]) -> None:
     DataError
         a row that is there already with another sha256, a file that is no lock file or cannot be written
     """
-    from equidyn.files import write_text
-
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     while True:
         with _ONE_THREAD, open(path, "a+") as file:

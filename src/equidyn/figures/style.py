@@ -134,13 +134,10 @@ def trajectory(
     colour: str,
     label: str | None = None,
     lw: float = 1.4,
-    key: str = "percent",
     least: float = 1e-12,
 ) -> None:
-    """A curve of the column ``key`` with filled markers where the percentage counts and hollow ones where it
-    does not.
-    """
-    y = [max(r[key], least) for r in curve]
+    """The percentages of a curve, with filled markers where they count and hollow ones where they do not."""
+    y = [max(r["percent"], least) for r in curve]
     axis.plot(x, y, "-", lw=lw, color=colour, label=label)
     for filled in (True, False):
         points = [(a, b) for a, b, r in zip(x, y, curve) if counted(r) == filled]

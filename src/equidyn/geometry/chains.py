@@ -5,6 +5,8 @@ Positions [n, 3] in Å.
 
 import numpy as np
 
+CLOSEST = 3.5  # Å between C-alphas that are not beside each other: nearer ones clash
+
 
 def bond_lengths(positions: np.ndarray) -> np.ndarray:
     """Distances [n - 1] in Å between consecutive C-alphas at positions [n, 3]."""
@@ -30,10 +32,10 @@ def radius_of_gyration(positions: np.ndarray) -> float:
     return float(np.sqrt(((positions - positions.mean(0)) ** 2).sum(1).mean()))
 
 
-def clashes(positions: np.ndarray, closest: float = 3.5) -> int:
-    """Number of pairs of C-alphas [n, 3], three or more apart along the chain, closer than ``closest`` Å."""
+def clashes(positions: np.ndarray) -> int:
+    """Number of pairs of C-alphas [n, 3], three or more apart along the chain, closer than 3.5 Å."""
     distance = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    return int((np.triu(distance < closest, k=3)).sum())
+    return int((np.triu(distance < CLOSEST, k=3)).sum())
 
 
 def helix_handedness(positions: np.ndarray) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import numpy as np
 from equidyn.results import tables
 from equidyn.results.claims.replicates import Point, mean_over_seeds, replicated
 from equidyn.results.claims.statistics import ratio_of_means
-from equidyn.results.verdicts import MIN_POINTS
+from equidyn.results.verdicts import MIN_POINTS, share_of_the_way
 from equidyn.symmetry.expected_loss import SIZES, expected
 from equidyn.symmetry.limits import CUBE_ORDER
 
@@ -134,7 +134,7 @@ def step_of(curve: Curve, loss: float) -> float:
         return rows[0]["step"]
     for a, b in zip(rows, rows[1:]):
         if b["total"] <= loss:
-            share = math.log(a["total"] / loss) / math.log(a["total"] / b["total"])
+            share = share_of_the_way(a["total"], b["total"], loss)
             return a["step"] * (b["step"] / a["step"]) ** share
     return math.inf
 

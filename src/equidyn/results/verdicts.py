@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from equidyn.symmetry.limits import EXACT, LEARNED
 
+PERCENT = 2.0  # what the paper says the percentage falls to
 AGREE = 2.0  # replicates agree within this factor; the paper's three force runs end within 1.5
 MIN_POINTS = 3  # of an axis, or replicates
 WINDOW = (1_000, 10_000)  # steps within which the paper's percentages fall
@@ -57,7 +58,7 @@ def dip(curve: list[dict]) -> dict | None:
     return min((r for r in curve if counted(r)), key=lambda r: r["percent"], default=None)
 
 
-def verdict(curve: list[dict], percent: float = 2.0) -> str:
+def verdict(curve: list[dict], percent: float = PERCENT) -> str:
     """Verdict on "at most ``percent`` of the loss" for one curve, by step. In this order:
 
     `holds`                       at the last step, counted, the whole interval is at most ``percent``
@@ -77,20 +78,19 @@ def verdict(curve: list[dict], percent: float = 2.0) -> str:
     return FAILS if all(r["percent_lo"] > percent for r in rows) else INCONCLUSIVE
 
 
-def within(curve: list[dict], percent: float = 2.0, last_step: float = WINDOW_END) -> str:
-    """Verdict on "falls to at most ``percent`` by ``last_step``" (C2).
+def within(curve: list[dict]) -> str:
+    """Verdict on "falls to at most 2 % by step 10,000", the end of the paper's window (C2).
 
     That of ``verdict`` over the steps of the window, but `holds only at the dip` where it holds there and not
     at the curve's end, and `inconclusive` where it fails and the first step at the window's end or after it
-    does not show so: there is none, it does not count, or its interval reaches down to ``percent``.
+    does not show so: there is none, it does not count, or its interval reaches down to 2 %.
     """
-    early = [r for r in curve if r["step"] <= last_step]
-    judged = verdict(early, percent)
+    judged = verdict([r for r in curve if r["step"] <= WINDOW_END])
     if judged == HOLDS:
-        return verdict(curve, percent)
+        return verdict(curve)
     if judged == FAILS:
-        end = next((r for r in curve if r["step"] >= last_step), None)
-        return FAILS if end and counted(end) and end["percent_lo"] > percent else INCONCLUSIVE
+        end = next((r for r in curve if r["step"] >= WINDOW_END), None)
+        return FAILS if end and counted(end) and end["percent_lo"] > PERCENT else INCONCLUSIVE
     return judged
 
 
@@ -130,6 +130,11 @@ def lowest_ratio(curve: list[dict]) -> float:
     return min(r["total"] / r["zero_loss"] for r in curve)
 
 
+def share_of_the_way(before: float, after: float, value: float) -> float:
+    """How far from one positive number to another a third lies, in logarithms: 0 at one, 1 at the other."""
+    return math.log(before / value) / math.log(before / after)
+
+
 def at_loss(curve: list[dict], ratio: float) -> AtLoss:
     """Where the curve first has this total over zero predictor: linear in the logarithm of that ratio between
     the steps before and after.
@@ -146,7 +151,7 @@ def at_loss(curve: list[dict], ratio: float) -> AtLoss:
     after, before = curve[k], curve[max(k - 1, 0)]
     share = 1.0
     if k > 0:
-        share = math.log(ratios[k - 1] / ratio) / math.log(ratios[k - 1] / ratios[k])
+        share = share_of_the_way(ratios[k - 1], ratios[k], ratio)
     there = {
         name: (1 - share) * before[name] + share * after[name]
         for name in ("percent", "percent_lo", "percent_hi", "baseline_ratio_hi")

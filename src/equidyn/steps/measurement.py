@@ -61,7 +61,7 @@ class Measurement:
     draws, and `cube`, all 24 rotations of the cube. Tasks on a grid: `cube`, draws without replacement from
     the 24 and different ones for every item, and `cube-24`, all of them.
 
-    ``now`` is the clock, in seconds; ``about`` columns that all rows share, see ``about_training``;
+    ``about`` are columns that all rows share, see ``about_training``;
     ``processes`` share the batches.
     """
 
@@ -71,13 +71,12 @@ class Measurement:
         task: Task,
         model: torch.nn.Module,
         n_rotations: int,
-        now: Callable[[], float] = time.monotonic,
         about: dict | None = None,
         processes: Processes = ALONE,
     ):
         self.processes = processes
         self.about = dict(run=run, task=task.name) | (about or {})
-        self.task, self.model, self.now = task, model, now
+        self.task, self.model = task, model
         self.references = References(task)
         self._batches: dict[tuple[str, str], list[Batch]] = {}
         n_items = sum(len(batch) for batch in self._items(task.conditions[0], HELD_OUT))
@@ -113,7 +112,7 @@ class Measurement:
         control = self.model.equivariant_control().eval()
         task, order, losses = self.task, plan.rotations.order, {"mse": None, **self.task.losses}
         for condition in plan.conditions:
-            started = self.now()
+            started = time.monotonic()
             batches = self._items(condition, plan.items)
             if not batches:  # no training molecule fits the box of a voxel run
                 continue
@@ -123,7 +122,7 @@ class Measurement:
             measured = measure_losses(
                 self.model, task.predict, batches, *symmetry, reference.sums, self.processes
             )
-            seconds = self.now() - started
+            seconds = time.monotonic() - started
             floors = self._floor(control, batches, drawn, losses, order)
             how = dict(condition=condition, items=plan.items, weights=plan.weights)
             how |= dict(rotations=plan.rotations.name, step=saved["step"], seconds=round(seconds, 3))
@@ -140,9 +139,9 @@ class Measurement:
         evaluated.
         """
         self.model.load_state_dict(saved["live"])
-        started = self.now()
+        started = time.monotonic()
         found = self.task.off_grid(self.model, n_rotations, seeds.ROTATIONS)
-        seconds = self.now() - started
+        seconds = time.monotonic() - started
         perfect = self.task.off_grid_floor(n_rotations, seeds.ROTATIONS)
         how = dict(condition="", items=HELD_OUT, weights="live", rotations="haar", loss="mse")
         how |= dict(step=saved["step"], seconds=round(seconds, 3), floor=perfect.equivariance)

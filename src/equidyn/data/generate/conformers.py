@@ -21,6 +21,7 @@ from equidyn.guards.workers import pool_of
 
 BOLTZMANN = 8.617333262e-5  # eV / K
 SOFTEST = 1.0  # eV / Å²
+STEP = 1e-3  # Å, of differences of gradients
 
 
 def label(numbers: np.ndarray, positions: np.ndarray) -> tuple[float, np.ndarray]:
@@ -70,7 +71,7 @@ def displaced(smiles: str, temperature: float, seed: int) -> tuple[np.ndarray, n
     return numbers, (positions - positions.mean(0)).astype(np.float32)
 
 
-def modes(field: Any, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+def modes(field: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Force constants [m] in eV/Å² and Cartesian directions [3n, m] of the internal motions of a force field
     at x [3n]; m is 3n - 6, of linear molecules 3n - 5.
 
@@ -84,7 +85,7 @@ def modes(field: Any, x: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np
     hessian = (
         np.stack(
             [
-                (_gradient(field, x + step * d) - _gradient(field, x - step * d)) / (2 * step)
+                (_gradient(field, x + STEP * d) - _gradient(field, x - STEP * d)) / (2 * STEP)
                 for d in internal.T
             ]
         )

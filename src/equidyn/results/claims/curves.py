@@ -1,7 +1,5 @@
 """C1, C2 and C10: what the curves of single runs say."""
 
-import math
-
 import numpy as np
 
 from equidyn.results import tables
@@ -26,6 +24,7 @@ from equidyn.results.verdicts import (
     dip,
     exact,
     first_step,
+    share_of_the_way,
     within,
 )
 from equidyn.symmetry.limits import LEARNED
@@ -187,7 +186,7 @@ def break_even(curve: list[dict]) -> float | None:
         return None
     for a, b in zip(curve[:-1], curve[1:]):
         if b["twirled"] <= last["total"] < a["twirled"] and a["step"] > 0:
-            share = math.log(a["twirled"] / last["total"]) / math.log(a["twirled"] / b["twirled"])
+            share = share_of_the_way(a["twirled"], b["twirled"], last["total"])
             return a["step"] * (b["step"] / a["step"]) ** share
     return None
 
