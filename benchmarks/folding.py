@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--size", default="7M")
     parser.add_argument("--grid", type=int, default=64)
     parser.add_argument("--items", type=int, default=64)
-    parser.add_argument("--smallest", type=int, default=16, help="edge of the grids that are left out below")
+    parser.add_argument("--smallest", type=int, default=16, help="edge of the smallest grids that are timed")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(f"error: no CUDA device (torch {torch.__version__}); nothing was measured")

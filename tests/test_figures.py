@@ -291,6 +291,19 @@ def test_of_several_times_live_and_averaged_weights_have_a_panel_each():
     plt.close(figure)
 
 
+def test_a_run_of_voxels_has_both_runs_of_the_paper_beside():
+    paper = tables.read_paper(published.PAPER)
+    figure = published.draw(tables.read([TABLES / "gpu/voxels-0.9.csv"]), paper)
+    (axis,) = figure.axes
+    drawn = {line.get_label(): line for line in axis.lines if str(line.get_label()).startswith("paper")}
+    assert len({line.get_marker() for line in drawn.values()}) == len(drawn) == 2
+    for (run, _, label), line in zip(published.POINTS["voxels"], drawn.values(), strict=True):
+        points = [r for r in paper if (r["run"], r["quantity"]) == (run, "percent_published")]
+        assert line.get_label() == label and len(points) > 10
+        assert list(line.get_ydata()) == [row["percent"] for row in points]
+    plt.close(figure)
+
+
 def test_percentages_that_are_rounding_are_drawn_at_the_lowest():
     rows = tables.read([TABLES / "gpu/forces-equal-rows.csv"])
     figure = published.draw(rows, tables.read_paper(published.PAPER))

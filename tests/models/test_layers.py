@@ -266,11 +266,11 @@ def test_few_channels_of_long_rows_are_folded_and_others_are_not():
 
     few = layers.WIDE // 8
     assert folds(layers.Convolution(8, 8), 64, 32, 36, 33, 16) == [few, few, 4, 1, 1]
-    assert folds(layers.Convolution(8, 8, stride=2), 64, 72, 32) == [few, 4, 1]
+    assert folds(layers.Convolution(8, 8, stride=2), 64, 72, 32, 65) == [few, 4, 1, 1]
     assert folds(layers.Pointwise(layers.FEW, 8), 64, 16) == [few, 1]
-    widths = (layers.FEW, layers.FEW), (8, layers.FEW), (layers.FEW + 1, 8)
+    widths = (layers.FEW, layers.FEW), (8, layers.FEW), (layers.FEW + 1, 8), (1, layers.FEW), (1, 1)
     found = [folds(layers.Convolution(*both), 64) for both in widths]
-    assert found == [[layers.WIDE // layers.FEW], [few], [1]]
+    assert found == [[layers.WIDE // layers.FEW], [few], [1], [2 * layers.WIDE // layers.FEW], [layers.WIDE]]
     contiguous = layers.Convolution(8, 8).to(memory_format=torch.contiguous_format)
     assert layers._fold_of(contiguous, OnDevice()) == 1
 
@@ -318,6 +318,21 @@ def test_a_network_whose_convolutions_are_folded_is_the_same(ours, monkeypatch):
         for one, other in zip(found, expected, strict=True):
             assert torch.allclose(one, other, atol=1e-5)
         network.to(memory_format=LAST)
+
+
+@pytest.mark.parametrize("channels, expected", [(layers.FEW, ["doubled"]), (layers.FEW + 1, [])])
+def test_few_channels_are_doubled_and_others_are_not(channels, expected, ours):
+    layer = layers.Doubling(channels).to(memory_format=LAST)
+    assert layer(torch.randn(1, channels, 2, 2, 2)).shape == (1, channels, 4, 4, 4)
+    assert ours == expected
+
+
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_no_grids_are_no_grids(on_a_gpu, request):
+    if on_a_gpu:
+        request.getfixturevalue("ours")
+    empty = torch.zeros(0, 8, 8, 8, 8)
+    assert registry.build("voxmol", "tiny")(empty).shape == empty.shape
 
 
 def test_only_bfloat16_on_a_gpu_is_folded():

@@ -153,7 +153,10 @@ def test_what_is_replayed_is_what_would_have_run(make, tmp_path, monkeypatch):
     assert curves[0] == curves[1] and len(set(curves[0])) == 16
 
 
-@pytest.mark.parametrize("architecture, expected", [("escaip", {"Block", "Readout"}), ("voxmol", {"VoxMol"})])
+@pytest.mark.parametrize(
+    "architecture, expected",
+    [("escaip", {"Block", "Readout"}), ("voxmol", {"VoxMol"}), ("proteina", {"Layer"})],
+)
 def test_like_blocks_are_compiled_one_for_all(architecture, expected, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
@@ -161,7 +164,10 @@ def test_like_blocks_are_compiled_one_for_all(architecture, expected, monkeypatc
     assert set(compiled) == expected
 
 
-@pytest.mark.parametrize("make, options, kinds", [(small_forces, dict(layers=2), 2), (small_voxels, {}, 1)])
+@pytest.mark.parametrize(
+    "make, options, kinds",
+    [(small_forces, dict(layers=2), 2), (small_voxels, {}, 1), (small_flow, dict(layers=3), 1)],
+)
 def test_what_is_compiled_is_one_graph_and_the_same(make, options, kinds, tmp_path, monkeypatch):
     """Traced, but not made into machine code, which takes a minute: a graph for each kind of part and one
     more when sizes change, however many parts there are.

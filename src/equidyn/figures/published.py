@@ -50,7 +50,7 @@ TRAIN_50K = {  # of EScAIP 6M on 50,000 structures: quantity → line and label
 POINTS = {  # of the others: run, with the condition after it where there are some, marker and label
     "voxels": [
         ("model-7M", "D", "paper, VoxMol 7M on GEOM-drugs"),
-        ("data-10%", "s", "paper, VoxMol 111M on a tenth of it"),  # its earliest evaluations
+        ("data-10%", "s", "paper, VoxMol 111M on a tenth of it"),  # begins earlier
     ],
     "flow": [("default-rep2", "D", "paper, 60M on PDB (steps: rows of its log)")],
 }

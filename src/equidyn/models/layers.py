@@ -1,6 +1,6 @@
 """Layers whose plain versions are slow in torch: the same functions and the same parameters, by cheaper
 operations. Most are for CPUs; on other devices, under autocast and where a model is compiled they are torch's
-own. ``Convolution`` is for GPUs.
+own. Convolutions (``Convolution``, ``Doubling``, ``Pointwise``) have ways of their own for bf16 on a GPU.
 
 Shapes: b items, c channels, d³ voxels. Gradients of gradients are those of torch's versions; ``torch.func``
 has no rules for these functions.
@@ -17,8 +17,8 @@ from torch import nn
 ROW = 64  # values that share a row where channels are few: shorter rows cost more than their arithmetic
 NARROW = 32  # values that LayerNorm normalises together, up to which torch's takes twice as long or more
 LARGE = 1024  # voxels, up to which torch's backward pass of GroupNorm is the fast one of its two
-FEW = 16  # channels, up to which a convolution on a GPU takes voxels of a row together,
-WIDE = 64  # to so many channels,
+FEW = 16  # channels, in and out, up to which a convolution on a GPU takes voxels of a row together,
+WIDE = 64  # to so many on the narrower side, twice as many on the wider,
 LONG = 32  # in rows of at least so many voxels: where it was measured to pay (docs/results/gpu)
 EPS = torch.finfo(torch.float32).eps
 LAST = torch.channels_last_3d
@@ -304,24 +304,26 @@ def _together(x: torch.Tensor, fold: int) -> torch.Tensor:
     channels-last grids a view.
     """
     x = x.permute(0, 2, 3, 4, 1)  # (b, d, d, d, c)
-    return x.reshape(*x.shape[:3], -1, fold * x.shape[4])
+    return x.reshape(*x.shape[:3], x.shape[3] // fold, fold * x.shape[4])
 
 
 def _apart(rows: torch.Tensor, fold: int) -> torch.Tensor:
     """The reverse of ``_together``."""
-    return rows.reshape(*rows.shape[:3], -1, rows.shape[4] // fold).permute(0, 4, 1, 2, 3)
+    return rows.reshape(*rows.shape[:3], fold * rows.shape[3], rows.shape[4] // fold).permute(0, 4, 1, 2, 3)
 
 
 def _fold_of(convolution: nn.Conv3d, x: torch.Tensor) -> int:
     """How many voxels of a row a convolution should make together: a power of two, 1 but in bf16 on a GPU
     where weights are channels-last.
     """
-    last = convolution.weight.is_contiguous(memory_format=LAST)
+    last = convolution.weight.is_contiguous(memory_format=LAST)  # as those of one voxel always are
     if not (Convolution.folds and last and _in_bf16_on_a_gpu(x)):
         return 1
     few, many = sorted((convolution.in_channels, convolution.out_channels))
-    fold, row = 1, x.shape[-1] // convolution.stride[-1]
-    while many <= FEW and row >= LONG and row % (2 * fold) == 0 and 2 * fold * few <= WIDE:
+    fold, stride, row = 1, convolution.stride[-1], x.shape[-1]
+    if many > FEW or row < LONG * stride:
+        return 1
+    while row % (2 * fold * stride) == 0 and 2 * fold * few <= WIDE and 2 * fold * many <= 2 * WIDE:
         fold *= 2
     return fold
 
@@ -335,9 +337,12 @@ class Pointwise(nn.Conv3d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[b, c, d, d, d] to [b, c', d, d, d]."""
         if _ours(x):
-            return _apart(F.linear(_together(x, 1), self.weight.flatten(1), self.bias), 1)
-        fold = _fold_of(self, x) if x.is_contiguous(memory_format=LAST) else 1
-        return super().forward(x) if fold == 1 else folded_linear(x, self.weight, self.bias, fold)
+            y = F.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
+            return y.permute(0, 4, 1, 2, 3)
+        fold = _fold_of(self, x)
+        if fold == 1 or not x.is_contiguous(memory_format=LAST):
+            return super().forward(x)
+        return folded_linear(x, self.weight, self.bias, fold)
 
 
 def folded_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: int) -> torch.Tensor:
@@ -363,8 +368,8 @@ def folded(
 
     On a GPU a convolution of 8 channels takes about as long as one of 64, whose tiles it fills with nothing.
     The voxels in whose place they are, and those beside, hold all that each of them needs: its kernel is the
-    given one, moved to its place among zeros. That is fold² times the weights for 1 / fold of the voxels; in
-    channels-last grids taking rows together copies nothing.
+    given one, moved to its place among zeros. That is stride · fold² times the weights for 1 / fold of the
+    voxels; in channels-last grids taking rows together copies nothing.
 
     Parameters
     ----------
@@ -372,7 +377,7 @@ def folded(
 
     Returns
     -------
-    [b, o, d / stride, d / stride, d / stride], channels-last
+    [b, o, d / stride, d / stride, d / stride], channels-last where rows are more than one
     """
     row = stride * fold  # voxels of x that become one
     before = [row - 1 + stride * k for k in range(fold)]  # a kernel, among three rows
@@ -385,8 +390,8 @@ def folded(
 
 
 class Convolution(nn.Conv3d):
-    """A 3×3×3 convolution, padded by one voxel. In bf16 on a GPU few channels are ``folded`` where grids and
-    weights are channels-last, unless ``folds`` is False.
+    """A 3×3×3 convolution, padded by one voxel. In bf16 on a GPU few channels are ``folded`` where weights
+    are channels-last, unless ``folds`` is False.
     """
 
     folds = True

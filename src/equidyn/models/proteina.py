@@ -244,7 +244,7 @@ class Proteina(nn.Module):
                 "Proteina.distogram: this model has no pair updates, hence no distogram head; expected "
                 "update_every > 0"
             )
-        # through the call of the module, which is what is compiled
+        # through the call of the module, which hooks and compilers of a whole network see
         return self(x_t, t, mask, index, breaks, x_sc, distogram=True)
 
     def _run(self, x_t, t, mask, index, breaks, x_sc):
