@@ -33,8 +33,10 @@ ABOUT = """# Gallery: how well do models turn with their molecules?
 Written by `make gallery` (`benchmarks/gallery.py`), CPU, one thread; each model in an environment of its own.
 Structures: held-out molecules of the default dataset, one frame of each (EMT: crystals of metals). A share of
 the loss is given only to models that were trained on such labels, GFN2-xTB (ours, and PET, trained here by
-metatrain); for the others the error stands by itself, as their labels are of another method.
-Voxel cases (`benchmarks/gallery_*.py`) are turned by all 24 rotations of the cube, which a grid has exactly.
+metatrain); for the others the error stands by itself, as their labels are of another method. The split is
+that of the day in the last column (another one since 2026-11-27).
+Voxel cases (`benchmarks/gallery_*.py`) are turned by all 24 rotations of the cube, which a grid has exactly;
+Topaz is compared with the clean volumes that noise was added to.
 How to read the columns: [measure-your-model.md](measure-your-model.md).
 
 """

@@ -184,7 +184,7 @@ SAMPLES = {
     "n_chains": Column("1", "chains"),
     "bond_mean": Column("Å", "mean distance of consecutive C-alphas"),
     "bond_std": Column("Å", "standard deviation of that distance"),
-    "bonds_within": Column("1", "share of it within 3.8 ± 0.4 Å"),
+    "bonds_within": Column("1", "share of bonds of 3.8 ± 0.4 Å"),
     "radius_of_gyration": Column("Å", "mean radius of gyration"),
     "radius_over_power": Column("Å", "mean of radius over length^0.4"),
     "clashes": Column(
@@ -362,7 +362,11 @@ def markdown() -> str:
     lines = [
         "# Columns of the tables",
         "",
-        "Written by `python -m equidyn.results.columns`; a test compares.",
+        "Written by `python -m equidyn.results.columns`; a test compares. Tables of a run lie in "
+        "`results/[<config>/]runs/<run>/`, `claims`, `efficiency`, `timing-<task>`, `estimate` and `stages` "
+        "in `results/[<config>/]`; `symmetries` and `twirls` are written on request, `throughput` is in "
+        "`resources/`. Unit `loss`: that of the task's squared error, (eV/Å)² for forces, nm² for flow, 1 "
+        "for voxels; of rows `l2` eV/Å.",
         "",
     ]
     for file, table in TABLES.items():
