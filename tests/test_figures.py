@@ -10,10 +10,12 @@ from common import REPOSITORY
 from matplotlib.collections import PathCollection
 from matplotlib.quiver import Quiver
 
-from equidyn.figures import published
+from equidyn.figures import axes, percent, published, style
 from equidyn.figures.style import COLUMN, WIDE, plt
 from equidyn.results import tables
+from equidyn.results.claims.rows import counted_rows
 from equidyn.results.columns import MOLECULE
+from equidyn.results.verdicts import counted
 from equidyn.symmetry import groups
 
 TABLES = REPOSITORY / "docs/results"
@@ -282,13 +284,73 @@ def test_of_several_times_live_and_averaged_weights_have_a_panel_each():
         for axis in figure.axes
     ]
     for weights, lines in zip(("live", "ema"), drawn):
-        for condition, percent in lines.items():
+        for condition, percents in lines.items():
             curve = tables.curve(rows, "flow", condition=condition, weights=weights)
-            assert list(percent) == [row["percent"] for row in curve]
+            assert list(percents) == [row["percent"] for row in curve]
     assert len(drawn[0]) == len(drawn[1]) == 8
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 8 + 1
     plt.close(figure)
+
+
+def test_no_two_runs_of_a_figure_look_alike():
+    names = [*style.RUN, *(f"run-{k}" for k in range(40))]
+    others = names[len(style.RUN) :]
+    looks = {(style.colour(run, names), style.marker(run, names)) for run in others}
+    assert len(looks) == len(others) and not {c for c, _ in looks} & set(style.RUN.values())
+    assert all(style.colour(run, names) == style.colour(run, []) for run in style.RUN)
+
+
+def test_a_point_that_counts_alone_has_its_interval():
+    rows = tables.read([TABLES / "forces-raw.csv"])
+    curve = tables.curve(rows, "forces-raw")
+    assert style.isolated([counted(r) for r in curve]) == [len(curve) - 1]
+    figure, axis = plt.subplots()
+    percent.percent(axis, curve, "k")
+    ends = [curve[-1]["percent_lo"], curve[-1]["percent_hi"]]
+    assert ends in [list(line.get_ydata()) for line in axis.lines]
+    plt.close(figure)
+
+
+def test_exact_runs_have_no_percentage_and_are_not_the_one_that_is_shown():
+    flow = tables.read([TABLES / "flow.csv"])
+    exact_one = [{**r, "run": "exact", "percent": 1e-12, "equivariance": 0.0, "floor": 1.0} for r in flow]
+    rows = exact_one + flow
+    assert style.first_not_exact(rows) == "flow" and style.first_not_exact(exact_one) == "exact"
+    figure = importlib.import_module("equidyn.figures.times").draw(rows, [])
+    above = figure.axes[0]
+    lowest = min(min(line.get_ydata()) for line in above.lines if len(line.get_ydata()) > 2)
+    assert lowest > percent.LEAST
+    plt.close(figure)
+
+
+def test_checkpoints_that_do_not_count_are_hollow_in_the_curvature():
+    rows = tables.read([TABLES / "matrix/decomposition.csv"])
+    figure = importlib.import_module("equidyn.figures.curvature").draw(
+        rows, [], [str(TABLES / "matrix/curvature.csv")]
+    )
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() in "os"]
+    found = tables.read([TABLES / "matrix/curvature.csv"])
+    places = dict.fromkeys((r["run"], r["block"], r["condition"], r["step"]) for r in found)
+    hollow = sum(step not in counted_rows(rows, run, c) for run, _, c, step in places)
+    assert 0 < hollow < len(places) and faces.count("white") > 0
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    "conditions, expected",
+    [(["t=0.4", "t=0.9", "t=0.8,sc"], "t=0.9"), (["easy", "hard", "harder"], "hard"), ([""], "")],
+)
+def test_the_condition_that_is_drawn_where_there_is_room_for_one(conditions, expected):
+    assert axes.nearest(conditions) == expected
+
+
+def test_percentages_below_a_picture_are_said_to_be_at_its_edge():
+    rows = tables.read([TABLES / "gpu/forces-equal-rows.csv"])
+    for name in ("percent", "plane"):
+        figure = importlib.import_module(f"equidyn.figures.{name}").draw(rows, [])
+        assert any("drawn there" in text.get_text() for text in figure.axes[0].texts)
+        plt.close(figure)
 
 
 def test_a_run_of_voxels_has_both_runs_of_the_paper_beside():

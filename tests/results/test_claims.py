@@ -60,6 +60,18 @@ def test_an_exact_run_is_beside_what_was_trained_for_as_many_steps():
     assert "control, exactly equivariant, ends at 0.5 x its loss" in found["conditions"]
     found = of_claim("C10", named("a", GOOD) + named("control", control[:1]))
     assert "no equivariant model was trained for as many steps" in found["conditions"]
+    elsewhere = named("control", control, zero_loss=0.02)
+    found = of_claim("C10", named("a", GOOD) + elsewhere)
+    assert "no equivariant model was trained for as many steps on these data" in found["conditions"]
+
+
+def test_where_all_runs_are_points_their_references_are_asked():
+    rows = named("a", GOOD) + named("b", BAD)
+    points = {
+        run: dict(group="g", axes={"model.size": run}, reference="a", reference_axes={}) for run in ("a", "b")
+    }
+    found = of_claim("C10", rows, points=points)
+    assert found["ours"] == 1 and "the largest of 1" in found["conditions"]
 
 
 def test_a_row_of_c2_has_the_last_percentage_with_its_interval():
@@ -95,6 +107,12 @@ def test_break_even_of_a_power_law(slope, share):
     ]  # twirled is (1 - share) x total, hence ahead by a factor (1 - share) ** (1 / slope) in steps
     assert break_even(curve) == pytest.approx(100 * (1 - share) ** (1 / slope))
     assert break_even([row(step, 10, 2 * step**-0.1) for step in (1, 3, 10)]) is None
+
+
+@pytest.mark.parametrize("percent", [100, 101])
+def test_a_twirled_error_that_is_estimated_as_nothing_breaks_no_table(percent):
+    """Estimates from few items may be negative."""
+    assert break_even([row(1, 20, 3), row(3, percent, 0.6), row(10, 60, 0.5)]) is None
 
 
 def test_every_verdict_is_one_of_five_words_and_a_dip_above_zero_is_named():

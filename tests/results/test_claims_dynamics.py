@@ -8,6 +8,7 @@ from scipy import stats
 from test_verdicts import row
 
 from equidyn.results.claims import curvature as of_curvature
+from equidyn.results.claims.gradients import tracks
 from equidyn.results.claims.head import replicates
 from equidyn.results.claims.statistics import correlation, correlation_of_seeds, effective_number
 from equidyn.results.claims.table import claims
@@ -325,3 +326,17 @@ def test_a_ratio_that_is_not_positive_has_no_inverse():
     value, lo, hi = of_curvature._ratio(row, "effective_rank", of_curvature.CONDITIONED)
     assert math.isnan(value) and math.isnan(lo) and hi == math.inf
     assert of_curvature.better([(value, lo, hi)], (value, lo, hi)) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "lo, hi, largest, expected",
+    [
+        (0.001, 0.3, 0.1, "holds"),
+        (-0.001, 0.3, 0.1, "inconclusive"),  # next to nothing between them
+        (-0.5, -0.1, 0.1, "does not hold here"),
+        (0.2, 0.5, 1.5, "does not hold here"),
+        (-0.2, 0.5, 1.5, "does not hold here"),
+    ],
+)
+def test_the_verdict_on_gradients_turns_on_one_bound_of_the_correlation(lo, hi, largest, expected):
+    assert tracks(lo, hi, largest) == expected

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from test_verdicts import row
 
-from equidyn.results.claims import replicates
+from equidyn.results.claims import plateau, replicates
 from equidyn.results.claims.plateau import (
     alike,
     below,
@@ -199,3 +199,11 @@ def test_flow_times_of_which_some_have_no_slope_are_one_row():
     undefined = {**common, "verdict": UNTESTABLE, "ours": math.nan}
     assert replicates.of_times([short, long, undefined])["ours"] == 0.8
     assert replicates.of_times([short, undefined])["verdict"] == UNTESTABLE
+
+
+def test_how_many_count_at_one_loss_is_said_as_it_is():
+    good, late = path(lambda x: 5.0), path(lambda x: 5.1)
+    assert "ratio" in plateau._equal_text([good, late], [late, good])
+    uncounted = [{**r, "baseline_ratio_hi": 1.0} for r in late]
+    assert "only 2 of 3 count" in plateau._equal_text([good, uncounted], [good])
+    assert "none counts" in plateau._equal_text([uncounted], [uncounted])

@@ -1,6 +1,7 @@
 """Comparisons at equal training time: curves whose crossings and ratios are known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,13 @@ def curve(run, scale, power, equivariance=0.0, floor=1e-14, steps=STEPS, conditi
         row |= dict(rotations="haar", loss="mse", total=total, equivariance=equivariance * total or 1e-14)
         row |= dict(twirled=total - row["equivariance"], percent=100 * row["equivariance"] / total)
         row |= dict(percent_lo=row["percent"], percent_hi=row["percent"], zero_loss=1.0, trivial_loss=1.0)
-        row |= dict(baseline="zero", baseline_ratio=total, baseline_ratio_lo=total, baseline_ratio_hi=total)
+        row |= dict(
+            baseline="zero",
+            baseline_loss=1.0,
+            baseline_ratio=total,
+            baseline_ratio_lo=total,
+            baseline_ratio_hi=total,
+        )
         row |= dict(floor=floor, augment=0.0, pose_deviation=0.0, n_items=10, n_rotations=4)
         rows.append(row | more)
     return rows
@@ -128,14 +135,31 @@ def test_curves_cross_where_the_power_laws_do():
 def test_a_network_that_is_ahead_from_the_start_never_crosses():
     plain, exact = contenders(*two(exact=(0.5, 0.3)))
     assert math.isnan(efficiency.crossing(plain, exact)[0])
+    assert efficiency.crossings(plain, exact) == [0.0] * 3
+    assert efficiency.crossings(exact, plain) == [math.inf] * 3
 
 
 def test_break_even_is_the_ratio_of_steps_to_one_loss():
     plain, exact = contenders(*two(costs=(0.1, 0.7)))
     n = 300.0
-    for value in efficiency.break_even(plain, exact, n * 0.1):
-        assert value == pytest.approx(n / (2 * n**0.3) ** 2, rel=0.2)
-    assert efficiency.break_even(*contenders(*two(exact=(9.0, 0.1))), 100.0) == [0.0] * 3  # never has it
+    for value, reached in efficiency.break_even(plain, exact, n * 0.1):
+        assert reached and value == pytest.approx(n / (2 * n**0.3) ** 2, rel=0.2)
+
+
+def test_a_loss_that_the_partner_never_has_bounds_its_break_even():
+    plain, exact = contenders(*two(exact=(9.0, 0.1)))
+    seconds = 100.0
+    n = seconds / plain.cost("step_seconds")
+    for value, reached in efficiency.break_even(plain, exact, seconds):
+        assert not reached and value == pytest.approx(min(n, plain.steps) / exact.steps)
+    (_, row) = efficiency.table([plain, exact], "")
+    assert row["n_break_even"] == 0 and math.isnan(row["break_even"])
+
+
+def test_where_the_agnostic_network_was_not_measured_there_is_no_break_even():
+    plain, exact = contenders(*two())
+    late = replace(plain, curves=[[r for r in curve if r["step"] > 50] for curve in plain.curves])
+    assert all(math.isnan(value) for value, _ in efficiency.break_even(late, exact, 1.0))
 
 
 def test_a_network_against_itself_ties():
@@ -143,7 +167,7 @@ def test_a_network_against_itself_ties():
     plain, exact = contenders(rows, timing)
     ratio, lo, hi = efficiency.loss_ratio(plain, exact)
     assert lo < 1 < hi and ratio == pytest.approx(1.0)
-    assert efficiency.break_even(plain, exact, 50.0) == pytest.approx([1.0] * 3)
+    assert [v for v, _ in efficiency.break_even(plain, exact, 50.0)] == pytest.approx([1.0] * 3)
 
 
 @pytest.mark.parametrize(

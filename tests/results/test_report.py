@@ -1,5 +1,6 @@
 """Sentences of the report are made from tables alone, and say what the tables say."""
 
+import pytest
 from test_verdicts import against, row
 
 from equidyn.results import readings as report
@@ -56,9 +57,26 @@ def test_flow_says_where_it_is_its_linear_denoiser_and_where_more():
     more = [against(r, 0.9) for r in flow("t=0.9", (10, 5, 0.45), (20, 1.2, 0.3), (30, 1.1, 0.2))]
     ratios, linear, beyond = report._beyond_linear({("flow", "t=0.4"): same, ("flow", "t=0.9"): more})
     assert "t=0.4 0.98 [0.98, 0.98] × linear denoiser" in ratios and "t=0.9 0.44" in ratios
-    assert linear.startswith("At t=0.4 the network is not a tenth better")
+    assert linear.startswith("At t=0.4 flow is not a tenth better")
     assert "flow t=0.9, which counts from step 20, ends at 1.1 % [0.99, 1.2]: holds" in beyond
     assert report._beyond_linear({("flow", "t=0.4"): same})[-1] == "It is more at no time."
+
+
+def test_flow_times_of_two_runs_are_told_apart():
+    same = [against(r, 0.82) for r in flow("t=0.4", (10, 1, 0.41), (20, 1, 0.4))]
+    more = [against(r, 0.9) for r in flow("t=0.4", (10, 5, 0.45), (20, 1.2, 0.3))]
+    lines = report._beyond_linear({("weak", "t=0.4"): same, ("strong", "t=0.4"): more})
+    assert [line.split(",")[0] for line in lines if "last total" in line] == ["weak", "strong"]
+    assert "At t=0.4 weak is not a tenth better" in lines[1] and "strong t=0.4, which counts" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "end, why", [(1500, "the run ends at step 1500"), (20000, "some interval includes 2 % or does not count")]
+)
+def test_an_inconclusive_percentage_says_why(end, why):
+    early = [row(1000, 2.1, 0.5)] if end > 10000 else []
+    curve = [*early, row(end, 6, 0.3)]
+    assert why in report._why(curve)
 
 
 def test_missing_augmentation_on_aligned_poses_is_said_beside_the_percentage():

@@ -1,6 +1,7 @@
 """Groups of runs written out: the product of a group's axes."""
 
 import itertools
+import json
 import re
 from decimal import Decimal
 
@@ -29,7 +30,8 @@ def expand(config: dict) -> tuple[dict, dict]:
     ------
     ConfigError
         two runs of one name, an axis without values, a reference that is no run or has another task than
-        the group, or one of other settings whose replicates the group says it is
+        the group, or one of other settings whose replicates the group says it is; points that are measured
+        otherwise than their reference, or trained as another point or the reference are
     """
     runs, points = dict(config.get("runs", {})), {}
     for group, content in config.get("matrix", {}).items():
@@ -41,6 +43,8 @@ def expand(config: dict) -> tuple[dict, dict]:
         point["reference_axes"] = {axis: _value(settings, axis) for axis in point["axes"]}
         point["besides"] = _besides(overridden(result, name), settings, point["axes"])
         _check_replicates(point)
+        _check_measured(point, name, overridden(result, name), settings)
+    _check_once(result, points)
     return result, points
 
 
@@ -86,6 +90,33 @@ def _check_replicates(point: dict) -> None:
             f"config, matrix.{point['group']}: replicates of {point['reference']!r} with {others}, expected "
             "its own settings but for the seed"
         )
+
+
+def _check_measured(point: dict, name: str, settings: dict, reference: dict) -> None:
+    """That a point and its reference are measured alike: their percentages are compared."""
+    own, theirs = (
+        {key: value for key, value in one.get("measure", {}).items() if key != "batch_size"}
+        for one in (settings, reference)
+    )
+    if own != theirs:
+        raise ConfigError(
+            f"config, matrix.{point['group']}: {name} is measured by {own}, expected {theirs}, as its "
+            f"reference {point['reference']!r} is"
+        )
+
+
+def _check_once(config: dict, points: dict) -> None:
+    """That no training is there twice among the points around a reference: it would count as another seed."""
+    seen: dict[tuple, str] = {}
+    for name in [*dict.fromkeys(point["reference"] for point in points.values()), *points]:
+        reference = points[name]["reference"] if name in points else name
+        trained = json.dumps(_trained(overridden(config, name)), sort_keys=True, default=str)
+        other = seen.setdefault((reference, trained), name)
+        if other != name:
+            raise ConfigError(
+                f"config, matrix.{points[name]['group']}: {name} is trained as {other} is (seed "
+                f"{overridden(config, name)['seed']}), expected another seed or setting: it would count twice"
+            )
 
 
 def _besides(settings: dict, reference: dict, axes: dict) -> dict[str, list]:

@@ -152,6 +152,9 @@ def _published(paper, task, wanted, condition) -> list[list[dict]]:
 
 
 def nearest(conditions: list[str], time: float = 0.8) -> str:
-    """The condition whose flow time is nearest to ``time``; the empty one of tasks without."""
-    plain = [c for c in conditions if not c.endswith("sc")]
-    return min(plain, key=lambda c: abs(float(c.removeprefix("t=") or time) - time))
+    """The condition whose flow time is nearest to ``time``; of conditions that are none the middle one."""
+    plain = [c for c in conditions if not c.endswith(tables.SELF_CONDITIONED)]
+    times = {c: float(c.removeprefix("t=")) for c in plain if c.startswith("t=")}
+    if len(times) < len(plain):
+        return plain[len(plain) // 2]
+    return min(plain, key=lambda c: abs(times[c] - time))

@@ -10,6 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from equidyn.figures import style
 from equidyn.figures.style import plt
+from equidyn.results.claims.rows import counted_rows
 
 FIGURES = [
     {
@@ -32,8 +33,8 @@ TERMS = {"twirled": "o", "equivariance": "s"}
 
 
 def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
-    """Figure from curvature.csv files: a pair of points per checkpoint, log axes; the number beside a pair is
-    twirled / equivariance.
+    """Figure from curvature.csv files: a pair of points per checkpoint, hollow where the percentage does not
+    count, log axes; the number beside a pair is twirled / equivariance.
 
     The dotted line in the first panel is 1 / threshold: a condition number near it says where the threshold
     is, not how the landscape is.
@@ -48,6 +49,10 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         for r in found
         for quantity in PANELS
     }
+    condition = {(r["run"], r["block"], r["step"]): r["condition"] for r in found}
+    filled = [
+        float(step) in counted_rows(rows, run, condition[run, block, step]) for run, block, step in places
+    ]
     figure, axes = plt.subplots(
         len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True
     )
@@ -66,19 +71,18 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
                     color="0.3",
                 )
         for term, marker in TERMS.items():
-            points = [
-                (i, value[(*place, term, quantity)])
-                for i, place in enumerate(places)
-                if value[(*place, term, quantity)] > 0
-            ]
-            axis.plot(
-                *zip(*points),
-                marker,
-                ms=8 if marker == "o" else 4,
-                color=style.QUANTITY[term],
-                label=f"{term} error",
-                zorder=2,
-            )
+            for i, place in enumerate(places):
+                if value[(*place, term, quantity)] > 0:
+                    axis.plot(
+                        i,
+                        value[(*place, term, quantity)],
+                        marker,
+                        ms=8 if marker == "o" else 4,
+                        color=style.QUANTITY[term],
+                        mfc=style.QUANTITY[term] if filled[i] else "white",
+                        zorder=2,
+                    )
+            axis.plot([], [], marker, color=style.QUANTITY[term], label=f"{term} error")
         axis.set_yscale("log")
         axis.margins(y=0.2)
         low, high = axis.get_ylim()
@@ -101,6 +105,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         for r in found
     )
     note = f"eigenvalues below {threshold:.0e} of the largest count as zero\nnumbers: twirled / equivariance"
+    note += "" if all(filled) else "\nhollow: the percentage does not count"
     figure.suptitle("\n".join([*blocks, note]), fontsize=7, color="0.35")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
     return figure

@@ -152,8 +152,8 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
     first = min(row["step"] for row in agnostic.curves[0] if row["step"] > 0)
     budgets = np.geomspace(2 * first, agnostic.steps, N_BUDGETS) * agnostic.cost("step_seconds")
     for one in partners:
-        found = np.array([efficiency.break_even(agnostic, one, seconds) for seconds in budgets])
-        found = np.where(found > 0, found, np.nan)
+        by_budget = [efficiency.break_even(agnostic, one, seconds) for seconds in budgets]
+        found = np.array([[x if reached else np.nan for x, reached in seeds] for seeds in by_budget])
         middle = np.median(found, 1)  # none where a seed never has the loss
         axis.plot(budgets, middle, color=colours[one.run], marker="o", ms=2.5, lw=1.2)
         for column in found.T:

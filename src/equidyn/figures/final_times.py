@@ -24,10 +24,10 @@ FIGURES = [
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
-    """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run as
-    markers.
+    """Figure with two panels; runs side by side, EMA weights and self-conditioning of the first run that is
+    not exactly equivariant as markers.
     """
-    names = tables.runs(rows)
+    names, marked = tables.runs(rows), style.first_not_exact(rows)
     measured = [tables.main_conditions(rows, run) for run in names]
     times = [c for c in measured[0] if all(c in of_run for of_run in measured)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 2.9))
@@ -37,7 +37,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         x = place + (k + 0.5) * width - 0.4
         percent = np.array([r["percent"] for r in last])
         bars = [percent - [r["percent_lo"] for r in last], [r["percent_hi"] for r in last] - percent]
-        colours = [style.colour(run) if counted(r) else style.PALE for r in last]
+        colours = [style.colour(run, names) if counted(r) else style.PALE for r in last]
         left.bar(
             x,
             percent,
@@ -52,8 +52,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
             [r["baseline_ratio_hi"] for r in last] - ratio,
         ]
         right.bar(x, ratio, width, color=colours, yerr=np.maximum(ends, 0), error_kw=dict(lw=0.8))
-        left.bar([0], [0], color=style.colour(run), label=style.label(run))
-    ema = [tables.curve(rows, names[0], condition=c, weights="ema")[-1:] for c in times]
+        left.bar([0], [0], color=style.colour(run, names), label=style.label(run))
+    ema = [tables.curve(rows, marked, condition=c, weights="ema")[-1:] for c in times]
     left.plot(
         [p for p, r in zip(place, ema) if r],
         [r[0]["percent"] for r in ema if r],
@@ -61,9 +61,9 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         ms=4,
         mfc="none",
         mec="k",
-        label=f"EMA weights, {names[0]}",
+        label=f"EMA weights, {marked}",
     )
-    with_sc = [tables.curve(rows, names[0], condition=f"{c},sc")[-1:] for c in times]
+    with_sc = [tables.curve(rows, marked, condition=f"{c},sc")[-1:] for c in times]
     left.plot(
         [p for p, r in zip(place, with_sc) if r],
         [r[0]["percent"] for r in with_sc if r],
@@ -71,7 +71,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         ms=4,
         mfc="none",
         mec="0.45",
-        label=f"self-conditioning on, {names[0]}",
+        label=f"self-conditioning on, {marked}",
     )
     left.set_ylabel("equivariance error, % of held-out loss")
     right.set_ylabel("total loss / loss of the best baseline")

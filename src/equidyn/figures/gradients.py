@@ -55,7 +55,9 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         )
         # flow times differ in colour and runs in marker; runs without conditions keep their own colour
         colour = (
-            style.sequence(len(conditions))[conditions.index(condition)] if condition else style.colour(run)
+            style.sequence(len(conditions))[conditions.index(condition)]
+            if condition
+            else style.colour(run, runs)
         )
         marker = MARKERS[runs.index(run) % len(MARKERS)]
         label = f"{style.label(run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])

@@ -35,14 +35,16 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     two parts of ln(error / first error) along training.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.2))
-    for path in extra:
+    found = tables.read(extra)
+    names = tables.runs(found)
+    for run in names:
         table = sorted(
-            (r for r in tables.read([path]) if r["head_variance"] > TIED and r["quadratic_form"] > 0),
+            (r for r in found if r["run"] == run and r["head_variance"] > TIED and r["quadratic_form"] > 0),
             key=lambda r: r["step"],
         )
         if len(table) < 2:
             continue
-        run, colour = table[0]["run"], style.colour(table[0]["run"])
+        colour = style.colour(run, names)
         x, y, measured = (
             np.array([r[key] for r in table]) for key in ("head_variance", "quadratic_form", "equivariance")
         )

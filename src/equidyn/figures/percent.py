@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from equidyn.figures import style
 from equidyn.figures.style import plt
 from equidyn.results import tables
-from equidyn.results.verdicts import counted
+from equidyn.results.verdicts import counted, exact
 
 FIGURES = [
     {
@@ -34,21 +34,22 @@ FIGURES = [
 ]
 
 PAPER = {"forces": ("default-rep1", "paper: 6M on SPICE"), "voxels": ("model-111M", "paper: 111M, σ = 0.9")}
-TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant and belong to the loss alone
+LEAST = 1e-3  # percent; what is less is drawn there
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
     """Figure with two panels over the same steps, one line and 95 % band per run."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.5))
-    for run in tables.runs(rows):
-        curve, colour = tables.curve(rows, run), style.colour(run)
+    names = tables.runs(rows)
+    for run in names:
+        curve, look = tables.curve(rows, run), (style.colour(run, names), style.marker(run, names))
         label = style.label(run)
-        loss(right, curve, colour, label, style.marker(run))
-        if max(r["percent"] for r in curve) > TIED:
-            percent(left, curve, colour, marker=style.marker(run))
-            percent(left, tables.curve(rows, run, weights="ema"), colour, "--")
+        loss(right, curve, label, *look)
+        percents(left, rows, run, "", *look)
     published(left, paper, rows[0]["task"], *PAPER.get(rows[0]["task"], ("", "")))
     style.percent_scale(left)
+    if any(r["percent"] < LEAST and not exact(r) for r in rows):
+        style.clipped(left, LEAST)
     style.loss_scale(right)
     left.set_xlim(left=0.4)
     left.set_ylabel("equivariance error, % of held-out loss")
@@ -60,16 +61,26 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     return figure
 
 
+def percents(axis: Axes, rows: list[dict], run: str, condition: str, colour: str, marker: str) -> None:
+    """Live and averaged weights of a run, if it is not exactly equivariant."""
+    curve = tables.curve(rows, run, condition=condition)
+    if not all(exact(r) for r in curve):
+        percent(axis, curve, colour, marker=marker)
+        percent(axis, tables.curve(rows, run, condition=condition, weights="ema"), colour, "--")
+
+
 def percent(axis: Axes, curve: list[dict], colour: str, line: str = "-", marker: str = "o") -> None:
     """Percentages of a curve; its band where they count."""
     x, counts = style.steps(curve), [counted(r) for r in curve]
-    style.greyed(axis, x, [max(r["percent"], TIED) for r in curve], counts, colour, line=line, marker=marker)
+    style.greyed(axis, x, [max(r["percent"], LEAST) for r in curve], counts, colour, line=line, marker=marker)
     if line == "-":
-        low, high = [max(r["percent_lo"], TIED) for r in curve], [r["percent_hi"] for r in curve]
+        low, high = ([max(r[f"percent_{end}"], LEAST) for r in curve] for end in ("lo", "hi"))
         axis.fill_between(x, low, high, where=counts, color=colour, alpha=0.2, lw=0)
+        for k in style.isolated(counts):
+            axis.plot([x[k]] * 2, [low[k], high[k]], color=colour, alpha=0.5, lw=1.2)
 
 
-def loss(axis: Axes, curve: list[dict], colour: str, label: str, marker: str) -> None:
+def loss(axis: Axes, curve: list[dict], label: str, colour: str, marker: str) -> None:
     """Total loss of a curve over the best baseline's, with its band."""
     x = style.steps(curve)
     y = [r["baseline_ratio"] for r in curve]

@@ -20,9 +20,9 @@ FIGURES = [
         "task": "",
         "place": 6,
         "claim": "C11",
-        "caption": "Percent against loss, every run a path with its direction: level where symmetry is"
-        " learned only as well as the task, falling where it is learned ahead. Grey: does not count. Dashed:"
-        " EMA weights. Right: the paper's runs",
+        "caption": "Percent against loss, every run a path with its direction (of flow one run, a path per"
+        " time): level where symmetry is learned only as well as the task, falling where it is learned"
+        " ahead. Grey: does not count. Dashed: EMA weights. Right: the paper's runs",
     },
 ]
 
@@ -52,10 +52,11 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
 
 def _ours(axis: Axes, rows: list[dict]) -> None:
     names = tables.runs(rows)
-    timed = [c for c in tables.main_conditions(rows, names[0]) if c]
-    lines = [(names[0], c, c) for c in timed] or [(run, "", style.label(run)) for run in names]
-    colours = style.sequence(len(timed)) if timed else [style.colour(run) for run in names]
-    markers = style.MARKERS if timed else [style.marker(run) for run in names]
+    one = style.first_not_exact(rows)
+    timed = [c for c in tables.main_conditions(rows, one) if c]
+    lines = [(one, c, c) for c in timed] or [(run, "", style.label(run)) for run in names]
+    colours = style.sequence(len(timed)) if timed else [style.colour(run, names) for run in names]
+    markers = style.MARKERS if timed else [style.marker(run, names) for run in names]
     for colour, marker, (run, condition, label) in zip(colours, cycle(markers), lines):
         for weights, line in (("live", "-"), ("ema", "--")):
             curve = tables.curve(rows, run, condition=condition, weights=weights)
@@ -64,7 +65,9 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])
                 _path(axis, x, y, counts, colour, marker, line, label if weights == "live" else None)
-    title = style.label(names[0]) if timed else "this workflow"
+    if any(r["percent"] < LEAST and not exact(r) for r in rows):
+        style.clipped(axis, LEAST)
+    title = style.label(one) if timed else "this workflow"
     _dress(axis, title, "total loss / zero predictor's (learning goes right)")
 
 

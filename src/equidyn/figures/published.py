@@ -81,7 +81,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
 
 def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict], weights: str) -> None:
     conditions, task = tables.main_conditions(rows, run), rows[0]["task"]
-    colours = [style.colour(run)] if len(conditions) == 1 else style.sequence(len(conditions))
+    colours = [style.colour(run, [run])] if len(conditions) == 1 else style.sequence(len(conditions))
     _published(axis, task, paper, dict(zip(conditions, colours)))
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition, weights=weights)

@@ -19,8 +19,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 from equidyn.declarations import own_tasks  # noqa: E402
 from equidyn.files import atomic_write  # noqa: E402
+from equidyn.results import tables  # noqa: E402
 from equidyn.results.labels import label  # noqa: E402
-from equidyn.results.verdicts import counted  # noqa: E402
+from equidyn.results.verdicts import counted, exact  # noqa: E402
 from equidyn.symmetry.limits import LEARNED  # noqa: E402
 
 COLUMN, WIDE = 3.5, 6.9  # inches: one column of a page, both
@@ -53,7 +54,7 @@ RUN = {
     "flow": "#009E73",
 }
 MARKERS = "osv^DPXd"  # so that curves are told apart without colours
-OTHERS = ["#44AA99", "#AA4499", "#999933", "#332288"]
+OTHERS = ["#44AA99", "#AA4499", "#999933", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#661100"]
 
 plt.rcParams.update(
     {
@@ -84,15 +85,22 @@ def loss_label(task: str) -> str:
     return "held-out loss" + (f", {unit(task)}" if unit(task) else "")
 
 
-def colour(run: str) -> str:
-    """The run's own colour in every figure; runs without one share four more by a stable hash of the name."""
-    return RUN.get(run) or OTHERS[sum(run.encode()) % len(OTHERS)]
+def colour(run: str, names: list[str]) -> str:
+    """The run's own colour in every figure; that of others by their order among the figure's ``names``."""
+    return RUN.get(run) or OTHERS[_order(run, names) % len(OTHERS)]
 
 
-def marker(run: str) -> str:
-    """The run's own marker in every figure, by the same order or hash as its colour."""
-    names = list(RUN)
-    return MARKERS[(names.index(run) if run in RUN else sum(run.encode())) % len(MARKERS)]
+def marker(run: str, names: list[str]) -> str:
+    """The run's own marker alike; no two of 64 runs have both in common."""
+    if run in RUN:
+        return MARKERS[list(RUN).index(run) % len(MARKERS)]
+    k = _order(run, names)
+    return MARKERS[(k + k // len(OTHERS)) % len(MARKERS)]
+
+
+def _order(run: str, names: list[str]) -> int:
+    """Among those that have no look of their own."""
+    return [name for name in names if name not in RUN].index(run)
 
 
 def sequence(n: int) -> list:
@@ -159,6 +167,26 @@ def star(axis: Axes, x: float, y: float, filled: bool, colour: str) -> None:
     )
 
 
+def first_not_exact(rows: list[dict]) -> str:
+    """The first run that is not exactly equivariant, if there is one: what a figure of one run shows."""
+    names = tables.runs(rows)
+    broken = (run for run in names if not all(exact(r) for r in rows if r["run"] == run))
+    return next(broken, names[0])
+
+
+def isolated(counts: list[bool]) -> list[int]:
+    """Places of points that count between two that do not: of a line they would show nothing."""
+    padded = [False, *map(bool, counts), False]
+    return [k for k, here in enumerate(padded[1:-1]) if here and not (padded[k] or padded[k + 2])]
+
+
+def clipped(axis: Axes, least: float) -> None:
+    """Says that smaller percentages are drawn at the least."""
+    where = axis.get_yaxis_transform()
+    text = f"below {least:g} % drawn there"
+    axis.text(0.99, 1.1 * least, text, fontsize=7, color="0.4", ha="right", va="bottom", transform=where)
+
+
 def greyed(
     axis: Axes,
     x: list,
@@ -174,6 +202,9 @@ def greyed(
     axis.plot(x, y, line, color=PALE, lw=0.7 * width, zorder=1)
     kept, shown = np.where(counts, y, np.nan), label if np.any(counts) else None
     axis.plot(x, kept, line, color=colour, lw=width, marker=marker, ms=3 if line == "-" else 0, label=shown)
+    if line != "-":
+        alone = isolated(counts)
+        axis.plot([x[k] for k in alone], [y[k] for k in alone], "_", color=colour, ms=5, mew=width)
 
 
 def two_percent(axis: Axes, side: str = "left") -> None:

@@ -5,7 +5,7 @@ it the loss, which says where a percentage counts.
 from matplotlib.figure import Figure
 
 from equidyn.figures import style
-from equidyn.figures.percent import loss, percent, published
+from equidyn.figures.percent import loss, percents, published
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
@@ -33,12 +33,12 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     last = FAR * max(r["step"] for r in rows)
     for (above, below), condition in zip(axes.T, times):
         for run in names:
-            curve, colour = tables.curve(rows, run, condition=condition), style.colour(run)
+            curve = tables.curve(rows, run, condition=condition)
             if not curve:
                 continue
-            percent(above, curve, colour, marker=style.marker(run))
-            percent(above, tables.curve(rows, run, condition=condition, weights="ema"), colour, "--")
-            loss(below, curve, colour, style.label(run), style.marker(run))
+            look = style.colour(run, names), style.marker(run, names)
+            percents(above, rows, run, condition, *look)
+            loss(below, curve, style.label(run), *look)
         published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
     for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
         style.percent_scale(above, named=condition == times[0])

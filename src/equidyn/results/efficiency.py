@@ -170,8 +170,8 @@ def loss_ratio(agnostic: Contender, other: Contender) -> tuple[float, float, flo
 
 
 def crossing_of(ours: Curve, theirs: Curve, our_cost: float, their_cost: float) -> float:
-    """Seconds after which the second curve lies below the first for good; nan where it does not at the end of
-    what both cover, or lies below from the beginning of it.
+    """Seconds after which the second curve lies below the first for good: 0 where it does from the beginning
+    of what both cover, inf where it does not at the end of that.
     """
     times = np.geomspace(
         max(
@@ -186,19 +186,24 @@ def crossing_of(ours: Curve, theirs: Curve, our_cost: float, their_cost: float) 
         - math.log(loss_at(ours, min(t / our_cost, ours[-1]["step"])))
         for t in times[1:]
     ]
-    above = [k for k, gap in enumerate(gaps) if gap >= 0]
-    if not above or above[-1] == len(gaps) - 1:
-        return math.nan
-    return float(times[1:][above[-1] + 1])
+    above = [k for k, gap in enumerate(gaps) if not gap < 0]
+    if not above:
+        return 0.0
+    return math.inf if above[-1] == len(gaps) - 1 else float(times[1:][above[-1] + 1])
+
+
+def crossings(agnostic: Contender, other: Contender) -> list[float]:
+    """``crossing_of`` the two, by seed."""
+    costs = agnostic.cost("step_seconds"), other.cost("step_seconds")
+    return [crossing_of(a, b, *costs) for a, b in zip(agnostic.curves, other.curves)]
 
 
 def crossing(agnostic: Contender, other: Contender) -> tuple[float, float, float, int]:
     """Seconds of training after which the other network has the lower loss for good: geometric mean over
     seeds with Student's 95 % interval where all have such a crossing, nan else; and how many have it.
     """
-    costs = agnostic.cost("step_seconds"), other.cost("step_seconds")
-    found = [crossing_of(a, b, *costs) for a, b in zip(agnostic.curves, other.curves)]
-    crossed = [value for value in found if not math.isnan(value)]
+    found = crossings(agnostic, other)
+    crossed = [value for value in found if 0 < value < math.inf]
     if len(crossed) < len(found) or not found:
         return math.nan, math.nan, math.nan, len(crossed)
     if len(crossed) < MIN_POINTS:
@@ -207,15 +212,18 @@ def crossing(agnostic: Contender, other: Contender) -> tuple[float, float, float
     return value, low, high, len(crossed)
 
 
-def break_even(agnostic: Contender, other: Contender, seconds: float) -> list[float]:
+def break_even(agnostic: Contender, other: Contender, seconds: float) -> list[tuple[float, bool]]:
     """How many times dearer per step the other may be and still have the agnostic one's loss after so much
-    training of that; by seed, 0 where it never has that loss.
+    training of that; by seed. Where it has not that loss by its last step, what the number is less than, and
+    False; nan where the agnostic one has no loss there.
     """
     n = min(seconds / agnostic.cost("step_seconds"), agnostic.steps)
     found = []
     for ours, theirs in zip(agnostic.curves, other.curves):
-        needed = step_of(theirs, loss_at(ours, n))
-        found.append(0.0 if math.isinf(needed) else n / needed)
+        loss = loss_at(ours, n)
+        needed = math.nan if math.isnan(loss) else step_of(theirs, loss)
+        reached = not math.isinf(needed)
+        found.append((n / (needed if reached else theirs[-1]["step"]), reached))
     return found
 
 
@@ -279,11 +287,14 @@ def _row(one: Contender, agnostic: Contender, condition: str) -> dict:
         return row
     row |= _with_ends("loss_ratio", loss_ratio(agnostic, one))
     *crossed, n = crossing(agnostic, one)
-    even = break_even(agnostic, one, seconds)
-    ends = float(np.exp(np.mean(np.log(even)))) if min(even) > 0 else 0.0, min(even), max(even)
+    even = [value for value, reached in break_even(agnostic, one, seconds) if reached]
+    ends = (math.nan,) * 3
+    if len(even) == min(len(agnostic.curves), len(one.curves)):
+        ends = float(np.exp(np.mean(np.log(even)))), min(even), max(even)
     needed = rotations_needed(agnostic, one, order_of(agnostic))
     cost = needed * agnostic.cost("item_seconds") / one.cost("item_seconds")
     row |= _with_ends("crossing", crossed) | dict(n_crossing=n) | _with_ends("break_even", ends)
+    row |= dict(n_break_even=len(even))
     return row | dict(rotations=needed, item_ratio=cost)
 
 

@@ -55,9 +55,11 @@ def _ends(curve: list[dict]) -> str:
 def _why(curve: list[dict]) -> str:
     """Why a percentage above 2 % is no verdict yet."""
     last = curve[-1]
-    if within(curve) == INCONCLUSIVE and last["percent_lo"] > 2:
+    if within(curve) != INCONCLUSIVE or last["percent_lo"] <= 2:
+        return ""
+    if last["step"] < WINDOW_END:
         return f", as the run ends at step {last['step']:.0f} and the paper's window at {WINDOW_END}"
-    return ""
+    return f", as in the paper's window, to step {WINDOW_END}, some interval includes 2 % or does not count"
 
 
 def _against(row: dict) -> str:
@@ -71,11 +73,20 @@ def _against(row: dict) -> str:
 
 
 def _beyond_linear(curves: dict) -> list[str]:
-    """Per flow time: the last total over the best baseline, the linear denoiser of the chain, and since when
-    it counts; where the network is no more than that baseline, and where it is.
+    """Per run and flow time: the last total over the best baseline, the linear denoiser of the chain, and
+    since when it counts; where the network is no more than that baseline, and where it is.
     """
+    runs = dict.fromkeys(run for run, _ in curves)
+    return [
+        line
+        for run in runs
+        for line in _beyond_linear_of({c: curve for (name, c), curve in curves.items() if name == run}, run)
+    ]
+
+
+def _beyond_linear_of(curves: dict, run: str) -> list[str]:
     told, more, same = [], [], []
-    for (run, condition), curve in curves.items():
+    for condition, curve in curves.items():
         last, first = curve[-1], next((r["step"] for r in curve if counted(r)), None)
         told.append(
             f"{condition} {last['baseline_ratio']:.2f} [{last['baseline_ratio_lo']:.2f}, "
@@ -88,10 +99,10 @@ def _beyond_linear(curves: dict) -> list[str]:
             )
         else:
             same.append(condition)
-    lines = [f"Last total loss over the best baseline: {', '.join(told)}."]
+    lines = [f"{run}, last total loss over the best baseline: {', '.join(told)}."]
     if same:
         lines.append(
-            f"At {', '.join(same)} the network is not a tenth better than what knows mean distances along "
+            f"At {', '.join(same)} {run} is not a tenth better than what knows mean distances along "
             "the chain alone; its percentages there do not count."
         )
     lines.append(f"More than that, at most 2 %: {'; '.join(more)}." if more else "It is more at no time.")

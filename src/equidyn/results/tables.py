@@ -9,6 +9,7 @@ from equidyn.errors import DataError
 from equidyn.files import atomic_write
 from equidyn.results.columns import CHIRALITY, CURVATURE, DECOMPOSITION, GRADIENTS, HEAD, TIMING
 
+SELF_CONDITIONED = ",sc"  # how such conditions end
 READ = (DECOMPOSITION, GRADIENTS, CURVATURE, HEAD, CHIRALITY, TIMING)
 TEXT = {name for table in READ for name, column in table.items() if column.text}
 
@@ -73,8 +74,13 @@ def conditions(rows: list[dict], run: str) -> list[str]:
 
 
 def main_conditions(rows: list[dict], run: str) -> list[str]:
-    """The same without those with self-conditioning (``t=0.8 sc``), which look at a model a second time."""
-    return [condition for condition in conditions(rows, run) if not condition.endswith("sc")]
+    """Those that every checkpoint is measured under: not those with self-conditioning (``t=0.8,sc``), which
+    look at a model a second time, nor those of rotations off the grid.
+    """
+    of_run = [r for r in rows if r["run"] == run]
+    main = main_rotations(of_run) if of_run else ""
+    found = conditions([r for r in of_run if r["rotations"] == main], run)
+    return [condition for condition in found if not condition.endswith(SELF_CONDITIONED)]
 
 
 def runs(rows: list[dict]) -> list[str]:

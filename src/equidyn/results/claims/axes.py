@@ -131,6 +131,7 @@ def _row(claim, place, axis, labelled: dict[str, list[list[dict]]], paper, condi
             f"{len(labelled)} points around {place}, {_seeds(labelled)}",
             f"all at {level:.3g} x the zero predictor: {_at_text(at)}",
             f"at the end: {_ends_text(labelled)}",
+            *_bars_text(labelled),
         ]
     )
     if published and claim != "C6":
@@ -216,6 +217,15 @@ def _at_text(at: dict[str, list[AtLoss]]) -> str:
         return f"{p.percent:.3g} [{p.lo:.3g}, {p.hi:.3g}]" + ("" if p.counts else " (does not count)")
 
     return ", ".join(f"{label} {' '.join(text(p) for p in found)} %" for label, found in at.items())
+
+
+def _bars_text(labelled) -> list[str]:
+    """Says so where the bar below which a percentage counts moves along the axis."""
+    bars = [c[-1]["baseline_loss"] / c[-1]["zero_loss"] for curves in labelled.values() for c in curves]
+    low, high = min(bars), max(bars)
+    if high <= 1.01 * low:
+        return []
+    return [f"baselines are fitted to each run's own items: the best is at {low:.3g} to {high:.3g} x zero"]
 
 
 def _ends_text(labelled) -> str:

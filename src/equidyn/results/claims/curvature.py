@@ -130,7 +130,7 @@ def _block(row: dict, run: str, condition: str) -> str:
     return (
         f"{place_of(run, condition)}, block {row['block']} ({row['n_parameters']:.0f} parameters, "
         f"{row['method']}), {row['n_items']:.0f} molecules x {row['n_rotations']:.0f} rotations, intervals "
-        f"by bootstrap over molecules"
+        f"by bootstrap over molecules of one network"
     )
 
 

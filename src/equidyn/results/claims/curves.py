@@ -185,7 +185,7 @@ def break_even(curve: list[dict]) -> float | None:
     if not counted(last):
         return None
     for a, b in zip(curve[:-1], curve[1:]):
-        if b["twirled"] <= last["total"] < a["twirled"] and a["step"] > 0:
+        if 0 < b["twirled"] <= last["total"] < a["twirled"] and a["step"] > 0:  # estimates may be negative
             share = share_of_the_way(a["twirled"], b["twirled"], last["total"])
             return a["step"] * (b["step"] / a["step"]) ** share
     return None
@@ -198,24 +198,26 @@ def _beside(rows: list[dict], last: dict) -> str:
         if not curve:  # measured at other flow times
             continue
         end = curve[-1]
-        if end["step"] == last["step"] and exact(end):
+        same_items = (end["zero_loss"], end["n_items"]) == (last["zero_loss"], last["n_items"])
+        if end["step"] == last["step"] and same_items and exact(end):
             ratio = end["total"] / last["total"]
             return f"{run}, exactly equivariant, ends at {ratio:.3g} x its loss at that step, one seed each"
-    return "no equivariant model was trained for as many steps"
+    return "no equivariant model was trained for as many steps on these data"
 
 
 def c10(rows: list[dict], points: dict) -> list[dict]:
-    """Per task, from the runs that are no points of an axis: the largest counted share of the loss that a
-    perfectly equivariant model of the same twirled error would save; beside it, where a control of it was
-    trained, its total loss at as many steps.
+    """Per task, from the runs that are no points of an axis, or else the references of those: the largest
+    counted share of the loss that a perfectly equivariant model of the same twirled error would save; beside
+    it, where a control of it was trained, its total loss at as many steps.
 
     `not testable at this scale`, because who wins at equal time needs equivariant models trained beside
     these, which no config declares; `not run` without a counted run.
     """
     result = []
     for task in dict.fromkeys(r["task"] for r in rows):
-        ends = []
-        for run in [run for run in tables.runs([r for r in rows if r["task"] == task]) if run not in points]:
+        ends, names = [], tables.runs([r for r in rows if r["task"] == task])
+        references = [run for run in names if run in points and points[run]["reference"] == run]
+        for run in [run for run in names if run not in points] or references:
             for condition in tables.main_conditions(rows, run):
                 last = tables.curve(rows, run, condition=condition)[-1]
                 if counted(last) and not exact(last):

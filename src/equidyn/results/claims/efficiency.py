@@ -62,10 +62,12 @@ def _row(agnostic: Contender, other: Contender, found: list[Contender], conditio
         why.append(f"fewer than {MIN_POINTS} seeds")
     if not all(counted(curve[-1]) for curve in agnostic.curves):
         why.append("the agnostic network has not learned what counts at its end")
+    if math.isnan(ratio):
+        why.append("one of them was measured at no step around that time")
     if other.floors > EXACT:
         why.append(f"the partner is not exact: {other.floors:.2g} floors at some checkpoint")
     told = [
-        f"{place_of(agnostic.run, condition)} against {other.run}, {seeds_text(len(agnostic.curves))} each, "
+        f"{place_of(agnostic.run, condition)} against {other.run}, {_seeds(agnostic, other)}, "
         f"after {efficiency.budget(agnostic, other):.3g} s of training on one thread",
         *why,
         _costs_text(agnostic, other),
@@ -109,19 +111,25 @@ def _twirled(agnostic: Contender, other: Contender) -> float:
 def _crossing_text(agnostic: Contender, other: Contender) -> str:
     value, lo, hi, n = efficiency.crossing(agnostic, other)
     if math.isnan(value):
-        rest = (
-            ""
-            if n == len(agnostic.curves)
-            else ", in the others one lies below throughout or at the end again"
+        found = efficiency.crossings(agnostic, other)
+        return (
+            f"of {len(found)} pairs of seeds {other.run} lies below throughout in {found.count(0.0)}, gets "
+            f"below for good in {n} and does not in {found.count(math.inf)}"
         )
-        return f"{other.run} gets below for good in {n} of {len(agnostic.curves)} seeds{rest}"
     span = "" if math.isnan(lo) else f" [{lo:.3g}, {hi:.3g}]"
     return f"{other.run} has the lower loss for good after {value:.3g}{span} s"
 
 
 def _even_text(agnostic: Contender, other: Contender) -> str:
     found = efficiency.break_even(agnostic, other, efficiency.budget(agnostic, other))
-    return "it ties while a step of it costs at most " + ", ".join(f"{f:.3g}" for f in found) + " x"
+    told = [f"{value:.3g}" if reached else f"less than {value:.3g}" for value, reached in found]
+    late = "" if all(reached for _, reached in found) else " (less: it has not that loss by its last step)"
+    return f"it ties while a step of it costs at most {', '.join(told)} x{late}"
+
+
+def _seeds(agnostic: Contender, other: Contender) -> str:
+    ours, theirs = len(agnostic.curves), len(other.curves)
+    return f"{seeds_text(ours)} each" if ours == theirs else f"{seeds_text(ours)} and {theirs} of the partner"
 
 
 def _sizes_text(agnostic: Contender, other: Contender, found: list[Contender]) -> list[str]:

@@ -93,9 +93,9 @@ def tracks(lo: float, hi: float, largest: float) -> str:
     In this order:
 
     `holds`                       the interval lies above 0 and the ratio stays below 1
-    `does not hold here`          the interval lies above 0 and the ratio does not, or it lies below 0.5
+    `does not hold here`          the ratio does not stay below 1, or the interval lies below 0
     `inconclusive`                else
     """
-    if lo > 0:
-        return HOLDS if largest < 1 else FAILS
-    return FAILS if hi < 0.5 else INCONCLUSIVE
+    if lo > 0 and largest < 1:
+        return HOLDS
+    return FAILS if largest >= 1 or hi < 0 else INCONCLUSIVE

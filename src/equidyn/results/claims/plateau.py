@@ -248,8 +248,10 @@ def _equal_text(curves, others) -> str:
     """The same ratio where all have the same loss."""
     level = max(lowest_ratio(curve) for curve in [*curves, *others])
     ours, reference = ([at_loss(c, level) for c in group] for group in (curves, others))
-    if not all(p.counts and p.percent > 0 for p in [*ours, *reference]):
-        return f"at {level:.3g} x the zero predictor, which all reach, nothing counts"
+    found = [p.counts and p.percent > 0 for p in [*ours, *reference]]
+    if not all(found):
+        told = "none counts" if not any(found) else f"only {sum(found)} of {len(found)} count"
+        return f"at {level:.3g} x the zero predictor, which all reach, {told}"
     ratio, lo, hi = ratio_of_means(*([p.percent for p in group] for group in (ours, reference)))
     return f"all at {level:.3g} x the zero predictor: ratio {ratio:.3g} [{lo:.3g}, {hi:.3g}]"
 
