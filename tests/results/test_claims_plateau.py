@@ -207,3 +207,14 @@ def test_how_many_count_at_one_loss_is_said_as_it_is():
     uncounted = [{**r, "baseline_ratio_hi": 1.0} for r in late]
     assert "only 2 of 3 count" in plateau._equal_text([good, uncounted], [good])
     assert "none counts" in plateau._equal_text([uncounted], [uncounted])
+
+
+def test_the_number_of_comparisons_with_one_reference_is_said():
+    rows, points = runs(lambda x, seed: 5.0 + 0.1 * seed)
+    for name, share in (("a", 0.5), ("b", 0.6)):
+        more, others = runs(
+            lambda x, seed, share=share: share * (5.0 + 0.1 * seed), group=name, axes={"model.size": name}
+        )
+        rows, points = rows + more, points | others
+    lifts = found(rows, points, "what lifts it")
+    assert len(lifts) == 2 and all("one of 2 comparisons" in r["conditions"] for r in lifts)

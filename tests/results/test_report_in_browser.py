@@ -14,10 +14,11 @@ import subprocess
 import pytest
 from common import REPOSITORY
 
+from equidyn.errors import DataError
 from equidyn.steps.report import report_of_folder
 
 DOCS = REPOSITORY / "docs/results"
-RUNS = ("forces", "forces-raw", "forces-raw-aug", "forces-control", "voxels-0.445", "flow")
+RUNS = ("forces", "forces-aligned", "forces-raw", "forces-raw-aug", "forces-control", "voxels-0.445", "flow")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -65,6 +66,14 @@ def folder(tmp_path_factory):
         shutil.copy(image, results / "figures")
     report_of_folder(results, paper=REPOSITORY / "resources/paper_milestones.csv")
     return results
+
+
+def test_runs_that_the_claims_do_not_know_are_refused(folder, tmp_path):
+    """Folders of runs that were taken out of a config stay."""
+    results = shutil.copytree(folder, tmp_path / "results")
+    shutil.copytree(results / "runs/flow", results / "runs/of-last-week")
+    with pytest.raises(DataError, match="claims.csv: made from .* rows .*of-last-week.* expected as many"):
+        report_of_folder(results)
 
 
 def seen(folder, width: int) -> dict:

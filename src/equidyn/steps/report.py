@@ -1,10 +1,13 @@
 """The report page: from named files, as the workflow has them, or from a folder of results."""
 
+import csv
 from pathlib import Path
 
 from equidyn.declarations import tasks
 from equidyn.errors import DataError
 from equidyn.figures.catalogue import described
+from equidyn.results import tables
+from equidyn.results.claims.curves import rows_counted
 from equidyn.results.report import Sources, write
 from equidyn.steps.run import read_settings
 
@@ -39,7 +42,7 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
     Raises
     ------
     DataError
-        a folder without claims.csv or runs
+        a folder without claims.csv or runs, or with other runs than its claims are about
     """
     runs = sorted((results / "runs").glob("*/"))
     decompositions = [run / "decomposition.csv" for run in runs if (run / "decomposition.csv").is_file()]
@@ -48,6 +51,8 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
             f"{results}: no claims.csv and runs/*/decomposition.csv, expected a folder that a workflow "
             f"finished"
         )
+
+    _check_same_rows(results / "claims.csv", decompositions)
 
     def of_runs(*names: str) -> list[Path]:
         return [path for run in runs for name in names if (path := run / name).is_file()]
@@ -78,3 +83,16 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
         datasets=[path.parent for path in sorted((results / "data").glob("*/split.json"))],
     )
     print(out)
+
+
+def _check_same_rows(claims: Path, decompositions: list[Path]) -> None:
+    """That verdicts and tables are of one set of runs: folders of runs taken out of a config stay."""
+    with open(claims, newline="") as file:
+        about = rows_counted(list(csv.DictReader(file)))
+    n = len(tables.read(decompositions))
+    if about not in (None, n):
+        names = ", ".join(path.parent.name for path in decompositions)
+        raise DataError(
+            f"{claims}: made from {about} rows of decomposition.csv, but {names} have {n}, expected as many: "
+            "make the claims again (snakemake), or move runs away that are not in the config"
+        )

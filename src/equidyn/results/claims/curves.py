@@ -1,5 +1,7 @@
 """C1, C2 and C10: what the curves of single runs say."""
 
+import re
+
 import numpy as np
 
 from equidyn.results import tables
@@ -29,6 +31,8 @@ from equidyn.results.verdicts import (
 )
 from equidyn.symmetry.limits import LEARNED
 
+ROWS = " rows as written"  # what is written after their number
+
 
 def additive(rows: list[dict]) -> float:
     """Largest |total − twirled − equivariance| relative to the total, over all rows; nan where a term or
@@ -45,11 +49,16 @@ def c1(rows: list[dict]) -> dict:
     """`holds` if every row has a percentage and its terms add up to 1e-12; else `does not hold here`."""
     gap = additive(rows)
     conditions = (
-        f"exact by construction; largest relative gap over {len(rows)} rows as written, all of which have "
-        f"a percentage"
+        f"exact by construction; largest relative gap over {len(rows)}{ROWS}, all of which have a percentage"
     )
     verdict = HOLDS if gap < 1e-12 else FAILS
     return claim_row("C1", verdict, conditions, (gap, "", ""), paper="exact")
+
+
+def rows_counted(claims: list[dict]) -> int | None:
+    """How many rows a table of claims was made from, by its first claim; None where it does not say."""
+    found = (re.search(rf"(\d+){ROWS}", row["conditions"]) for row in claims if row["claim"] == "C1")
+    return next((int(match[1]) for match in found if match), None)
 
 
 def _milestones(paper: list[dict], task: str, condition: str, quantity: str) -> list[float]:

@@ -114,7 +114,7 @@ def _crossing_text(agnostic: Contender, other: Contender) -> str:
         found = efficiency.crossings(agnostic, other)
         return (
             f"of {len(found)} pairs of seeds {other.run} lies below throughout in {found.count(0.0)}, gets "
-            f"below for good in {n} and does not in {found.count(math.inf)}"
+            f"below for good in {n} and ends above in {found.count(math.inf)}"
         )
     span = "" if math.isnan(lo) else f" [{lo:.3g}, {hi:.3g}]"
     return f"{other.run} has the lower loss for good after {value:.3g}{span} s"
@@ -122,8 +122,8 @@ def _crossing_text(agnostic: Contender, other: Contender) -> str:
 
 def _even_text(agnostic: Contender, other: Contender) -> str:
     found = efficiency.break_even(agnostic, other, efficiency.budget(agnostic, other))
-    told = [f"{value:.3g}" if reached else f"less than {value:.3g}" for value, reached in found]
-    late = "" if all(reached for _, reached in found) else " (less: it has not that loss by its last step)"
+    told = [f"{value:.3g}" if reached else f"<{value:.3g}" for value, reached in found]
+    late = "" if all(reached for _, reached in found) else " (<: it has not that loss by its last step)"
     return f"it ties while a step of it costs at most {', '.join(told)} x{late}"
 
 

@@ -77,6 +77,7 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
     """
     found, made = [], replicated(tables.runs(rows), points)
     own = {point.reference: point for point in made if point.own}
+    lifts: dict[str, list[dict]] = {}
     for point in made:
         conditions = tables.main_conditions(rows, point.runs[0])
         replicates = len(point.runs) >= MIN_POINTS
@@ -93,8 +94,19 @@ def c11(rows: list[dict], paper: list[dict], points: dict) -> list[dict]:
             and reference
             and len(reference.runs) >= MIN_POINTS
         ):
-            found += _joined([_lift(rows, point, reference, c) for c in conditions])
+            lifted = _joined([_lift(rows, point, reference, c) for c in conditions])
+            lifts.setdefault(point.reference, []).extend(lifted)
+            found += lifted
+    for of_reference in lifts.values():
+        _say_how_many(of_reference)
     return found
+
+
+def _say_how_many(lifts: list[dict]) -> None:
+    """In the conditions of comparisons with one reference: each interval is made as if it were alone."""
+    judged = [row for row in lifts if row["verdict"] != UNTESTABLE]
+    for row in judged if len(judged) > 1 else []:
+        row["conditions"] += f"; one of {len(judged)} comparisons with this reference, 95 % each"
 
 
 def _joined(made: list[dict | None]) -> list[dict]:
