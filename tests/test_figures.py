@@ -347,9 +347,13 @@ def test_the_condition_that_is_drawn_where_there_is_room_for_one(conditions, exp
 
 def test_percentages_below_a_picture_are_said_to_be_at_its_edge():
     rows = tables.read([TABLES / "gpu/forces-equal-rows.csv"])
+    of_forces = tables.read([TABLES / f"{run}.csv" for run in RUNS["forces"]])
     for name in ("percent", "plane"):
         figure = importlib.import_module(f"equidyn.figures.{name}").draw(rows, [])
         assert any("drawn there" in text.get_text() for text in figure.axes[0].texts)
+        plt.close(figure)
+        figure = importlib.import_module(f"equidyn.figures.{name}").draw(of_forces, [])
+        assert not any("drawn there" in text.get_text() for text in figure.axes[0].texts)
         plt.close(figure)
 
 

@@ -48,8 +48,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         percents(left, rows, run, "", *look)
     published(left, paper, rows[0]["task"], *PAPER.get(rows[0]["task"], ("", "")))
     style.percent_scale(left)
-    if any(r["percent"] < LEAST and not exact(r) for r in rows):
-        style.clipped(left, LEAST)
+    style.clipped(left, LEAST)
     style.loss_scale(right)
     left.set_xlim(left=0.4)
     left.set_ylabel("equivariance error, % of held-out loss")

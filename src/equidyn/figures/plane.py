@@ -65,8 +65,6 @@ def _ours(axis: Axes, rows: list[dict]) -> None:
                 x = np.array([r["total"] / r["zero_loss"] for r in curve])
                 y, counts = np.array([r["percent"] for r in curve]), np.array([counted(r) for r in curve])
                 _path(axis, x, y, counts, colour, marker, line, label if weights == "live" else None)
-    if any(r["percent"] < LEAST and not exact(r) for r in rows):
-        style.clipped(axis, LEAST)
     title = style.label(one) if timed else "this workflow"
     _dress(axis, title, "total loss / zero predictor's (learning goes right)")
 
@@ -95,6 +93,7 @@ def _dress(axis: Axes, title: str, label: str) -> None:
     axis.set(xscale="log", yscale="log", title=title)
     axis.set_xlabel(label, fontsize=7)
     style.two_percent(axis)
+    style.clipped(axis, LEAST)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())

@@ -181,7 +181,9 @@ def isolated(counts: list[bool]) -> list[int]:
 
 
 def clipped(axis: Axes, least: float) -> None:
-    """Says that smaller percentages are drawn at the least."""
+    """Says that smaller percentages are drawn at the least, where a line of the axis has one there."""
+    if not any((np.asarray(line.get_ydata(), float) == least).any() for line in axis.lines):
+        return
     where = axis.get_yaxis_transform()
     text = f"below {least:g} % drawn there"
     axis.text(0.99, 1.1 * least, text, fontsize=7, color="0.4", ha="right", va="bottom", transform=where)
