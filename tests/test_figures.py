@@ -317,6 +317,8 @@ def test_exact_runs_have_no_percentage_and_are_not_the_one_that_is_shown():
     exact_one = [{**r, "run": "exact", "percent": 1e-12, "equivariance": 0.0, "floor": 1.0} for r in flow]
     rows = exact_one + flow
     assert style.first_not_exact(rows) == "flow" and style.first_not_exact(exact_one) == "exact"
+    of_forces = tables.read([TABLES / "forces-control.csv", TABLES / "forces.csv"])  # with rows of l2
+    assert style.first_not_exact(of_forces) == "forces"
     figure = importlib.import_module("equidyn.figures.times").draw(rows, [])
     above = figure.axes[0]
     lowest = min(min(line.get_ydata()) for line in above.lines if len(line.get_ydata()) > 2)
@@ -333,16 +335,31 @@ def test_checkpoints_that_do_not_count_are_hollow_in_the_curvature():
     found = tables.read([TABLES / "matrix/curvature.csv"])
     places = dict.fromkeys((r["run"], r["block"], r["condition"], r["step"]) for r in found)
     hollow = sum(step not in counted_rows(rows, run, c) for run, _, c, step in places)
-    assert 0 < hollow < len(places) and faces.count("white") > 0
+    assert 0 < hollow < len(places) and faces.count("white") == 2 * hollow
     plt.close(figure)
 
 
 @pytest.mark.parametrize(
     "conditions, expected",
-    [(["t=0.4", "t=0.9", "t=0.8,sc"], "t=0.9"), (["easy", "hard", "harder"], "hard"), ([""], "")],
+    [
+        (["t=0.4", "t=0.9"], "t=0.9"),
+        (["easy", "hard", "harder"], "hard"),
+        (["t=early", "t=late"], "t=late"),
+        ([""], ""),
+    ],
 )
 def test_the_condition_that_is_drawn_where_there_is_room_for_one(conditions, expected):
     assert axes.nearest(conditions) == expected
+
+
+def test_conditions_of_a_task_of_ones_own_have_any_names(tmp_path):
+    """Beside them a row of rotations off the grid, which stands under no condition."""
+    rows = [{**r, "task": "mine", "condition": "gas"} for r in tables.read([TABLES / "forces.csv"])]
+    rows += [{**rows[0], "rotations": "off", "condition": ""}]
+    (tmp_path / "s.json").write_text(json.dumps(dict(run="forces", seconds=1.0, steps=10)))
+    figure = importlib.import_module("equidyn.figures.cost").draw(rows, [], [tmp_path / "s.json"])
+    assert len(figure.axes[0].lines[0].get_xdata()) > 3
+    plt.close(figure)
 
 
 def test_percentages_below_a_picture_are_said_to_be_at_its_edge():

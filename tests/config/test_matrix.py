@@ -125,6 +125,12 @@ def test_a_training_that_is_there_already_is_no_other_seed():
         expand(matrix(g=replicates([1]), h=replicates([1])))
 
 
+@pytest.mark.parametrize("measure", [3, None])
+def test_a_measure_that_is_none_is_refused_by_its_key(measure):
+    with pytest.raises(ConfigError, match="runs.g-1.measure"):
+        validate(matrix(g=replicates([1], measure=measure)))
+
+
 def test_points_are_measured_as_their_reference_is():
     other = {"n_items": 3, "n_rotations": 2}
     with pytest.raises(ConfigError, match="matrix.g: g-1 is measured by .*expected .*reference 'forces'"):

@@ -70,8 +70,10 @@ def test_where_all_runs_are_points_their_references_are_asked():
     points = {
         run: dict(group="g", axes={"model.size": run}, reference="a", reference_axes={}) for run in ("a", "b")
     }
-    found = of_claim("C10", rows, points=points)
-    assert found["ours"] == 1 and "the largest of 1" in found["conditions"]
+    control = [{**row(10, 1e-9, 0.3, "control"), "floor": 1e-11}]
+    for more in ([], control):
+        found = of_claim("C10", rows + more, points=points)
+        assert found["ours"] == 1 and "the largest of 1" in found["conditions"]
 
 
 def test_a_row_of_c2_has_the_last_percentage_with_its_interval():

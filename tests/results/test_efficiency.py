@@ -142,18 +142,24 @@ def test_a_network_that_is_ahead_from_the_start_never_crosses():
 def test_break_even_is_the_ratio_of_steps_to_one_loss():
     plain, exact = contenders(*two(costs=(0.1, 0.7)))
     n = 300.0
-    for value, reached in efficiency.break_even(plain, exact, n * 0.1):
-        assert reached and value == pytest.approx(n / (2 * n**0.3) ** 2, rel=0.2)
+    for value, sign in efficiency.break_even(plain, exact, n * 0.1):
+        assert not sign and value == pytest.approx(n / (2 * n**0.3) ** 2, rel=0.2)
 
 
 def test_a_loss_that_the_partner_never_has_bounds_its_break_even():
     plain, exact = contenders(*two(exact=(9.0, 0.1)))
     seconds = 100.0
     n = seconds / plain.cost("step_seconds")
-    for value, reached in efficiency.break_even(plain, exact, seconds):
-        assert not reached and value == pytest.approx(min(n, plain.steps) / exact.steps)
+    for value, sign in efficiency.break_even(plain, exact, seconds):
+        assert sign == "<" and value == pytest.approx(min(n, plain.steps) / exact.steps)
     (_, row) = efficiency.table([plain, exact], "")
     assert row["n_break_even"] == 0 and math.isnan(row["break_even"])
+
+
+def test_a_loss_that_the_partner_has_at_once_bounds_its_break_even_from_below():
+    plain, exact = contenders(*two(exact=(0.01, 0.1)))
+    for value, sign in efficiency.break_even(plain, exact, 100.0):
+        assert sign == ">" and value == pytest.approx(1000 / 10)
 
 
 def test_where_the_agnostic_network_was_not_measured_there_is_no_break_even():

@@ -71,12 +71,16 @@ def test_flow_times_of_two_runs_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    "end, why", [(1500, "the run ends at step 1500"), (20000, "some interval includes 2 % or does not count")]
+    "steps, why",
+    [
+        ([(1500, 6)], "the run ends at step 1500"),
+        ([(1000, 2.1), (1500, 6)], "an interval within the paper's window includes 2 %"),
+        ([(1000, 2.1), (20000, 6)], "an interval within the paper's window includes 2 %"),
+        ([(1000, 6), (12000, 2.1), (20000, 6)], "first step from the end of the paper's window on"),
+    ],
 )
-def test_an_inconclusive_percentage_says_why(end, why):
-    early = [row(1000, 2.1, 0.5)] if end > 10000 else []
-    curve = [*early, row(end, 6, 0.3)]
-    assert why in report._why(curve)
+def test_an_inconclusive_percentage_says_why(steps, why):
+    assert why in report._why([row(step, percent, 0.3) for step, percent in steps])
 
 
 def test_missing_augmentation_on_aligned_poses_is_said_beside_the_percentage():

@@ -94,10 +94,10 @@ def _check_replicates(point: dict) -> None:
 
 def _check_measured(point: dict, name: str, settings: dict, reference: dict) -> None:
     """That a point and its reference are measured alike: their percentages are compared."""
-    own, theirs = (
-        {key: value for key, value in one.get("measure", {}).items() if key != "batch_size"}
-        for one in (settings, reference)
-    )
+    own, theirs = (one.get("measure") for one in (settings, reference))
+    if not (isinstance(own, dict) and isinstance(theirs, dict)):
+        return  # none, or what the schema refuses by name
+    own, theirs = ({k: v for k, v in one.items() if k != "batch_size"} for one in (own, theirs))
     if own != theirs:
         raise ConfigError(
             f"config, matrix.{point['group']}: {name} is measured by {own}, expected {theirs}, as its "
@@ -107,9 +107,10 @@ def _check_measured(point: dict, name: str, settings: dict, reference: dict) -> 
 
 def _check_once(config: dict, points: dict) -> None:
     """That no training is there twice among the points around a reference: it would count as another seed."""
+    references = dict.fromkeys(point["reference"] for point in points.values())
+    around = [(name, name) for name in references] + [(p["reference"], name) for name, p in points.items()]
     seen: dict[tuple, str] = {}
-    for name in [*dict.fromkeys(point["reference"] for point in points.values()), *points]:
-        reference = points[name]["reference"] if name in points else name
+    for reference, name in around:
         trained = json.dumps(_trained(overridden(config, name)), sort_keys=True, default=str)
         other = seen.setdefault((reference, trained), name)
         if other != name:

@@ -90,7 +90,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     )
     published = []
     for (left, right), ((_, reference, _), members) in zip(axes, groups.items()):
-        condition = nearest(tables.conditions(rows, reference))
+        condition = nearest(tables.main_conditions(rows, reference))
         published = _published(paper, rows[0]["task"], asked["axes"], condition)
         _draw_published(left, published)
         for colour, (label, runs) in zip(style.sequence(len(members)), members.items()):
@@ -124,6 +124,7 @@ def _draw_seed(left: Axes, right: Axes, curve: list[dict], colour, label: str | 
 def _dress(left: Axes, right: Axes, title: str) -> None:
     for axis in (left, right):
         style.two_percent(axis)
+        style.clipped(axis, LEAST)
         axis.set_yscale("log")
     style.log_step(left)
     left.set(title=title, ylabel="equivariance error, %")
@@ -153,8 +154,7 @@ def _published(paper, task, wanted, condition) -> list[list[dict]]:
 
 def nearest(conditions: list[str], time: float = 0.8) -> str:
     """The condition whose flow time is nearest to ``time``; of conditions that are none the middle one."""
-    plain = [c for c in conditions if not c.endswith(tables.SELF_CONDITIONED)]
-    times = {c: float(c.removeprefix("t=")) for c in plain if c.startswith("t=")}
-    if len(times) < len(plain):
-        return plain[len(plain) // 2]
-    return min(plain, key=lambda c: abs(times[c] - time))
+    try:
+        return min(conditions, key=lambda c: abs(float(c.removeprefix("t=")) - time))
+    except ValueError:
+        return conditions[len(conditions) // 2]

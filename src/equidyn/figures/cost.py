@@ -34,7 +34,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     names = tables.runs(rows)
     figure, axes = style.panels(names)
     for axis, run in zip(axes[0], names):
-        condition = nearest(tables.conditions(rows, run))
+        condition = nearest(tables.main_conditions(rows, run))
         curve = [r for r in tables.curve(rows, run, condition=condition) if r["step"] > 0]
         time = [r["step"] * seconds[run] for r in curve]
         for quantity, line, label in (

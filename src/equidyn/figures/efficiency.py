@@ -153,7 +153,7 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
     budgets = np.geomspace(2 * first, agnostic.steps, N_BUDGETS) * agnostic.cost("step_seconds")
     for one in partners:
         by_budget = [efficiency.break_even(agnostic, one, seconds) for seconds in budgets]
-        found = np.array([[x if reached else np.nan for x, reached in seeds] for seeds in by_budget])
+        found = np.array([[np.nan if sign else x for x, sign in seeds] for seeds in by_budget])
         middle = np.median(found, 1)  # none where a seed never has the loss
         axis.plot(budgets, middle, color=colours[one.run], marker="o", ms=2.5, lw=1.2)
         for column in found.T:

@@ -23,7 +23,6 @@ FIGURES = [
     },
 ]
 
-TIED = 1e-3  # percent; runs that never exceed it are exactly equivariant: their gradients are rounding
 MARKERS = "osD^v"
 
 
@@ -37,7 +36,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     groups = {
         key: sorted(group, key=lambda r: r["step"])
         for key, group in groups.items()
-        if max(r["percent"] for r in group) > TIED
+        if not style.all_exact(rows, key[0])
     }
     conditions, runs = (list(dict.fromkeys(key[k] for key in groups if key[k])) for k in (1, 0))
     figure = plt.figure(figsize=(style.WIDE, 3.9))
@@ -57,7 +56,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         colour = (
             style.sequence(len(conditions))[conditions.index(condition)]
             if condition
-            else style.colour(run, runs)
+            else style.colour(run, tables.runs(rows))
         )
         marker = MARKERS[runs.index(run) % len(MARKERS)]
         label = f"{style.label(run)} {condition}".strip() + correlations(np.stack([x, y], 1)[used])

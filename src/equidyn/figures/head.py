@@ -23,8 +23,8 @@ FIGURES = [
 ]
 
 PARTS = {
-    "features_part": ("#44AA99", "features"),
-    "head_part": ("#AA4499", "head (ΔW)"),
+    "features_part": ("#0077BB", "features"),
+    "head_part": ("#EE7733", "head (ΔW)"),
     "change": (style.QUANTITY["equivariance"], "both"),
 }
 TIED = 1e-20  # a variance below it is rounding: the head's rows are equal
@@ -35,9 +35,8 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     two parts of ln(error / first error) along training.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(style.WIDE, 3.2))
-    found = tables.read(extra)
-    names = tables.runs(found)
-    for run in names:
+    found, names = tables.read(extra), tables.runs(rows)
+    for run in tables.runs(found):
         table = sorted(
             (r for r in found if r["run"] == run and r["head_variance"] > TIED and r["quadratic_form"] > 0),
             key=lambda r: r["step"],

@@ -78,7 +78,7 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
 
 def _row_of_panels(panels, rows: list[dict], name: str, family: list) -> None:
     labels = ["reference", *map(point_text, family[1:])]
-    condition = nearest(tables.conditions(rows, name))
+    condition = nearest(tables.main_conditions(rows, name))
     for y, point in enumerate(family):
         live, ema = (curves_of(rows, point.runs, condition, weights=w) for w in ("live", "ema"))
         colour = "black" if y == 0 else style.QUANTITY["equivariance"]

@@ -71,7 +71,8 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     size = min(style.WIDE, 4.6 * len(panels)), 3.4
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axis, (run, weights) in zip(axes[0], panels):
-        _panel(axis, [r for r in rows if r["run"] == run], run, paper, weights)
+        of_run = [r for r in rows if r["run"] == run]
+        _panel(axis, of_run, style.colour(run, tables.runs(rows)), paper, weights)
     if axes[0, 0].get_legend() is None:  # the times, alike in all panels
         drawn = axes[0, 0].get_legend_handles_labels()
         figure.legend(*drawn, fontsize=6, loc="outside lower center", ncol=5)
@@ -79,9 +80,10 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, rows: list[dict], run: str, paper: list[dict], weights: str) -> None:
-    conditions, task = tables.main_conditions(rows, run), rows[0]["task"]
-    colours = [style.colour(run, [run])] if len(conditions) == 1 else style.sequence(len(conditions))
+def _panel(axis: Axes, rows: list[dict], colour: str, paper: list[dict], weights: str) -> None:
+    run, task = rows[0]["run"], rows[0]["task"]
+    conditions = tables.main_conditions(rows, run)
+    colours = [colour] if len(conditions) == 1 else style.sequence(len(conditions))
     _published(axis, task, paper, dict(zip(conditions, colours)))
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition, weights=weights)

@@ -170,8 +170,14 @@ def star(axis: Axes, x: float, y: float, filled: bool, colour: str) -> None:
 def first_not_exact(rows: list[dict]) -> str:
     """The first run that is not exactly equivariant, if there is one: what a figure of one run shows."""
     names = tables.runs(rows)
-    broken = (run for run in names if not all(exact(r) for r in rows if r["run"] == run))
+    broken = (run for run in names if not all_exact(rows, run))
     return next(broken, names[0])
+
+
+def all_exact(rows: list[dict], run: str) -> bool:
+    """Whether a run is exactly equivariant at every checkpoint, under each of its conditions."""
+    curves = [tables.curve(rows, run, condition=c) for c in tables.main_conditions(rows, run)]
+    return all(exact(row) for curve in curves for row in curve)
 
 
 def isolated(counts: list[bool]) -> list[int]:

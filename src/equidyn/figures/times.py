@@ -5,7 +5,7 @@ it the loss, which says where a percentage counts.
 from matplotlib.figure import Figure
 
 from equidyn.figures import style
-from equidyn.figures.percent import loss, percents, published
+from equidyn.figures.percent import LEAST, loss, percents, published
 from equidyn.figures.style import plt
 from equidyn.results import tables
 
@@ -42,6 +42,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
     for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
         style.percent_scale(above, named=condition == times[0])
+        style.clipped(above, LEAST)
         style.loss_scale(below, named=condition == times[0])
         above.set(title=condition, xlabel="")
         below.set_xlabel("")

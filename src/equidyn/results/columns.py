@@ -280,7 +280,7 @@ EFFICIENCY = {
     ),
     "break_even_lo": Column("1", "lowest over seeds"),
     "break_even_hi": Column("1", "highest over seeds"),
-    "n_break_even": Column("1", "seeds in which it has that loss by its last step; else no number"),
+    "n_break_even": Column("1", "seeds in which it has that loss between its first and last step"),
     "rotations": Column(
         "1",
         "fewest over which the agnostic network's mean, P + E/n, has this loss at the end; inf: none",

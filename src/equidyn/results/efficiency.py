@@ -212,18 +212,22 @@ def crossing(agnostic: Contender, other: Contender) -> tuple[float, float, float
     return value, low, high, len(crossed)
 
 
-def break_even(agnostic: Contender, other: Contender, seconds: float) -> list[tuple[float, bool]]:
+def break_even(agnostic: Contender, other: Contender, seconds: float) -> list[tuple[float, str]]:
     """How many times dearer per step the other may be and still have the agnostic one's loss after so much
-    training of that; by seed. Where it has not that loss by its last step, what the number is less than, and
-    False; nan where the agnostic one has no loss there.
+    training of that; by seed, with the sign "". Where it has not that loss by its last step the number is
+    what it is less than, with "<", and where it has it at its first one what it is at least, with ">"; nan
+    and "<" where the agnostic one has no loss there.
     """
     n = min(seconds / agnostic.cost("step_seconds"), agnostic.steps)
     found = []
     for ours, theirs in zip(agnostic.curves, other.curves):
         loss = loss_at(ours, n)
-        needed = math.nan if math.isnan(loss) else step_of(theirs, loss)
-        reached = not math.isinf(needed)
-        found.append((n / (needed if reached else theirs[-1]["step"]), reached))
+        needed = math.inf if math.isnan(loss) else step_of(theirs, loss)
+        first = next(row["step"] for row in theirs if row["step"] > 0)
+        if math.isinf(needed):
+            found.append((math.nan if math.isnan(loss) else n / theirs[-1]["step"], "<"))
+        else:
+            found.append((n / needed, ">" if needed == first else ""))
     return found
 
 
@@ -287,7 +291,7 @@ def _row(one: Contender, agnostic: Contender, condition: str) -> dict:
         return row
     row |= _with_ends("loss_ratio", loss_ratio(agnostic, one))
     *crossed, n = crossing(agnostic, one)
-    even = [value for value, reached in break_even(agnostic, one, seconds) if reached]
+    even = [value for value, sign in break_even(agnostic, one, seconds) if not sign]
     ends = (math.nan,) * 3
     if len(even) == min(len(agnostic.curves), len(one.curves)):
         ends = float(np.exp(np.mean(np.log(even)))), min(even), max(even)

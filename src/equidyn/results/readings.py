@@ -4,7 +4,7 @@ from scipy.stats import t as student_t
 
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
-from equidyn.results.verdicts import INCONCLUSIVE, WINDOW_END, counted, exact, within
+from equidyn.results.verdicts import FAILS, INCONCLUSIVE, WINDOW_END, counted, exact, verdict, within
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -57,9 +57,11 @@ def _why(curve: list[dict]) -> str:
     last = curve[-1]
     if within(curve) != INCONCLUSIVE or last["percent_lo"] <= 2:
         return ""
+    if verdict([r for r in curve if r["step"] <= WINDOW_END]) != FAILS:
+        return ", as an interval within the paper's window includes 2 %"
     if last["step"] < WINDOW_END:
         return f", as the run ends at step {last['step']:.0f} and the paper's window at {WINDOW_END}"
-    return f", as in the paper's window, to step {WINDOW_END}, some interval includes 2 % or does not count"
+    return f", as the first step from the end of the paper's window on, {WINDOW_END}, does not show it"
 
 
 def _against(row: dict) -> str:

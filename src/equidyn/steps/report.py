@@ -42,7 +42,7 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
     Raises
     ------
     DataError
-        a folder without claims.csv or runs, or with other runs than its claims are about
+        a folder without claims.csv or runs, or with other than as many rows as its claims are about
     """
     runs = sorted((results / "runs").glob("*/"))
     decompositions = [run / "decomposition.csv" for run in runs if (run / "decomposition.csv").is_file()]
@@ -86,7 +86,7 @@ def report_of_folder(results: Path, out: Path | None = None, paper: Path = PAPER
 
 
 def _check_same_rows(claims: Path, decompositions: list[Path]) -> None:
-    """That verdicts and tables are of one set of runs: folders of runs taken out of a config stay."""
+    """That verdicts and tables have as many rows: folders of runs taken out of a config stay."""
     with open(claims, newline="") as file:
         about = rows_counted(list(csv.DictReader(file)))
     n = len(tables.read(decompositions))

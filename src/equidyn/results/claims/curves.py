@@ -57,7 +57,9 @@ def c1(rows: list[dict]) -> dict:
 
 def rows_counted(claims: list[dict]) -> int | None:
     """How many rows a table of claims was made from, by its first claim; None where it does not say."""
-    found = (re.search(rf"(\d+){ROWS}", row["conditions"]) for row in claims if row["claim"] == "C1")
+    found = (
+        re.search(rf"(\d+){ROWS}", row.get("conditions") or "") for row in claims if row.get("claim") == "C1"
+    )
     return next((int(match[1]) for match in found if match), None)
 
 
@@ -200,6 +202,11 @@ def break_even(curve: list[dict]) -> float | None:
     return None
 
 
+def _end_of(rows: list[dict], run: str) -> dict:
+    """Last row of a run under its first condition."""
+    return tables.curve(rows, run, condition=tables.main_conditions(rows, run)[0])[-1]
+
+
 def _beside(rows: list[dict], last: dict) -> str:
     """The exactly equivariant run of the task with as many steps, if there is one."""
     for run in tables.runs([r for r in rows if r["task"] == last["task"]]):
@@ -226,7 +233,8 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
     for task in dict.fromkeys(r["task"] for r in rows):
         ends, names = [], tables.runs([r for r in rows if r["task"] == task])
         references = [run for run in names if run in points and points[run]["reference"] == run]
-        for run in [run for run in names if run not in points] or references:
+        plain = [run for run in names if run not in points and not exact(_end_of(rows, run))]
+        for run in plain or references:
             for condition in tables.main_conditions(rows, run):
                 last = tables.curve(rows, run, condition=condition)[-1]
                 if counted(last) and not exact(last):

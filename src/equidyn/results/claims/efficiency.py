@@ -63,7 +63,7 @@ def _row(agnostic: Contender, other: Contender, found: list[Contender], conditio
     if not all(counted(curve[-1]) for curve in agnostic.curves):
         why.append("the agnostic network has not learned what counts at its end")
     if math.isnan(ratio):
-        why.append("one of them was measured at no step around that time")
+        why.append("one of them has no loss at that time")
     if other.floors > EXACT:
         why.append(f"the partner is not exact: {other.floors:.2g} floors at some checkpoint")
     told = [
@@ -122,9 +122,10 @@ def _crossing_text(agnostic: Contender, other: Contender) -> str:
 
 def _even_text(agnostic: Contender, other: Contender) -> str:
     found = efficiency.break_even(agnostic, other, efficiency.budget(agnostic, other))
-    told = [f"{value:.3g}" if reached else f"<{value:.3g}" for value, reached in found]
-    late = "" if all(reached for _, reached in found) else " (<: it has not that loss by its last step)"
-    return f"it ties while a step of it costs at most {', '.join(told)} x{late}"
+    told = ", ".join(f"{sign}{value:.3g}" for value, sign in found)
+    signs = {"<": "<: it has not that loss by its last step", ">": ">: it has it at its first one"}
+    why = "; ".join(meaning for sign, meaning in signs.items() if sign in told)
+    return f"it ties while a step of it costs at most {told} x" + (f" ({why})" if why else "")
 
 
 def _seeds(agnostic: Contender, other: Contender) -> str:
