@@ -1,10 +1,13 @@
 """Comparisons at equal training time: curves whose crossings and ratios are known."""
 
+import json
 import math
 from dataclasses import replace
 
 import pytest
 
+from equidyn.figures import efficiency as efficiency_figure
+from equidyn.figures.style import plt
 from equidyn.results import efficiency
 from equidyn.results.claims.efficiency import c10_compared, compared_tasks, judged
 from equidyn.results.claims.table import claims
@@ -285,3 +288,13 @@ def test_averages_at_test_time_approach_the_twirled_loss():
     assert [n for n, *_ in found] == [1, 2, 4, 8, 24] and losses == sorted(losses, reverse=True)
     assert losses[0] / losses[-1] == pytest.approx(1 / (1 - 0.05 * 23 / 24), rel=1e-6)
     assert found[3][1] == pytest.approx(8 * plain.cost("item_seconds"))
+
+
+@pytest.mark.parametrize("exact", [(9.0, 0.1), (0.01, 0.1), (2.0, 0.5)])
+def test_the_figure_is_drawn_whether_or_not_a_partner_ever_ties(exact, tmp_path):
+    rows, timing = two(exact=exact)
+    write_table(tmp_path / "timing-forces.csv", timing, list(timing[0]))
+    asked = json.dumps(dict(comparisons={"toy": COMPARISON}, points=POINTS))
+    figure = efficiency_figure.draw(rows, [], [asked, str(tmp_path / "timing-forces.csv")])
+    figure.canvas.draw()
+    plt.close(figure)

@@ -153,12 +153,13 @@ def _break_even(axis: Axes, agnostic: Contender, partners: list[Contender], colo
     budgets = np.geomspace(2 * first, agnostic.steps, N_BUDGETS) * agnostic.cost("step_seconds")
     for one in partners:
         by_budget = [efficiency.break_even(agnostic, one, seconds) for seconds in budgets]
-        found = np.array([[np.nan if sign else x for x, sign in seeds] for seeds in by_budget])
+        found = np.array([[np.nan if sign == "<" else x for x, sign in seeds] for seeds in by_budget])
         middle = np.median(found, 1)  # none where a seed never has the loss
         axis.plot(budgets, middle, color=colours[one.run], marker="o", ms=2.5, lw=1.2)
         for column in found.T:
             axis.plot(budgets, column, color=colours[one.run], lw=0.5, alpha=0.6)
         axis.axhline(efficiency.step_ratio(one, agnostic)[0], color=colours[one.run], lw=0.9, ls=":")
+    axis.set_xlim(budgets[0] / 1.2, 1.2 * budgets[-1])  # where no partner ever ties there is nothing else
     _dress(axis, "budget of the agnostic network, s", "a step may cost (dotted: costs), ×")
 
 
