@@ -5,6 +5,7 @@ eigenvalue, effective rank, at a few checkpoints.
 import csv
 import string
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -57,31 +58,9 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
         len(PANELS), 1, figsize=(style.COLUMN if len(places) < 5 else style.WIDE, 5.0), sharex=True
     )
     for axis, (quantity, label) in zip(axes, PANELS.items()):
-        for i, place in enumerate(places):
-            pair = [value[(*place, term, quantity)] for term in TERMS]
-            if min(pair) > 0:
-                axis.plot([i, i], pair, "-", color="0.75", lw=1.2, zorder=1)
-                axis.annotate(
-                    f"{pair[0] / pair[1]:.2g}",
-                    (i, (pair[0] * pair[1]) ** 0.5),
-                    xytext=(7, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7,
-                    color="0.3",
-                )
+        for i, (place, counts) in enumerate(zip(places, filled)):
+            _pair(axis, i, [value[(*place, term, quantity)] for term in TERMS], counts)
         for term, marker in TERMS.items():
-            for i, place in enumerate(places):
-                if value[(*place, term, quantity)] > 0:
-                    axis.plot(
-                        i,
-                        value[(*place, term, quantity)],
-                        marker,
-                        ms=8 if marker == "o" else 4,
-                        color=style.QUANTITY[term],
-                        mfc=style.QUANTITY[term] if filled[i] else "white",
-                        zorder=2,
-                    )
             axis.plot([], [], marker, color=style.QUANTITY[term], label=f"{term} error")
         axis.set_yscale("log")
         axis.margins(y=0.2)
@@ -109,3 +88,17 @@ def draw(rows: list[dict], paper: list[dict], extra: list[str]) -> Figure:
     figure.suptitle("\n".join([*blocks, note]), fontsize=7, color="0.35")
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside lower center")
     return figure
+
+
+def _pair(axis: Axes, i: int, pair: list[float], counts: bool) -> None:
+    """Both terms of a checkpoint at place i, with their ratio beside; what is not positive is left out."""
+    if min(pair) > 0:
+        axis.plot([i, i], pair, "-", color="0.75", lw=1.2, zorder=1)
+        middle = (i, (pair[0] * pair[1]) ** 0.5)
+        how = dict(xytext=(7, 0), textcoords="offset points", va="center", fontsize=7, color="0.3")
+        axis.annotate(f"{pair[0] / pair[1]:.2g}", middle, **how)
+    for (term, marker), y in zip(TERMS.items(), pair):
+        if y > 0:
+            colour = style.QUANTITY[term]
+            size = 8 if marker == "o" else 4
+            axis.plot(i, y, marker, ms=size, color=colour, mfc=colour if counts else "white", zorder=2)

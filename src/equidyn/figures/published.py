@@ -56,7 +56,6 @@ POINTS = {  # of the others: run, with the condition after it where there are so
 }
 LOWEST = 1e-5  # percent
 LIVE, EMA = "live", "ema"
-SMALL = dict(fontsize=7, color="0.4", ha="right", va="bottom")
 
 
 def draw(rows: list[dict], paper: list[dict]) -> Figure:
@@ -80,10 +79,10 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, rows: list[dict], colour: str, paper: list[dict], weights: str) -> None:
+def _panel(axis: Axes, rows: list[dict], own: str, paper: list[dict], weights: str) -> None:
     run, task = rows[0]["run"], rows[0]["task"]
     conditions = tables.main_conditions(rows, run)
-    colours = [colour] if len(conditions) == 1 else style.sequence(len(conditions))
+    colours = [own] if len(conditions) == 1 else style.sequence(len(conditions))
     _published(axis, task, paper, dict(zip(conditions, colours)))
     for condition, colour in zip(conditions, colours):
         curve = tables.curve(rows, run, condition=condition, weights=weights)
@@ -107,9 +106,7 @@ def _panel(axis: Axes, rows: list[dict], colour: str, paper: list[dict], weights
     axis.set_title(title, fontsize=7, color="0.35")
     axis.axhline(2, color="0.5", lw=0.8, ls=":")
     axis.text(0.01, 2.1, "2 %", color="0.4", va="bottom", transform=axis.get_yaxis_transform())
-    if any(r["percent"] < LOWEST for r in rows):
-        where = axis.get_yaxis_transform()
-        axis.text(0.99, 1.1 * LOWEST, f"below {LOWEST:g} % drawn there", **SMALL, transform=where)
+    style.clipped(axis, LOWEST)
     style.log_step(axis)
     axis.set_yscale("log")
     axis.set_xlim(left=0.4)

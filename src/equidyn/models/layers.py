@@ -394,7 +394,7 @@ class Convolution(nn.Conv3d):
     are channels-last, unless ``folds`` is False.
     """
 
-    folds = True
+    folds = True  # of the other two, as well
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__(channels_in, channels_out, 3, stride, padding=1)

@@ -291,9 +291,10 @@ def _row(one: Contender, agnostic: Contender, condition: str) -> dict:
         return row
     row |= _with_ends("loss_ratio", loss_ratio(agnostic, one))
     *crossed, n = crossing(agnostic, one)
-    even = [value for value, sign in break_even(agnostic, one, seconds) if not sign]
+    found = break_even(agnostic, one, seconds)
+    even = [value for value, sign in found if not sign]
     ends = (math.nan,) * 3
-    if len(even) == min(len(agnostic.curves), len(one.curves)):
+    if len(even) == len(found):
         ends = float(np.exp(np.mean(np.log(even)))), min(even), max(even)
     needed = rotations_needed(agnostic, one, order_of(agnostic))
     cost = needed * agnostic.cost("item_seconds") / one.cost("item_seconds")

@@ -4,7 +4,7 @@ from scipy.stats import t as student_t
 
 from equidyn.results import tables
 from equidyn.results.claims.rows import percent_text, poses_text
-from equidyn.results.verdicts import FAILS, INCONCLUSIVE, WINDOW_END, counted, exact, verdict, within
+from equidyn.results.verdicts import FAILS, INCONCLUSIVE, PERCENT, WINDOW_END, counted, exact, verdict, within
 
 
 def readings(rows: list[dict], task: str, paper: list[dict], chirality: list[dict]) -> list[str]:
@@ -55,7 +55,7 @@ def _ends(curve: list[dict]) -> str:
 def _why(curve: list[dict]) -> str:
     """Why a percentage above 2 % is no verdict yet."""
     last = curve[-1]
-    if within(curve) != INCONCLUSIVE or last["percent_lo"] <= 2:
+    if within(curve) != INCONCLUSIVE or last["percent_lo"] <= PERCENT:
         return ""
     if verdict([r for r in curve if r["step"] <= WINDOW_END]) != FAILS:
         return ", as an interval within the paper's window includes 2 %"

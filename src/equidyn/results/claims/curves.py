@@ -202,9 +202,10 @@ def break_even(curve: list[dict]) -> float | None:
     return None
 
 
-def _end_of(rows: list[dict], run: str) -> dict:
-    """Last row of a run under its first condition."""
-    return tables.curve(rows, run, condition=tables.main_conditions(rows, run)[0])[-1]
+def _ends_of(rows: list[dict], runs: list[str]) -> list[dict]:
+    """Last rows of runs under each condition, where they have an equivariance to learn."""
+    curves = (tables.curve(rows, run, condition=c) for run in runs for c in tables.main_conditions(rows, run))
+    return [curve[-1] for curve in curves if not exact(curve[-1])]
 
 
 def _beside(rows: list[dict], last: dict) -> str:
@@ -231,14 +232,10 @@ def c10(rows: list[dict], points: dict) -> list[dict]:
     """
     result = []
     for task in dict.fromkeys(r["task"] for r in rows):
-        ends, names = [], tables.runs([r for r in rows if r["task"] == task])
+        names = tables.runs([r for r in rows if r["task"] == task])
         references = [run for run in names if run in points and points[run]["reference"] == run]
-        plain = [run for run in names if run not in points and not exact(_end_of(rows, run))]
-        for run in plain or references:
-            for condition in tables.main_conditions(rows, run):
-                last = tables.curve(rows, run, condition=condition)[-1]
-                if counted(last) and not exact(last):
-                    ends.append(last)
+        found = _ends_of(rows, [run for run in names if run not in points]) or _ends_of(rows, references)
+        ends = [last for last in found if counted(last)]
         if not ends:
             result.append(
                 claim_row(
