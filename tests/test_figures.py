@@ -374,6 +374,17 @@ def test_percentages_below_a_picture_are_said_to_be_at_its_edge():
         plt.close(figure)
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_of_flow_the_note_says_what_is_at_the_edge(small):
+    flow = tables.read([TABLES / "flow.csv"])
+    rows = [{**r, "percent": 1e-5 if small and r["step"] == 0 else r["percent"]} for r in flow]
+    figure = importlib.import_module("equidyn.figures.times").draw(rows, [])
+    (legend,) = figure.legends
+    assert ("drawn there" in legend.get_title().get_text()) == small
+    assert not off_the_page(figure)
+    plt.close(figure)
+
+
 def test_a_run_of_voxels_has_both_runs_of_the_paper_beside():
     paper = tables.read_paper(published.PAPER)
     figure = published.draw(tables.read([TABLES / "gpu/voxels-0.9.csv"]), paper)

@@ -124,8 +124,8 @@ def _draw_seed(left: Axes, right: Axes, curve: list[dict], colour, label: str | 
 def _dress(left: Axes, right: Axes, title: str) -> None:
     for axis in (left, right):
         style.two_percent(axis)
-        style.clipped(axis, LEAST)
         axis.set_yscale("log")
+    style.clipped(left, LEAST)  # of both, which share the axis
     style.log_step(left)
     left.set(title=title, ylabel="equivariance error, %")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

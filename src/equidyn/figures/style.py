@@ -186,9 +186,14 @@ def isolated(counts: list[bool]) -> list[int]:
     return [k for k, here in enumerate(padded[1:-1]) if here and not (padded[k] or padded[k + 2])]
 
 
+def has_at(axis: Axes, least: float) -> bool:
+    """Whether a line of the axis has a point at the least percentage that is drawn."""
+    return any((np.asarray(line.get_ydata(), float) == least).any() for line in axis.lines)
+
+
 def clipped(axis: Axes, least: float) -> None:
     """Says that smaller percentages are drawn at the least, where a line of the axis has one there."""
-    if not any((np.asarray(line.get_ydata(), float) == least).any() for line in axis.lines):
+    if not has_at(axis, least):
         return
     where = axis.get_yaxis_transform()
     text = f"below {least:g} % drawn there"

@@ -42,7 +42,6 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         published(above, paper, "flow", f"default-rep2 {condition}", "paper: 60M, rows of its log", last)
     for (above, below), condition in zip(axes.T, times):  # once all is drawn that they share
         style.percent_scale(above, named=condition == times[0])
-        style.clipped(above, LEAST)
         style.loss_scale(below, named=condition == times[0])
         above.set(title=condition, xlabel="")
         below.set_xlabel("")
@@ -53,5 +52,7 @@ def draw(rows: list[dict], paper: list[dict]) -> Figure:
         label: handle for axis in axes[:, 0] for handle, label in zip(*axis.get_legend_handles_labels())
     }
     note = f"training step (0 drawn at 0.5)\n{style.GREY}; dashed: EMA weights"
+    if any(style.has_at(axis, LEAST) for axis in axes[0]):
+        note += f"; below {LEAST:g} % drawn there"
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, title=note)
     return figure
